@@ -2,4 +2,5 @@
 
 pub mod disk;
 pub mod io;
+pub mod net;
 pub mod resp;
