@@ -60,7 +60,8 @@ fn addresses() {
 
 #[test]
 fn invalid_maps_are_refused_with_what_is_wrong() {
-    let cases: Vec<(&str, fn(&mut ShardMap))> = vec![
+    type Spoil = fn(&mut ShardMap);
+    let cases: Vec<(&str, Spoil)> = vec![
         ("name", |m| m.name = "a b".into()),
         ("downAfterMs 0", |m| m.down_after_ms = 0),
         ("graceMs", |m| m.grace_ms = MAX_INTERVAL_MS + 1),
