@@ -1,0 +1,3 @@
+//! The data server, as a library.
+
+pub mod store;
