@@ -1,1 +1,3 @@
+//! The data server.
+
 fn main() {}
