@@ -1,13 +1,27 @@
 //! Commands as data: one [`Spec`] each (name, arity, flags, key positions, documentation) plus one function. A family
 //! of commands has a file of its own that exports `COMMANDS`; `table` gathers them.
 
+pub mod admin;
 mod args;
+pub mod cluster;
+pub mod connection;
 mod context;
 mod error;
+pub mod expiry;
+pub mod generic;
+pub mod hashes;
+pub mod lists;
+pub mod managed;
+pub mod pubsub;
+pub mod replication;
+pub mod sets;
+pub mod strings;
 pub mod table;
+pub mod transactions;
+pub mod zsets;
 
 pub use args::{Args, OwnedArgs};
-pub use context::{Ctx, Propagation};
+pub use context::{Ctx, Event, Keys, Propagation};
 pub use error::Error;
 
 /// What a command's function returns; an error is sent as the reply.
@@ -232,4 +246,14 @@ impl Spec {
 pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
     let n = args.get(at).and_then(crate::resp::parse::parse_i64).unwrap_or(0).max(0) as usize;
     (at + 1..).take(n).take_while(|&i| i < args.len()).collect()
+}
+
+/// A double as Redis reads it: decimal or exponent form, `inf`, `+inf`, `-inf`, hexadecimal floats left aside; no NaN, no
+/// blanks around it.
+pub fn parse_float(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return None;
+    }
+    text.parse::<f64>().ok().filter(|v| !v.is_nan())
 }

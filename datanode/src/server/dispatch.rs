@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
-use crate::command::{Args, Ctx, Error, Flags, OwnedArgs, Propagation, Spec, table};
+use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table};
 use crate::io::{ConnId, Io};
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
+use crate::store::keyspace::SEE_ALL;
 
 /// Who wants a command executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,16 +250,15 @@ impl Server {
             None => (self.origin_db, 2),
         };
         let before = self.effects.dirty;
+        let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
         let mut ctx = Ctx {
-            server: self,
+            keys: Keys { server: self, db, origin, now_ms },
             io,
             conn,
-            db,
             args,
             reply: Reply { out, proto },
             spec,
             propagation: Propagation::IfDirty,
-            origin,
         };
         let result = (spec.handler)(&mut ctx);
         let propagation = ctx.propagation;
@@ -280,17 +280,20 @@ impl Server {
     }
 
     /// Effects are kept where somebody keeps or follows them; the master's stream is passed on as it is.
-    fn propagates(&self, origin: Origin) -> bool {
+    pub(super) fn propagates(&self, origin: Origin) -> bool {
         match origin {
             Origin::Client => self.persist.aof_on() || self.repl.has_backlog(),
-            Origin::Master => self.persist.aof_on(),
-            Origin::Aof => false,
+            // The link records the stream as it came.
+            Origin::Master | Origin::Aof => false,
         }
     }
 
     /// After a command or transaction: its effects leave as one unit, and clients that waited for a key are served.
     pub(crate) fn after_unit(&mut self, io: &mut Io) {
         self.release_effects();
+        for (class, event, db, key) in std::mem::take(&mut self.events) {
+            self.notify(io, class, event, db, &key);
+        }
         while let Some((db, key)) = self.ready_keys.pop_front() {
             self.serve_blocked_on(io, db, &key);
         }
@@ -306,7 +309,7 @@ impl Server {
         let mut unit = std::mem::take(&mut self.unit);
         self.effects.drain_into(&mut unit, &mut self.selected_db);
         if self.persist.aof_on() {
-            self.persist.feed_aof(&unit);
+            self.persist.feed_aof(&unit, self.repl.offset());
         }
         if self.is_master() {
             self.repl.feed(&unit);

@@ -2,6 +2,7 @@
 //! command → store → effects → append-only file and replication stream → reply, which leaves no earlier than the
 //! configured durability allows.
 
+pub mod alloc;
 pub mod blocking;
 pub mod client;
 pub mod cron;
@@ -9,11 +10,11 @@ pub mod dispatch;
 pub mod effects;
 pub mod info;
 pub mod memory;
+pub mod metrics;
 pub mod pubsub;
 pub mod roles;
 pub mod start;
 pub mod stats;
-pub mod transactions;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -102,7 +103,23 @@ pub struct Server {
     pub active_expire: bool,
     /// A shutdown in progress.
     pub shutdown: Option<start::Shutdown>,
-    /// Last `lru` clock and others that are looked at once per tick.
+    /// Thresholds of encodings.
+    pub limits: crate::store::limits::Limits,
+    /// The clock of `OBJECT IDLETIME` and `FREQ`.
+    pub access_clock: memory::AccessClock,
+    /// A transaction is being executed.
+    pub in_exec: bool,
+    /// Keyspace events of the running unit that could not be published at once.
+    pub(crate) events: Vec<(crate::command::Event, &'static str, usize, Box<[u8]>)>,
+    /// Large values to be freed in the background.
+    pub(crate) lazy: Vec<crate::store::value::Value>,
+    /// Clients that were unblocked and may have sent more.
+    pub(crate) resume: Vec<ConnId>,
+    /// The master is to be told our offset at the end of this loop.
+    pub(crate) ack_due: bool,
+    /// Where the figures for `/metrics` go.
+    pub metrics: Option<Arc<crate::server::metrics::Board>>,
+    /// Clients with held replies.
     pub(crate) held: Vec<ConnId>,
     pub(crate) selected_db: Option<usize>,
     pub(crate) origin_db: usize,
@@ -222,6 +239,9 @@ impl Service for Server {
         self.release_effects();
         self.flush_aof(io);
         self.flush_stream(io);
+        if std::mem::take(&mut self.ack_due) {
+            self.acknowledge(io);
+        }
         self.release_holds(io);
         self.check_output_limits(io);
     }
