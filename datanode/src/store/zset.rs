@@ -188,7 +188,7 @@ impl Tree {
             return None;
         };
         let old = slot.score;
-        if old.to_bits() != score.to_bits() {
+        if old != score {
             let item = Item { score: old, member: Arc::clone(slot) };
             self.order.remove(&item);
             drop(item);
@@ -475,3 +475,7 @@ fn insert_packed(lp: &mut Listpack, member: &[u8], score: f64) {
     lp.push_back(Elem::Bytes(member));
     with_score(score, |s| lp.push_back(s));
 }
+
+#[cfg(test)]
+#[path = "zset_tests.rs"]
+mod tests;
