@@ -44,7 +44,7 @@ impl Hash {
 
     /// Takes over a listpack of fields and values from a file. Refused: an odd number of elements, a field twice.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<Hash, Corrupt> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("hash: a field without a value"));
         }
         let mut seen = HashSet::new();
@@ -236,7 +236,7 @@ mod tests {
             for _ in 0..3000 {
                 let n = rng.below(space);
                 // Fields that are integers and fields that are not.
-                let field = if n % 2 == 0 { n.to_string() } else { format!("field{n}") }.into_bytes();
+                let field = if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
                 if rng.below(5) < 3 {
                     let value = rng.next_u64().to_string().into_bytes();
                     assert_eq!(h.insert(&limits, &field, &value), model.insert(field, value).is_none());

@@ -219,7 +219,7 @@ impl ZSet {
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
     /// member twice. One that is not in order is put in order.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<ZSet, Corrupt> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("sorted set: a member without a score"));
         }
         if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {

@@ -63,7 +63,7 @@ fn behaves_like_a_sorted_map() {
         let space = if seed % 2 == 0 { 100 } else { 1500 };
         for step in 0..4000 {
             let n = rng.below(space);
-            let m = if n % 3 == 0 { n.to_string() } else { format!("m{n}") }.into_bytes();
+            let m = if n.is_multiple_of(3) { n.to_string() } else { format!("m{n}") }.into_bytes();
             match rng.below(10) {
                 0..6 => {
                     let s = score(&mut rng);
