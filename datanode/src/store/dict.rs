@@ -178,6 +178,8 @@ pub struct Dict<E> {
     stamp: u8,
     /// While a walk is under way: every bucket below this number has been visited.
     walked: Option<usize>,
+    /// Walks given up since the last complete one: so many old stamps may be on the buckets.
+    abandoned: u8,
 }
 
 impl<E: Entry> Dict<E> {
@@ -193,6 +195,7 @@ impl<E: Entry> Dict<E> {
             seed,
             stamp: 0,
             walked: None,
+            abandoned: 0,
         };
         d.push_bucket();
         d
@@ -282,6 +285,13 @@ impl<E: Entry> Dict<E> {
             }
             b = b.next.as_deref()?;
         }
+    }
+
+    /// The first entry with this hash for which `is` holds.
+    pub fn find_hashed(&self, hash: u64, is: impl Fn(&E) -> bool) -> Option<&E> {
+        let mut entries =
+            Chain(Some(self.bucket(self.address(hash)))).flat_map(|b| b.entries.iter().flatten());
+        entries.find(|e| is(e) && self.seed.hash(e.key()) == hash)
     }
 
     /// Whether there is an entry with this key.
@@ -463,7 +473,8 @@ impl<E: Entry> Dict<E> {
 
     /// Makes the table empty. Not while a walk is under way: what is to be walked must be kept.
     pub fn clear(&mut self) {
-        *self = Dict { stamp: self.stamp, ..Dict::new(self.seed) };
+        debug_assert!(self.walked.is_none());
+        *self = Dict::new(self.seed);
     }
 
     /// Gives up the table to free it in pieces.
@@ -526,12 +537,23 @@ impl<E: Entry> Dict<E> {
         }
     }
 
-    /// Begins a walk. One that is still under way is ended first, without its entries being given to anybody.
+    /// Begins a walk. One that is still under way is given up.
     pub fn begin_walk(&mut self) {
-        while !self.walk(usize::MAX, &mut |_| ()) {}
-        // Outside of walks all stamps are equal, so any other one will do.
+        self.abandon_walk();
+        if self.abandoned == u8::MAX - 1 {
+            // Every other stamp may still be on some bucket: begin again with one for all.
+            self.walked = Some(0);
+            self.walk(usize::MAX, &mut |_| ());
+        }
         self.stamp = self.stamp.wrapping_add(1);
         self.walked = Some(0);
+    }
+
+    /// Ends a walk before it is complete, if one is under way.
+    pub fn abandon_walk(&mut self) {
+        if self.walked.take().is_some() {
+            self.abandoned += 1;
+        }
     }
 
     /// Whether a walk is under way.
@@ -549,6 +571,9 @@ impl<E: Entry> Dict<E> {
         }
         // Buckets that are added in the meantime are made of visited ones.
         self.walked = (to < self.buckets).then_some(to);
+        if self.walked.is_none() {
+            self.abandoned = 0;
+        }
         self.walked.is_none()
     }
 

@@ -124,7 +124,7 @@ fn growth_spans_segments_and_memory_is_given_back() {
     let mut steps = 0;
     while !remains.free_some(100) {
         steps += 1;
-        assert_eq!(remains.is_empty(), remains.len() == 0);
+        assert!(!remains.is_empty() && remains.len() <= 10_000 - steps * 100);
     }
     assert!((50..=100).contains(&steps), "{steps}");
 }
@@ -221,6 +221,8 @@ fn a_walk_is_a_snapshot() {
         for round in 0..3 {
             let expected: BTreeMap<Vec<u8>, u64> = d.iter().map(|e| (e.key.clone(), e.value)).collect();
             let mut seen: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+            // Boxes are what the table holds.
+            #[allow(clippy::borrowed_box)]
             let mut sink = |e: &Box<Pair>| {
                 assert!(seen.insert(e.key.clone(), e.value).is_none(), "given twice");
             };

@@ -369,3 +369,7 @@ fn remove_equal_in(lp: &mut Listpack, e: &[u8], most: usize, backwards: bool) ->
     }
     removed
 }
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

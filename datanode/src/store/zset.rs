@@ -188,7 +188,7 @@ impl Tree {
             return None;
         };
         let old = slot.score;
-        if old.to_bits() != score.to_bits() {
+        if old != score {
             let item = Item { score: old, member: Arc::clone(slot) };
             self.order.remove(&item);
             drop(item);
@@ -219,7 +219,7 @@ impl ZSet {
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
     /// member twice. One that is not in order is put in order.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<ZSet, Corrupt> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("sorted set: a member without a score"));
         }
         if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {
@@ -475,3 +475,7 @@ fn insert_packed(lp: &mut Listpack, member: &[u8], score: f64) {
     lp.push_back(Elem::Bytes(member));
     with_score(score, |s| lp.push_back(s));
 }
+
+#[cfg(test)]
+#[path = "zset_tests.rs"]
+mod tests;
