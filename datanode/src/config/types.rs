@@ -310,3 +310,10 @@ impl std::fmt::Display for KeyspaceEvents {
         Ok(())
     }
 }
+
+impl EvictionPolicy {
+    /// Whether it goes by frequency of use.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu)
+    }
+}

@@ -136,7 +136,7 @@ impl Server {
     }
 
     /// Ends the waiting of clients whose deadline has passed, of `WAIT`s that are fulfilled, and of paused ones.
-    pub(super) fn check_blocked(&mut self, io: &mut Io) {
+    pub(crate) fn check_blocked(&mut self, io: &mut Io) {
         if self.blocked_clients == 0 {
             return;
         }
@@ -173,7 +173,7 @@ impl Server {
     }
 
     /// Serves what clients sent while they waited.
-    pub(super) fn resume_clients(&mut self, io: &mut Io) {
+    pub(crate) fn resume_clients(&mut self, io: &mut Io) {
         while let Some(conn) = self.resume.pop() {
             self.serve(io, conn);
         }

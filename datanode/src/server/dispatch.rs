@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
-use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table};
+use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
-    fn hold_reply(&mut self, io: &mut Io, conn: ConnId, start: usize, offset: u64, out: &mut Vec<u8>) {
+    pub(super) fn hold_reply(&mut self, io: &mut Io, conn: ConnId, start: usize, offset: u64, out: &mut Vec<u8>) {
         let (Some(c), Some(client)) = (io.conn(conn), self.clients.get_mut(conn)) else { return };
         c.output.bytes().extend_from_slice(&out[..start]);
         let at = c.output.end();
@@ -164,7 +164,7 @@ impl Server {
                 }
                 if in_multi && table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
                     self.discard_transaction(conn);
-                    return Err(Error::Text(format!("EXECABORT Transaction discarded because of: {}", e.text()).into()));
+                    return Err(transactions::exec_abort(&e));
                 }
                 return Err(e);
             }

@@ -187,7 +187,7 @@ impl Service for Server {
             return;
         }
         let open = self.config.requirepass.is_empty();
-        if self.config.protected_mode && open && !self.config.bind_given && !is_loopback(&peer.remote) {
+        if self.config.protected_mode && open && !is_loopback(&peer.remote) {
             io.send(conn, PROTECTED_MODE.as_bytes());
             io.close(conn, true);
             return;
