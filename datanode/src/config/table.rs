@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::load::os_text;
 use super::refuse;
 use super::types::{
     ClientMemory, DisklessLoad, EndpointType, EvictionPolicy, Fsync, Guard, KeyspaceEvents, LogFormat,
@@ -10,6 +11,7 @@ use super::types::{
     ShutdownFlags, Supervised, SyslogFacility, TlsAuthClients,
 };
 use super::value::{Kind, Value};
+use crate::disk::Disk;
 
 /// How a directive may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +46,9 @@ const GUARDED: Flags = Flags { protected: true, ..LIVE };
 const NOT_LOADING: Flags = Flags { deny_loading: true, ..LIVE };
 const DIR: Flags = Flags { deny_loading: true, ..GUARDED };
 const HIDDEN: Flags = Flags { hidden: true, ..LIVE };
+
+const MIN_HZ: u32 = 1;
+const MAX_HZ: u32 = 500;
 
 const MIN_INT: i64 = i32::MIN as i64;
 const MAX_INT: i64 = i32::MAX as i64;
@@ -88,9 +93,9 @@ pub struct Directive {
     pub kind: Kind,
     /// How it may be used.
     pub flags: Flags,
-    pub(super) show: fn(&Config, &Kind) -> String,
-    pub(super) lines: fn(&Config, &Kind) -> Vec<String>,
-    pub(super) set: fn(&mut Config, &Kind, &[&str]) -> Result<(), String>,
+    show: fn(&Config, &Kind) -> String,
+    lines: fn(&Config, &Kind) -> Vec<String>,
+    set: fn(&mut Config, &Kind, &[&str]) -> Result<(), String>,
 }
 
 /// The directive of this name or alias, in any case.
@@ -107,6 +112,27 @@ impl Directive {
     /// Its value as CONFIG GET shows it.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config, &self.kind)
+    }
+
+    /// Arguments of the lines that set it in a file; none where it must be absent.
+    pub(super) fn lines(&self, config: &Config) -> Vec<String> {
+        (self.lines)(config, &self.kind)
+    }
+
+    /// Sets it, or says what is wrong; a configuration that was refused is to be dropped.
+    pub(super) fn assign(&self, config: &mut Config, words: &[&str], disk: &dyn Disk) -> Result<(), String> {
+        if !self.flags.list && words.len() != 1 {
+            return Err("wrong number of arguments".into());
+        }
+        (self.set)(config, &self.kind, words)?;
+        match self.name {
+            "hz" => config.hz = config.hz.clamp(MIN_HZ, MAX_HZ),
+            "dir" => {
+                disk.list(&config.dir).map_err(|e| os_text(&e))?;
+            }
+            _ => {}
+        }
+        refuse::unsupported(config, self.name).map_or(Ok(()), |reason| Err(reason.into()))
     }
 }
 
