@@ -37,8 +37,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .image.repository (default .chart.AppVersion .image.tag) -}}
 {{- end -}}
 
-{{/* What the schema cannot say because it concerns two values. */}}
+{{/* What the schema cannot say, or not in words a person understands. */}}
 {{- define "rrs.validate" -}}
+{{- range $label, $_ := .Values.podLabels -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh)/" $label -}}
+{{- fail (printf "podLabels may not set %s: the chart sets the labels below app.kubernetes.io/ and helm.sh/ itself, and selects its pods by them" $label) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "replicaCount larger than 1 needs leaderElection.enabled: true, or several operators would work at once" -}}
 {{- end -}}
