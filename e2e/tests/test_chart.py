@@ -344,7 +344,7 @@ def namespace():
     """A namespace of our own, taken away afterwards."""
     run("kubectl", "apply", "-f", "-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}")
     yield NAMESPACE
-    run("kubectl", "delete", "namespace", NAMESPACE, "--wait=false", "--ignore-not-found")
+    run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found")
 
 
 @pytest.mark.cluster
