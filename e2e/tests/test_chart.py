@@ -14,7 +14,7 @@ CHART = ROOT / "charts" / "redis-replicaset-operator"
 RELEASE = "rro"
 NAMESPACE = "chart-dev"
 FULLNAME = "rro-redis-replicaset-operator"
-COMMAND_TIMEOUT_S = 120
+COMMAND_TIMEOUT_S = 60
 # Helm built from source believes in an old Kubernetes where it has no cluster to ask.
 KUBE_VERSION = ("--kube-version", "1.35.0")
 
@@ -165,7 +165,7 @@ def test_probes_ask_the_http_port():
 def test_environment_of_the_operator():
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     env = environment({})
-    assert env["DATANODE_IMAGE"] == f"redis-replicaset/datanode:{version}"
+    assert env["DATANODE_IMAGE"] == f"redis-replicaset-datanode:{version}"
     assert env["DATANODE_IMAGE_PULL_POLICY"] == "IfNotPresent"
     assert env["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     assert env["POD_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
@@ -400,3 +400,37 @@ def test_install_upgrade_uninstall(namespace):
                "-l", f"app.kubernetes.io/instance={RELEASE}", "-o", "name").stdout
     assert left.strip() == ""
     run("kubectl", "get", "crd", "redisreplicasets.redis.replicaset.dev")
+
+
+def exposed(namespace, pod, port):
+    """Names of the metrics a pod exposes, from samples and from TYPE lines (a counter may have no sample yet)."""
+    text = run("kubectl", "get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics").stdout
+    return set(re.findall(r"^(?:# TYPE )?([a-z_]+)", text, re.MULTILINE))
+
+
+@pytest.mark.cluster
+def test_alerts_and_dashboard_use_metrics_that_exist():
+    """A misspelt name would make an alert that never fires and a panel that stays empty."""
+    pods = json.loads(run("kubectl", "get", "pods", "--all-namespaces", "-o", "json").stdout)["items"]
+    found = set()
+    for pod in pods:
+        labels = pod["metadata"].get("labels", {})
+        operator = labels.get("app.kubernetes.io/name") == "redis-replicaset-operator"
+        if not operator and "redis.replicaset.dev/shard" not in labels or pod["status"]["phase"] != "Running":
+            continue
+        name = "http" if operator else "metrics"
+        ports = [port["containerPort"] for c in pod["spec"]["containers"] for port in c.get("ports", [])
+                 if port.get("name") == name]
+        assert ports, f"{pod['metadata']['name']} has no port {name}, which the monitors ask for"
+        found |= exposed(pod["metadata"]["namespace"], pod["metadata"]["name"], ports[0])
+    assert found, "no operator and no datanode is running"
+
+    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    expressions = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    expressions += [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    used = {name for expr in expressions for name in re.findall(r"\b(?:redis|rrs)_[a-z_]+", expr)}
+    used = {re.sub(r"_(sum|count|bucket)$", "", name) for name in used}
+    found |= {re.sub(r"_(sum|count|bucket)$", "", name) for name in found}
+    assert len(used) > 20
+    assert used <= found, sorted(used - found)
