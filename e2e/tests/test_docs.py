@@ -84,6 +84,16 @@ def test_every_status_field_is_explained():
         assert f"`{name}`" in status, name
 
 
+def test_every_reason_is_explained():
+    """Each reason that the operator gives in a condition has its line in docs/operations.md."""
+    code = "".join(file.read_text() for file in (ROOT / "operator" / "src").rglob("*.rs"))
+    calls = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(", code)
+    reasons = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(\s*\"([A-Z][A-Za-z]+)\"", code)
+    assert len(calls) == len(reasons), "a reason is not written where it is given, so that this test cannot see it"
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert not [reason for reason in set(reasons) if f"`{reason}`" not in page]
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("page", [page for page in PAGES if "kind: RedisReplicaSet" in page.read_text()],
                          ids=lambda page: page.name)
