@@ -6,6 +6,7 @@ pub mod disk;
 pub mod election;
 pub mod glob;
 pub mod io;
+pub mod logging;
 pub mod managed;
 pub mod net;
 pub mod persist;

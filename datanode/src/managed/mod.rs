@@ -56,7 +56,12 @@ impl Server {
     ) -> bool {
         false
     }
-    pub(crate) fn admit_member(&mut self, _conn: ConnId, _epoch: &[u8], _args: crate::command::Args<'_>) -> Result<(), Error> {
+    pub(crate) fn admit_member(
+        &mut self,
+        _conn: ConnId,
+        _epoch: &[u8],
+        _args: crate::command::Args<'_>,
+    ) -> Result<(), Error> {
         Ok(())
     }
     pub(crate) fn introduce_member(&self) -> Option<Vec<String>> {

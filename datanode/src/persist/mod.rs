@@ -75,7 +75,8 @@ impl Server {
     pub(crate) fn persist_cron(&mut self, _io: &mut Io) {}
 
     /// A background job has ended.
-    pub(crate) fn persist_job_done(&mut self, _io: &mut Io, _job: PersistJob, _result: std::io::Result<u64>) {}
+    pub(crate) fn persist_job_done(&mut self, _io: &mut Io, _job: PersistJob, _result: std::io::Result<u64>) {
+    }
 
     /// Output that was waiting has been sent: a snapshot may go on.
     pub(crate) fn feed_sync(&mut self, _io: &mut Io, _conn: crate::io::ConnId) {}

@@ -71,7 +71,13 @@ impl Server {
     }
 
     /// `PSYNC id offset`: continues the replica's history or starts a full resync. The reply is written to `out`.
-    pub fn psync(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn psync(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let known = self.clients.get(conn).is_some_and(|c| c.is_replica());
         if known {
             return Ok(());
@@ -79,7 +85,8 @@ impl Server {
         if !self.is_master() && !self.repl.link_is_up() {
             return Err("NOMASTERLINK Can't SYNC while not connected with my master".into());
         }
-        if self.managed.is_some() && !self.clients.get(conn).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.admitted)
+        if self.managed.is_some()
+            && !self.clients.get(conn).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.admitted)
             && !self.clients.get(conn).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.rdb_only)
         {
             return Err("ERR this node follows a shard map: only its members replicate from it".into());
@@ -105,7 +112,11 @@ impl Server {
         {
             replica.stage = Stage::Online;
             replica.acked = from.saturating_sub(1);
-            let line = if replica.capa_psync2 { format!("+CONTINUE {}\r\n", self.repl.id) } else { "+CONTINUE\r\n".into() };
+            let line = if replica.capa_psync2 {
+                format!("+CONTINUE {}\r\n", self.repl.id)
+            } else {
+                "+CONTINUE\r\n".into()
+            };
             out.extend_from_slice(line.as_bytes());
             if let Some(b) = self.repl.backlog() {
                 b.copy_from(from, out);
@@ -178,7 +189,10 @@ impl Server {
     /// Replicas that wait for a snapshot.
     pub fn waiting_for_snapshot(&self) -> bool {
         self.repl.replicas.iter().any(|&c| {
-            self.clients.get(c).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.stage == Stage::WaitsForSnapshot)
+            self.clients
+                .get(c)
+                .and_then(|c| c.replica.as_ref())
+                .is_some_and(|r| r.stage == Stage::WaitsForSnapshot)
         })
     }
 
@@ -193,7 +207,9 @@ impl Server {
         let bytes = self.repl.take_pending();
         if !bytes.is_empty() {
             for &conn in &self.repl.replicas {
-                let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else { continue };
+                let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else {
+                    continue;
+                };
                 match replica.stage {
                     Stage::Online if !replica.rdb_only => io.send(conn, &bytes),
                     Stage::ReceivesSnapshot if !replica.rdb_only => replica.queued.extend_from_slice(&bytes),
@@ -238,7 +254,10 @@ impl Server {
             && ttl > 0
             && now > self.repl.alone_since_ms + ttl
         {
-            tracing::info!("Replication backlog freed: no replica for {} seconds.", self.config.repl_backlog_ttl);
+            tracing::info!(
+                "Replication backlog freed: no replica for {} seconds.",
+                self.config.repl_backlog_ttl
+            );
             self.repl.drop_backlog(&mut self.rng);
         }
     }
@@ -307,7 +326,9 @@ impl Server {
             let reached = self.acknowledged_offset();
             let mut held = std::mem::take(&mut self.held);
             held.retain(|&conn| {
-                let (Some(client), Some(c)) = (self.clients.get_mut(conn), io.conn(conn)) else { return false };
+                let (Some(client), Some(c)) = (self.clients.get_mut(conn), io.conn(conn)) else {
+                    return false;
+                };
                 let before = client.holds.len();
                 while client.holds.front().is_some_and(|h| h.offset <= reached) {
                     client.holds.pop_front();

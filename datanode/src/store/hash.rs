@@ -236,7 +236,8 @@ mod tests {
             for _ in 0..3000 {
                 let n = rng.below(space);
                 // Fields that are integers and fields that are not.
-                let field = if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
+                let field =
+                    if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
                 if rng.below(5) < 3 {
                     let value = rng.next_u64().to_string().into_bytes();
                     assert_eq!(h.insert(&limits, &field, &value), model.insert(field, value).is_none());
