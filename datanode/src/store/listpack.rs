@@ -411,22 +411,6 @@ impl Listpack {
         tail
     }
 
-    /// Adds all elements of `other` at the end.
-    pub fn append(&mut self, other: &Listpack) {
-        let count = match (self.stated_count(), other.stated_count()) {
-            (COUNT_UNKNOWN, _) | (_, COUNT_UNKNOWN) => COUNT_UNKNOWN,
-            (a, b) => a.saturating_add(b),
-        };
-        self.0.pop();
-        self.0.extend_from_slice(&other.0[HEADER..]);
-        self.set_header(count);
-    }
-
-    /// Gives back memory that is not used.
-    pub fn shrink_to_fit(&mut self) {
-        self.0.shrink_to_fit();
-    }
-
     /// The elements, from either end.
     #[inline]
     pub fn iter(&self) -> Iter<'_> {

@@ -137,7 +137,7 @@ fn behaves_like_a_vec() {
                     assert_eq!(texts(&lp), model[..i]);
                     validate(tail.as_bytes()).unwrap();
                     validate(lp.as_bytes()).unwrap();
-                    lp.append(&tail);
+                    tail.iter().for_each(|e| lp.push_back(e));
                 }
                 _ => {}
             }
