@@ -302,13 +302,13 @@ impl Listpack {
 
     /// The position of the first element equal to `needle` among every `stride`-th, from `from` on.
     pub fn find(&self, from: Option<usize>, needle: &[u8], stride: usize) -> Option<usize> {
-        // An integer is only ever stored as one, so there is one form to look for.
+        // We store an integer as one, but a file may come from somebody who does not.
         let int = parse_int(needle);
         let mut pos = from?;
         loop {
             let hit = match (self.get(pos), int) {
                 (Elem::Int(a), Some(b)) => a == b,
-                (Elem::Bytes(a), None) => a == needle,
+                (Elem::Bytes(a), _) => a == needle,
                 _ => false,
             };
             if hit {

@@ -162,6 +162,12 @@ fn behaves_like_a_vec() {
 }
 
 #[test]
+fn finds_an_integer_that_was_stored_as_text() {
+    let lp = Listpack::from_bytes(hex("0d0000000200813502817802ff")).unwrap();
+    assert_eq!((lp.find(lp.first(), b"5", 1), lp.find(lp.first(), b"x", 1)), (lp.first(), lp.last()));
+}
+
+#[test]
 fn counts_beyond_what_the_header_can_say() {
     let mut lp = Listpack::new();
     for i in 0..70_000 {
