@@ -14,6 +14,7 @@ pub mod lists;
 pub mod managed;
 pub mod pubsub;
 pub mod replication;
+pub mod scan;
 pub mod sets;
 pub mod strings;
 pub mod table;
@@ -57,6 +58,11 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+
+    /// These and `other`.
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
 
     /// True if any of `other`'s flags is set.
     pub const fn any(self, other: Flags) -> bool {
