@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod args;
+pub mod bitmaps;
 pub mod cluster;
 pub mod connection;
 mod context;
