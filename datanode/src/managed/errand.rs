@@ -12,10 +12,15 @@ const CONNECT_TIMEOUT_MS: u64 = 500;
 const RETRY_MS: u64 = 200;
 
 enum Stage {
-    Idle { retry_at_ms: u64 },
+    Idle {
+        retry_at_ms: u64,
+    },
     Connecting(LinkToken),
     /// So many replies are still expected.
-    Asking { conn: ConnId, replies: usize },
+    Asking {
+        conn: ConnId,
+        replies: usize,
+    },
 }
 
 /// A command on its way.
@@ -28,7 +33,13 @@ pub(super) struct Errand {
 }
 
 impl Server {
-    pub(super) fn start_errand(&mut self, io: &mut Io, targets: Vec<NodeAddr>, command: Vec<String>, until_ms: u64) {
+    pub(super) fn start_errand(
+        &mut self,
+        io: &mut Io,
+        targets: Vec<NodeAddr>,
+        command: Vec<String>,
+        until_ms: u64,
+    ) {
         if targets.is_empty() {
             return;
         }

@@ -81,7 +81,9 @@ impl Managed {
         let node = NodeAddr::new(host, port).map_err(|e| format!("this node's address: {}", e.0))?;
         let path = config.dir.join(STATE_FILE);
         let kept: Kept = match disk::read(disk, &path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("{} is damaged: {e}", path.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| format!("{} is damaged: {e}", path.display()))?
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Kept::default(),
             Err(e) => return Err(format!("{} cannot be read: {e}", path.display())),
         };
@@ -144,7 +146,9 @@ impl Managed {
 
 impl Server {
     fn managed_mut(&mut self) -> Result<&mut Managed, Error> {
-        self.managed.as_mut().ok_or_else(|| Error::err("this server does not follow a shard map (managed no)"))
+        self.managed
+            .as_mut()
+            .ok_or_else(|| Error::err("this server does not follow a shard map (managed no)"))
     }
 
     /// `REPLICASET OFFER json`: merges, persists, applies; the merged map as JSON.
@@ -370,7 +374,14 @@ impl Server {
     }
 
     /// `REPLICASET HANDOVER shard member epoch timeout-ms`: pauses writes; the reply comes when `member` is equal.
-    pub fn handover(&mut self, io: &mut Io, conn: ConnId, member: NodeAddr, epoch: u64, timeout_ms: u64) -> Result<(), Error> {
+    pub fn handover(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        member: NodeAddr,
+        epoch: u64,
+        timeout_ms: u64,
+    ) -> Result<(), Error> {
         let managed = self.managed_mut()?;
         if !managed.is_master() {
             return Err("HANDOVER this node is not master".into());
@@ -403,7 +414,12 @@ impl Server {
     }
 
     /// `REPLCONF replicaset-epoch E dataset D node A`: a member wants to follow us. The answer's line.
-    pub(crate) fn admit_member(&mut self, conn: ConnId, epoch: &[u8], args: Args<'_>) -> Result<String, Error> {
+    pub(crate) fn admit_member(
+        &mut self,
+        conn: ConnId,
+        epoch: &[u8],
+        args: Args<'_>,
+    ) -> Result<String, Error> {
         let offset = self.repl.offset();
         let lineage = self.persist.lineage().clone();
         let Some(m) = &self.managed else {
@@ -414,12 +430,16 @@ impl Server {
             return Err("NOTMASTER this node is not master".into());
         };
         if epoch != own {
-            return Err(Error::Text(format!("STALEEPOCH this node is master at epoch {own}, not {epoch}").into()));
+            return Err(Error::Text(
+                format!("STALEEPOCH this node is master at epoch {own}, not {epoch}").into(),
+            ));
         }
         let node = String::from_utf8_lossy(args.at(6)).into_owned();
         let node: NodeAddr = node.parse().map_err(|_| Error::err("a member has to name its node"))?;
         if !m.is_member(&node) {
-            tracing::info!("{node} replicates from here but is not a member of this shard: it does not count");
+            tracing::info!(
+                "{node} replicates from here but is not a member of this shard: it does not count"
+            );
         }
         if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) {
             replica.admitted = true;
@@ -434,7 +454,15 @@ impl Server {
         let m = self.managed.as_ref()?;
         let Part::Replica { epoch, .. } = &m.part else { return None };
         let dataset = self.persist.lineage().dataset.clone().unwrap_or_else(|| "none".into());
-        let words = ["REPLCONF", "replicaset-epoch", &epoch.to_string(), "dataset", &dataset, "node", m.node.as_str()];
+        let words = [
+            "REPLCONF",
+            "replicaset-epoch",
+            &epoch.to_string(),
+            "dataset",
+            &dataset,
+            "node",
+            m.node.as_str(),
+        ];
         Some(words.iter().map(|w| (*w).to_owned()).collect())
     }
 
@@ -492,8 +520,12 @@ impl Server {
         let (timeout, sentinels) = (map.failover_timeout_ms, map.sentinels.clone());
         let until = io.now.mono_ms() + timeout;
         let shard = self.config.managed_shard;
-        self.start_errand(io, sentinels, vec!["REPLICASET".into(), "SWITCHOVER".into(), shard.to_string()], until);
+        self.start_errand(
+            io,
+            sentinels,
+            vec!["REPLICASET".into(), "SWITCHOVER".into(), shard.to_string()],
+            until,
+        );
         until
     }
 }
-

@@ -72,9 +72,11 @@ pub fn may_copy(own: &Lineage, has_data: bool, dataset: &str, epoch: u64) -> Res
         Some(_) if epoch < own.epoch => {
             Err(format!("this node holds data of epoch {}, its master is of epoch {epoch}", own.epoch))
         }
-        None if has_data => Err("this node holds data that belongs to no dataset of a shard map: nothing is \
+        None if has_data => {
+            Err("this node holds data that belongs to no dataset of a shard map: nothing is \
                                  overwritten; empty the volume if that data is not needed"
-            .into()),
+                .into())
+        }
         _ => Ok(()),
     }
 }
@@ -99,7 +101,14 @@ mod tests {
     }
 
     fn me(node: &NodeAddr) -> Situation<'_> {
-        Situation { node, promised: 0, mastered_before: 0, dataset: Some(DATASET), has_data: true, broken: false }
+        Situation {
+            node,
+            promised: 0,
+            mastered_before: 0,
+            dataset: Some(DATASET),
+            has_data: true,
+            broken: false,
+        }
     }
 
     #[test]
@@ -124,7 +133,10 @@ mod tests {
         assert_eq!(assign(&shard(4, "a", 1), &emptied), Part::Nobody);
         // Emptied right after founding: the promise went with the volume.
         assert_eq!(assign(&shard(1, "a", 1), &emptied), Part::Nobody);
-        assert_eq!(assign(&shard(1, "a", 1), &Situation { promised: 1, ..emptied }), Part::Master { epoch: 1 });
+        assert_eq!(
+            assign(&shard(1, "a", 1), &Situation { promised: 1, ..emptied }),
+            Part::Master { epoch: 1 }
+        );
         // Data of nobody's is not taken for a new dataset.
         let foreign = Situation { has_data: true, promised: 1, ..emptied };
         assert_eq!(assign(&shard(1, "a", 1), &foreign), Part::Nobody);
