@@ -28,7 +28,7 @@ pub enum Survives {
     Nothing,
     /// Everything: the process was killed.
     Everything,
-    /// Some of it, by this seed: of each file a prefix, of each directory's changes the first few.
+    /// Some of it, by this seed: of each file a prefix, of the changes of names any.
     Some(u64),
 }
 
@@ -46,12 +46,15 @@ enum Entry {
     Dir,
 }
 
+/// Names within one directory that change together.
+type Change = Vec<(PathBuf, Option<Entry>)>;
+
 #[derive(Default)]
 struct State {
     names: BTreeMap<PathBuf, Entry>,
     durable: BTreeMap<PathBuf, Entry>,
     /// Changes of names that no sync has covered, oldest first.
-    unsynced: Vec<(PathBuf, Option<Entry>)>,
+    unsynced: Vec<Change>,
     changes: u64,
     fault: Option<Fault>,
 }
@@ -108,13 +111,15 @@ impl FakeDisk {
             (random % (n as u64 + 1)) as usize
         };
         let mut names = state.durable.clone();
-        let kept = match survives {
-            Survives::Nothing => 0,
-            Survives::Everything => state.unsynced.len(),
-            Survives::Some(_) => pick(state.unsynced.len()),
-        };
-        for (path, entry) in &state.unsynced[..kept] {
-            apply(&mut names, path, entry);
+        for change in &state.unsynced {
+            let kept = match survives {
+                Survives::Nothing => false,
+                Survives::Everything => true,
+                Survives::Some(_) => pick(1) == 1,
+            };
+            if kept {
+                apply(&mut names, change);
+            }
         }
         let lost: Vec<_> = names
             .keys()
@@ -165,21 +170,25 @@ impl FakeDisk {
     }
 }
 
-fn apply(names: &mut BTreeMap<PathBuf, Entry>, path: &Path, entry: &Option<Entry>) {
-    match entry {
-        Some(e) => names.insert(path.to_owned(), e.clone()),
-        None => names.remove(path),
-    };
+fn apply(names: &mut BTreeMap<PathBuf, Entry>, change: &Change) {
+    for (path, entry) in change {
+        match entry {
+            Some(e) => names.insert(path.clone(), e.clone()),
+            None => names.remove(path),
+        };
+    }
 }
 
 impl State {
-    fn set(&mut self, path: &Path, entry: Option<Entry>) -> io::Result<()> {
-        let dir = path.parent().ok_or_else(not_found)?;
-        if !matches!(self.names.get(dir), Some(Entry::Dir)) {
-            return Err(not_found());
+    fn make(&mut self, change: Change) -> io::Result<()> {
+        for (path, _) in &change {
+            let dir = path.parent().ok_or_else(not_found)?;
+            if !matches!(self.names.get(dir), Some(Entry::Dir)) {
+                return Err(not_found());
+            }
         }
-        apply(&mut self.names, path, &entry);
-        self.unsynced.push((path.to_owned(), entry));
+        apply(&mut self.names, &change);
+        self.unsynced.push(change);
         Ok(())
     }
 
@@ -188,7 +197,7 @@ impl State {
             return Ok(inode.clone());
         }
         let inode = Inode::default();
-        self.set(path, Some(Entry::File(inode.clone())))?;
+        self.make(vec![(path.to_owned(), Some(Entry::File(inode.clone())))])?;
         Ok(inode)
     }
 }
@@ -239,22 +248,21 @@ impl Disk for FakeDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let inode = self.inode(from)?;
-        let mut state = self.change()?;
-        state.set(to, Some(Entry::File(inode)))?;
-        state.set(from, None)
+        // The new name comes first: a move to another directory may be seen in both, never in none.
+        self.change()?.make(vec![(to.to_owned(), Some(Entry::File(inode))), (from.to_owned(), None)])
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.inode(path)?;
-        self.change()?.set(path, None)
+        self.change()?.make(vec![(path.to_owned(), None)])
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.change()?;
-        let (now, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.unsynced).into_iter().partition(|(p, _)| p.parent() == Some(dir));
-        for (path, entry) in &now {
-            apply(&mut state.durable, path, entry);
+        let covered = |c: &Change| c.iter().any(|(p, _)| p.parent() == Some(dir));
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut state.unsynced).into_iter().partition(covered);
+        for change in &now {
+            apply(&mut state.durable, change);
         }
         state.unsynced = later;
         Ok(())
@@ -265,7 +273,7 @@ impl Disk for FakeDisk {
         match state.names.get(dir) {
             Some(Entry::Dir) => Ok(()),
             Some(Entry::File(_)) => Err(io::ErrorKind::AlreadyExists.into()),
-            None => state.set(dir, Some(Entry::Dir)),
+            None => state.make(vec![(dir.to_owned(), Some(Entry::Dir))]),
         }
     }
 

@@ -6,3 +6,4 @@ pub mod disk;
 pub mod disk_fake;
 pub mod io;
 pub mod resp;
+pub mod store;

@@ -111,7 +111,7 @@ fn live(disk: &FakeDisk, life: &mut Life) -> Result<(), FilesError> {
 fn outcomes() -> impl Iterator<Item = Survives> {
     [Survives::Nothing, Survives::Everything]
         .into_iter()
-        .chain((1..6).map(|s| Survives::Some(s * 0x9e37_79b9)))
+        .chain((1..12).map(|s| Survives::Some(s * 0x9e37_79b9)))
 }
 
 /// Runs `live` on `start` with a crash at every operation, and again with a crash at every operation of the recovery.
@@ -234,6 +234,21 @@ fn a_failed_sync_is_not_forgotten() {
     assert!(log.sync().is_err());
     assert_eq!((log.synced(), log.written()), (0, 2));
     assert!(log.error().is_some());
+}
+
+#[test]
+fn only_the_end_of_the_log_may_be_cut() {
+    let disk = FakeDisk::with_dir(Path::new(ROOT));
+    live(&disk, &mut Life::default()).unwrap();
+    let mut files = open(&disk).unwrap();
+    let cuts = |files: &AofFiles| files.parts().unwrap().iter().map(|p| p.may_be_cut).collect::<Vec<_>>();
+    assert_eq!(cuts(&files), [false, true]);
+    let mut log = files.resume().unwrap().unwrap();
+    files.begin_rewrite(&mut log).unwrap();
+    assert_eq!(cuts(&files), [false, true, true], "nothing is in the third file yet");
+    log.pending().push(b'*');
+    log.flush().unwrap();
+    assert_eq!(cuts(&files), [false, false, true]);
 }
 
 #[test]
