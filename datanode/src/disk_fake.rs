@@ -102,8 +102,10 @@ impl FakeDisk {
         let state = lock(&self.0);
         let mut random = match survives {
             Survives::Some(seed) => seed | 1,
-            _ => 0,
+            Survives::Nothing => 0,
+            Survives::Everything => return state.copy(),
         };
+        // With a seed of 0 it picks 0 forever.
         let mut pick = move |n: usize| {
             random ^= random << 13;
             random ^= random >> 7;
@@ -112,35 +114,25 @@ impl FakeDisk {
         };
         let mut names = state.durable.clone();
         for change in &state.unsynced {
-            let kept = match survives {
-                Survives::Nothing => false,
-                Survives::Everything => true,
-                Survives::Some(_) => pick(1) == 1,
-            };
-            if kept {
+            if pick(1) == 1 {
                 apply(&mut names, change);
             }
         }
-        let lost: Vec<_> = names
-            .keys()
-            .filter(|p| p.parent().is_some_and(|d| d != Path::new("/") && !names.contains_key(d)))
-            .cloned()
-            .collect();
+        let orphan = |p: &Path| p.parent().is_some_and(|d| d != Path::new("/") && !names.contains_key(d));
+        let lost: Vec<_> = names.keys().filter(|p| orphan(p)).cloned().collect();
         for path in lost {
             names.remove(&path);
         }
         for entry in names.values_mut() {
             if let Entry::File(inode) = entry {
                 let c = lock(inode).clone();
-                let bytes = match survives {
-                    Survives::Nothing => c.durable,
-                    Survives::Everything => c.now,
-                    Survives::Some(_) if c.now.starts_with(&c.durable) => {
-                        let more = pick(c.now.len() - c.durable.len());
-                        c.now[..c.durable.len() + more].to_vec()
-                    }
-                    Survives::Some(_) if pick(1) == 0 => c.durable,
-                    Survives::Some(_) => c.now,
+                let bytes = if c.now.starts_with(&c.durable) {
+                    let more = pick(c.now.len() - c.durable.len());
+                    c.now[..c.durable.len() + more].to_vec()
+                } else if pick(1) == 0 {
+                    c.durable
+                } else {
+                    c.now
                 };
                 *entry = Entry::File(Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes })));
             }
@@ -180,6 +172,24 @@ fn apply(names: &mut BTreeMap<PathBuf, Entry>, change: &Change) {
 }
 
 impl State {
+    /// A disk of its own in the same state, without fault.
+    fn copy(&self) -> FakeDisk {
+        let mut copies = BTreeMap::new();
+        let mut copy = |entry: &Entry| match entry {
+            Entry::Dir => Entry::Dir,
+            Entry::File(inode) => {
+                let new = || Arc::new(Mutex::new(lock(inode).clone()));
+                Entry::File(copies.entry(Arc::as_ptr(inode)).or_insert_with(new).clone())
+            }
+        };
+        let names = self.names.iter().map(|(p, e)| (p.clone(), copy(e))).collect();
+        let durable = self.durable.iter().map(|(p, e)| (p.clone(), copy(e))).collect();
+        let mut copy_change =
+            |c: &Change| c.iter().map(|(p, e)| (p.clone(), e.as_ref().map(&mut copy))).collect();
+        let unsynced = self.unsynced.iter().map(&mut copy_change).collect();
+        FakeDisk(Arc::new(Mutex::new(State { names, durable, unsynced, ..State::default() })))
+    }
+
     fn make(&mut self, change: Change) -> io::Result<()> {
         for (path, _) in &change {
             let dir = path.parent().ok_or_else(not_found)?;
@@ -260,7 +270,8 @@ impl Disk for FakeDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.change()?;
         let covered = |c: &Change| c.iter().any(|(p, _)| p.parent() == Some(dir));
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut state.unsynced).into_iter().partition(covered);
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.unsynced).into_iter().partition(covered);
         for change in &now {
             apply(&mut state.durable, change);
         }

@@ -81,8 +81,11 @@ fn live(disk: &FakeDisk, life: &mut Life) -> Result<(), FilesError> {
     let mut log = match files.resume()? {
         Some(log) => log,
         None => {
-            let log = files.begin_anew()?;
-            write_base(&mut files, life.written)?;
+            let mut log = files.begin_anew()?;
+            let captured = life.written;
+            life.add(&mut log);
+            log.sync().map_err(io_error("sync", Path::new(ROOT)))?;
+            write_base(&mut files, captured)?;
             log
         }
     };
