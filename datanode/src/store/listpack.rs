@@ -438,9 +438,14 @@ impl Listpack {
         Iter { lp: self, from: pos.unwrap_or(self.end()), to: self.end() }
     }
 
-    /// The elements from the start up to and with position `pos`.
-    pub fn iter_to(&self, pos: Option<usize>) -> Iter<'_> {
-        Iter { lp: self, from: HEADER, to: pos.map_or(HEADER, |p| self.after(p)) }
+    /// `count` elements (or as many as there are) from number `start` on, from either end.
+    pub fn slice(&self, start: usize, count: usize) -> Iter<'_> {
+        let from = self.seek(start as i64).unwrap_or(self.end());
+        let to = match self.len() - start.min(self.len()) {
+            rest if rest <= count => self.end(),
+            _ => self.seek((start + count) as i64).unwrap_or(self.end()),
+        };
+        Iter { lp: self, from, to }
     }
 }
 
