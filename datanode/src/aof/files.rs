@@ -118,6 +118,8 @@ impl AofFiles {
         if !self.exists(&old)? || !(self.manifest.is_empty() || interrupted) {
             return Ok(());
         }
+        let file = self.disk.open_append(&old).map_err(io_error("open", &old))?;
+        file.sync().map_err(io_error("sync", &old))?;
         self.create_dir()?;
         let base = Some(Part { name: self.name.clone(), seq: 1 });
         self.replace_manifest(Manifest { base, ..Manifest::default() })?;
@@ -158,13 +160,14 @@ impl AofFiles {
         if self.manifest.is_empty() {
             return Ok(None);
         }
+        // A process that was killed may have left files and names that are in use but not durable yet.
+        self.sync_dir(&self.dir)?;
         self.remove_leftovers()?;
         let Some(last) = self.manifest.incr.last() else {
             return self.add_incr().map(Some);
         };
         let path = self.dir.join(&last.name);
         let file = self.disk.open_append(&path).map_err(io_error("open", &path))?;
-        // What a process that was killed had written but not synced has just been loaded: it must stay.
         file.sync().map_err(io_error("sync", &path))?;
         let len = self.disk.len(&path).map_err(io_error("find", &path))?;
         Ok(Some(Appender::new(file, len)))
