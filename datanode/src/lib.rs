@@ -5,5 +5,6 @@ pub mod disk;
 #[cfg(test)]
 pub mod disk_fake;
 pub mod io;
+pub mod rdb;
 pub mod resp;
 pub mod store;

@@ -3,6 +3,8 @@
 
 use std::io::{self, Read};
 
+use crate::store::num::parse_float;
+
 use super::{Error, ErrorKind, crc64, lzf};
 
 const BUFFER: usize = 64 * 1024;
@@ -34,7 +36,13 @@ pub struct Input<R> {
 impl<R: Read> Input<R> {
     /// Starts at offset 0.
     pub fn new(inner: R) -> Self {
-        Input { inner, buf: vec![0; BUFFER].into_boxed_slice(), pos: 0, end: 0, base: 0, crc: 0, summed: 0 }
+        Self::with_buffer(inner, BUFFER)
+    }
+
+    /// As [`Input::new`], with a buffer of `size` bytes, at most the usual one: for sources known to be short.
+    pub fn with_buffer(inner: R, size: usize) -> Self {
+        let buf = vec![0; size.clamp(1, BUFFER)];
+        Input { inner, buf: buf.into_boxed_slice(), pos: 0, end: 0, base: 0, crc: 0, summed: 0 }
     }
 
     /// Bytes consumed so far.
@@ -174,7 +182,7 @@ impl<R: Read> Input<R> {
             255 => Ok(f64::NEG_INFINITY),
             n => {
                 let text = self.bytes(u64::from(n))?;
-                super::parse_double(&text).ok_or_else(|| self.corrupt("score is not a number"))
+                parse_float(&text).ok_or_else(|| self.corrupt("score is not a number"))
             }
         }
     }

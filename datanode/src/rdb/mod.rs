@@ -5,8 +5,13 @@
 //! servers, connections or policies; input is hostile until proven whole: it can cause an [`Error`] and no more.
 
 pub mod crc64;
+pub mod decode;
+pub mod dump;
+pub mod encode;
 mod input;
 mod lzf;
+mod packed;
+mod value;
 
 /// The version that is written.
 pub const VERSION: u16 = 10;
@@ -62,6 +67,17 @@ const ENC_INT16: u8 = 1;
 const ENC_INT32: u8 = 2;
 const ENC_LZF: u8 = 3;
 
+/// What is known of a key besides its value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// When it expires, milliseconds since the Unix epoch.
+    pub expire_at_ms: Option<i64>,
+    /// For how long it had not been used, seconds (kept by an LRU `maxmemory-policy`).
+    pub idle_s: Option<u64>,
+    /// How often it is used, as a logarithmic counter (kept by an LFU `maxmemory-policy`).
+    pub freq: Option<u8>,
+}
+
 /// Why reading stopped, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} (at byte {offset})")]
@@ -103,3 +119,6 @@ pub enum ErrorKind {
     #[error("{0}")]
     Unsupported(String),
 }
+
+#[cfg(test)]
+mod tests;
