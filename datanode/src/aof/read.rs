@@ -74,6 +74,8 @@ pub struct LogReader<R> {
     lines: u64,
     valid: u64,
     valid_lines: u64,
+    /// `valid` before the latest element.
+    before: u64,
     in_multi: bool,
     ready: VecDeque<Command>,
 }
@@ -95,6 +97,7 @@ impl<R: Read> LogReader<R> {
             lines: 0,
             valid: offset,
             valid_lines: 0,
+            before: offset,
             in_multi: false,
             ready: VecDeque::new(),
         }
@@ -105,19 +108,14 @@ impl<R: Read> LogReader<R> {
         self.valid
     }
 
-    /// Bytes read so far.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// Lines up to [`LogReader::valid`].
     pub fn valid_lines(&self) -> u64 {
         self.valid_lines
     }
 
-    /// Whether the element before was in a transaction that is still open.
-    pub fn in_transaction(&self) -> bool {
-        self.in_multi
+    /// Where to cut the file to be rid of the latest element and what follows, but of no half transaction.
+    pub fn before_latest(&self) -> u64 {
+        self.before
     }
 
     /// The next command to execute, `None` at the file's end. MULTI and EXEC themselves are not given.
@@ -136,6 +134,7 @@ impl<R: Read> LogReader<R> {
     /// The next element as it is written, `None` at the file's end.
     pub fn next_element(&mut self) -> Result<Option<Element>, ReadError> {
         let start = self.offset;
+        self.before = self.valid;
         let corrupt = |me: &Self, what| ReadError::Corrupt { offset: start, valid: me.valid, what };
         let element = match self.peek()? {
             None if self.in_multi => return Err(self.truncated("transaction")),

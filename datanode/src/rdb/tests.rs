@@ -257,7 +257,7 @@ fn old_types_are_read() {
     assert_eq!(one(T_LIST_QUICKLIST, &[&[2], &blob[..], &blob].concat()), [b"a", b"5", b"a", b"5"]);
     assert_eq!(one(T_HASH_ZIPLIST, &blob), [b"a=5"]);
     assert_eq!(one(T_ZSET_ZIPLIST, &blob), [[&b"a"[..], &5f64.to_bits().to_be_bytes()].concat()]);
-    assert_eq!(one(T_HASH_ZIPMAP, b"\x08\x01\x01f\x01\0v\xff"), [b"f=v"]);
+    assert_eq!(one(T_HASH_ZIPMAP, b"\x07\x01\x01f\x01\0v\xff"), [b"f=v"]);
     assert_eq!(one(T_LIST, b"\x02\x01x\x01y"), [b"x", b"y"]);
     let scored = [[&b"m"[..], &1.5f64.to_bits().to_be_bytes()].concat()];
     assert_eq!(one(T_ZSET, b"\x01\x01m\x031.5"), scored);
