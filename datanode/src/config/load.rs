@@ -103,7 +103,7 @@ impl Config {
         let mut text = Vec::new();
         if let Some(file) = line.file {
             let path = source.cwd.join(file);
-            text.extend(read(source.disk, &path, file)?);
+            text.extend(read(source.disk, &path, &path.to_string_lossy())?);
             config.extra.config_file = Some(path);
         }
         if line.stdin {
@@ -201,6 +201,9 @@ impl Loader<'_> {
         let name = name.to_ascii_lowercase();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         if let Some(directive) = find(&name) {
+            if depth > 0 {
+                self.config.extra.included.insert(directive.name);
+            }
             return Ok(self.directive(directive, &values)?);
         }
         match (name.as_str(), values.as_slice()) {
@@ -233,6 +236,14 @@ impl Loader<'_> {
     }
 
     fn directive(&mut self, directive: &Directive, words: &[&str]) -> Result<(), String> {
+        // One quoted word may hold the whole list.
+        let inner = match words {
+            [word] if directive.flags.list && !word.is_empty() => split_words(word.as_bytes()),
+            _ => None,
+        };
+        let inner: Vec<_> = inner.iter().flatten().map(|w| String::from_utf8_lossy(w)).collect();
+        let split: Vec<&str> = inner.iter().map(|w| &**w).collect();
+        let words = if split.is_empty() { words } else { &split };
         let keep =
             if directive.name == "save" && std::mem::replace(&mut self.save_seen, true) && words != [""] {
                 std::mem::take(&mut self.config.save)
