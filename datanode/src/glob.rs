@@ -53,8 +53,8 @@ fn class(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<usize> {
             i += 1;
             found |= fold(pattern[i]) == byte;
         } else if pattern.get(i + 1) == Some(&b'-') && i + 2 < pattern.len() {
-            let (a, b) = (fold(pattern[i]), fold(pattern[i + 2]));
-            found |= (a.min(b)..=a.max(b)).contains(&byte);
+            let (a, b) = (pattern[i], pattern[i + 2]);
+            found |= (fold(a.min(b))..=fold(a.max(b))).contains(&byte);
             i += 2;
         } else {
             found |= fold(pattern[i]) == byte;
@@ -63,4 +63,64 @@ fn class(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<usize> {
     }
     let used = (i + 1).min(pattern.len());
     (found != negated).then_some(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob_match;
+
+    #[test]
+    fn patterns() {
+        let yes = [
+            ("", ""),
+            ("*", ""),
+            ("**", "x"),
+            ("a*c", "abbbc"),
+            ("*a*b*c", "xxaxbbxc"),
+            ("h?llo", "hello"),
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[b-a]llo", "hallo"),
+            ("[a-]", "a"),
+            ("[^]", "x"),
+            ("\\*", "*"),
+            ("a\\", "a\\"),
+            ("[\\]]", "]"),
+            ("[abc", "b"),
+            ("*.[ch]", "a.b.c"),
+        ];
+        for (pattern, text) in yes {
+            assert!(glob_match(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
+        }
+        let no = [
+            ("", "a"),
+            ("a", ""),
+            ("?", ""),
+            ("a*c", "abb"),
+            ("h[^e]llo", "hello"),
+            ("[]", "]"),
+            ("\\*", "x"),
+            ("ABC", "abc"),
+            ("[b-c]", "a"),
+            ("*aab", "aaba"),
+        ];
+        for (pattern, text) in no {
+            assert!(!glob_match(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn case() {
+        for pattern in ["ABC", "a[B]c", "[A-C][a-c]?", "*C", "\\Abc"] {
+            assert!(glob_match(pattern.as_bytes(), b"aBc", true), "{pattern}");
+        }
+        assert!(!glob_match(b"[A-C]bc", b"dbc", true));
+    }
+
+    #[test]
+    fn many_stars_take_no_exponential_time() {
+        let pattern = b"a*".repeat(1000);
+        let text = b"a".repeat(100_000);
+        assert!(!glob_match(&[&pattern[..], b"b"].concat(), &text, false));
+    }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use datanode::config::{Config, DIRECTIVES, Foreign, Mode, Rewritten, SetContext, Source};
 use datanode::disk::RealDisk;
+use datanode::glob::glob_match;
 use datanode::resp::encode_command;
 use datanode::resp::reader::{self, Value};
 
@@ -623,6 +624,41 @@ fn rewrite_leaves_the_file_redis_leaves() {
             assert_same(get(&again, &["*"]), get(&config, &["*"]), &context);
         }
     }
+}
+
+#[test]
+fn patterns_match_as_in_redis() {
+    const PATTERNS: usize = 3000;
+    let dir = TempDir::new("glob");
+    let port = free_port();
+    let mut real = Redis::start(&dir.0, &strings(&["--port", &port.to_string()]), port);
+    // Xorshift: the same words every time.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut word = |alphabet: &[u8], longest: u64| -> String {
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let len = next() % (longest + 1);
+        (0..len).map(|_| char::from(alphabet[(next() % alphabet.len() as u64) as usize])).collect()
+    };
+    let keys: BTreeSet<String> = (0..200).map(|_| word(b"aabcB-]^\\*", 6)).collect();
+    for key in &keys {
+        real.call(&["SET", key, ""]);
+    }
+    let mut hits = 0;
+    for _ in 0..PATTERNS {
+        let pattern = word(b"aabc-[[]]^\\**??", 9);
+        let reply = real.call(&["KEYS", &pattern]);
+        let theirs: BTreeSet<String> = reply.items().unwrap().iter().filter_map(Value::text).collect();
+        let matches = |key: &&String| glob_match(pattern.as_bytes(), key.as_bytes(), false);
+        let ours: BTreeSet<String> = keys.iter().filter(matches).cloned().collect();
+        assert_eq!(ours, theirs, "{pattern}");
+        hits += ours.len();
+    }
+    assert!(hits > PATTERNS, "only {hits} matches compared");
 }
 
 #[test]

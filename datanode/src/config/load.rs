@@ -85,7 +85,8 @@ impl std::error::Error for LoadError {}
 impl Mode {
     /// As the program's name and its arguments say.
     pub fn of(program: &str, args: &[String]) -> Mode {
-        let sentinel = program.contains("redis-sentinel") || args.iter().any(|a| a == "--sentinel");
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let sentinel = name.contains("redis-sentinel") || args.iter().any(|a| a == "--sentinel");
         if sentinel { Mode::Sentinel } else { Mode::Server }
     }
 }

@@ -9,6 +9,8 @@ mod refuse;
 mod rewrite;
 mod set;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod value;
 
