@@ -2,6 +2,10 @@
 
 /// Whether the whole of `text` matches `pattern`; `nocase` ignores the case of ASCII letters.
 pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+    if text.is_empty() {
+        // Redis has it so: `**` does not match nothing, and the lone `*` of KEYS is not even compared.
+        return matches!(pattern, b"" | b"*");
+    }
     let (mut p, mut t) = (0, 0);
     // Where to go on when a match fails: behind the last `*`, which then swallows one byte more. Only the last one
     // needs to be tried again, so the time is bounded by the product of the lengths.
