@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use datanode::config::{Config, DIRECTIVES, Foreign, Mode, Rewritten, SetContext, Source};
@@ -91,10 +92,24 @@ impl Redis {
                 return value;
             }
             let mut chunk = [0; 16 * 1024];
-            let n = self.stream.read(&mut chunk).unwrap_or_else(|e| panic!("no reply to {args:?}: {e}"));
-            assert_ne!(n, 0, "redis-server closed the connection at {args:?}");
+            let n = match self.stream.read(&mut chunk) {
+                Ok(n) if n > 0 => n,
+                broken => {
+                    panic!("no reply to {args:?}: {broken:?}; redis-server says: {}", self.last_words())
+                }
+            };
             buf.extend_from_slice(&chunk[..n]);
         }
+    }
+
+    /// Ends the server and gives its log.
+    fn last_words(&mut self) -> String {
+        let _ = self.child.kill();
+        let mut log = String::new();
+        if let Some(out) = &mut self.child.stdout {
+            let _ = out.read_to_string(&mut log);
+        }
+        log
     }
 
     fn get(&mut self, patterns: &[&str]) -> Vec<(String, String)> {
@@ -134,8 +149,20 @@ fn assert_same(ours: Vec<(String, String)>, theirs: Vec<(String, String)>, conte
     assert!(here.is_empty() && there.is_empty(), "{context}: here {here:?}, there {there:?}");
 }
 
+/// A port nobody listens on, below those the kernel gives to outgoing connections: one of these could take it before
+/// the server does, or even connect to itself.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (0..COUNT)
+        .map(|_| {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            // Processes that run at the same time start apart.
+            (FIRST + (std::process::id().wrapping_mul(127).wrapping_add(step)) % COUNT) as u16
+        })
+        .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .expect("a free port")
 }
 
 fn strings(args: &[&str]) -> Vec<String> {
