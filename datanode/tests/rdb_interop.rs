@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datanode::aof::files::{AofFiles, BaseFormat};
-use datanode::aof::read::{LogReader, ReadError, starts_with_rdb};
+use datanode::aof::load::{PartReader, Step};
 use datanode::check;
 use datanode::disk::{Disk, RealDisk};
 use datanode::rdb::Meta;
@@ -291,30 +291,16 @@ fn dump_payloads_both_ways() {
 fn load_aof(files: &AofFiles) -> (Vec<Entry>, Vec<String>) {
     let (mut entries, mut commands) = (Vec::new(), Vec::new());
     for part in files.parts().unwrap() {
-        let (rdb, reader) = starts_with_rdb(RealDisk.open_read(&part.path).unwrap()).unwrap();
-        let mut log: LogReader<Box<dyn std::io::Read>> = if rdb {
-            let mut decoder = Decoder::new(reader, limits(), Expired::Keep);
-            loop {
-                match decoder.next_event().unwrap() {
-                    Event::Entry(e) => entries.push(*e),
-                    Event::End(_) => break,
-                    _ => {}
-                }
-            }
-            let offset = decoder.offset();
-            LogReader::new(Box::new(decoder.into_rest()), offset)
-        } else {
-            LogReader::new(Box::new(reader), 0)
-        };
+        let mut reader = PartReader::open(&RealDisk, &part, &limits()).unwrap();
         loop {
-            match log.next_command() {
-                Ok(Some(c)) => commands.push(c.iter().map(|w| text(w)).collect::<Vec<_>>().join(" ")),
-                Ok(None) => break,
-                Err(ReadError::Truncated { valid, .. }) if part.may_be_cut => {
-                    files.cut(&part, valid).unwrap();
-                    break;
+            match reader.next_step() {
+                Ok(Some(Step::Preamble(Event::Entry(e)))) => entries.push(*e),
+                Ok(Some(Step::Preamble(_))) => {}
+                Ok(Some(Step::Command(c))) => {
+                    commands.push(c.iter().map(|w| text(w)).collect::<Vec<_>>().join(" "));
                 }
-                Err(e) => panic!("{}: {e}", part.path.display()),
+                Ok(None) => break,
+                Err(e) => panic!("{e}"),
             }
         }
     }

@@ -2,6 +2,7 @@
 //! commands, and a manifest that says which of them count (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>).
 
 pub mod files;
+pub mod load;
 pub mod manifest;
 pub mod read;
 pub mod write;
