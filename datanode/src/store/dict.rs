@@ -178,6 +178,8 @@ pub struct Dict<E> {
     stamp: u8,
     /// While a walk is under way: every bucket below this number has been visited.
     walked: Option<usize>,
+    /// Walks given up since the last complete one: so many old stamps may be on the buckets.
+    abandoned: u8,
 }
 
 impl<E: Entry> Dict<E> {
@@ -193,6 +195,7 @@ impl<E: Entry> Dict<E> {
             seed,
             stamp: 0,
             walked: None,
+            abandoned: 0,
         };
         d.push_bucket();
         d
@@ -282,6 +285,13 @@ impl<E: Entry> Dict<E> {
             }
             b = b.next.as_deref()?;
         }
+    }
+
+    /// The first entry with this hash for which `is` holds.
+    pub fn find_hashed(&self, hash: u64, is: impl Fn(&E) -> bool) -> Option<&E> {
+        let mut entries =
+            Chain(Some(self.bucket(self.address(hash)))).flat_map(|b| b.entries.iter().flatten());
+        entries.find(|e| is(e) && self.seed.hash(e.key()) == hash)
     }
 
     /// Whether there is an entry with this key.
@@ -449,23 +459,6 @@ impl<E: Entry> Dict<E> {
         self.segments.iter().flatten().flat_map(|b| Chain(Some(b)).flat_map(|b| b.entries.iter().flatten()))
     }
 
-    /// Changes entries in place, all of them. Not while a walk is under way.
-    pub fn for_each_mut(&mut self, mut f: impl FnMut(&mut E)) {
-        debug_assert!(self.walked.is_none());
-        for b in self.segments.iter_mut().flatten() {
-            let mut b = Some(b);
-            while let Some(bucket) = b {
-                bucket.entries.iter_mut().flatten().for_each(&mut f);
-                b = bucket.next.as_deref_mut();
-            }
-        }
-    }
-
-    /// Makes the table empty. Not while a walk is under way: what is to be walked must be kept.
-    pub fn clear(&mut self) {
-        *self = Dict { stamp: self.stamp, ..Dict::new(self.seed) };
-    }
-
     /// Gives up the table to free it in pieces.
     pub fn into_remains(self) -> Remains<E> {
         Remains { segments: self.segments, len: self.len }
@@ -526,12 +519,23 @@ impl<E: Entry> Dict<E> {
         }
     }
 
-    /// Begins a walk. One that is still under way is ended first, without its entries being given to anybody.
+    /// Begins a walk. One that is still under way is given up.
     pub fn begin_walk(&mut self) {
-        while !self.walk(usize::MAX, &mut |_| ()) {}
-        // Outside of walks all stamps are equal, so any other one will do.
+        self.abandon_walk();
+        if self.abandoned == u8::MAX - 1 {
+            // Every other stamp may still be on some bucket: begin again with one for all.
+            self.walked = Some(0);
+            self.walk(usize::MAX, &mut |_| ());
+        }
         self.stamp = self.stamp.wrapping_add(1);
         self.walked = Some(0);
+    }
+
+    /// Ends a walk before it is complete, if one is under way.
+    pub fn abandon_walk(&mut self) {
+        if self.walked.take().is_some() {
+            self.abandoned += 1;
+        }
     }
 
     /// Whether a walk is under way.
@@ -549,6 +553,9 @@ impl<E: Entry> Dict<E> {
         }
         // Buckets that are added in the meantime are made of visited ones.
         self.walked = (to < self.buckets).then_some(to);
+        if self.walked.is_none() {
+            self.abandoned = 0;
+        }
         self.walked.is_none()
     }
 
@@ -570,6 +577,17 @@ impl<E: Entry> Dict<E> {
             self.visit(self.merge_target(), f);
             self.visit(self.buckets - 1, f);
         }
+    }
+}
+
+impl<E: Entry + Clone> Clone for Dict<E> {
+    /// A table of its own with copies of the entries; a walk under way is not carried over.
+    fn clone(&self) -> Self {
+        let mut copy = Dict::new(self.seed);
+        for e in self.iter() {
+            copy.insert(e.clone());
+        }
+        copy
     }
 }
 

@@ -11,13 +11,16 @@ use super::small::SmallBytes;
 use std::collections::HashSet;
 
 /// A hash value.
+#[derive(Clone)]
 pub struct Hash(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Table(Box<Dict<Box<Field>>>),
 }
 
+#[derive(Clone)]
 struct Field {
     name: SmallBytes,
     value: SmallBytes,
@@ -44,7 +47,7 @@ impl Hash {
 
     /// Takes over a listpack of fields and values from a file. Refused: an odd number of elements, a field twice.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<Hash, Corrupt> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("hash: a field without a value"));
         }
         let mut seen = HashSet::new();
@@ -209,5 +212,110 @@ impl Hash {
                 f.name.heap_bytes() + f.value.heap_bytes()
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dict::HashSeed;
+    use super::super::num::parse_int;
+    use super::*;
+    use std::collections::HashMap;
+
+    fn limits() -> Limits {
+        Limits::new(HashSeed::repeatable(3))
+    }
+
+    fn content(h: &Hash) -> HashMap<Vec<u8>, Vec<u8>> {
+        h.iter().map(|(f, v)| (f.to_bytes().into_owned(), v.to_bytes().into_owned())).collect()
+    }
+
+    #[test]
+    fn behaves_like_a_hash_map() {
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let (mut h, mut model, limits) = (Hash::new(), HashMap::new(), limits());
+            let space = if seed % 2 == 0 { 100 } else { 500 };
+            for _ in 0..3000 {
+                let n = rng.below(space);
+                // Fields that are integers and fields that are not.
+                let field =
+                    if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
+                if rng.below(5) < 3 {
+                    let value = rng.next_u64().to_string().into_bytes();
+                    assert_eq!(h.insert(&limits, &field, &value), model.insert(field, value).is_none());
+                } else {
+                    assert_eq!(h.remove(&field), model.remove(&field).is_some());
+                }
+                let field = rng.below(space).to_string().into_bytes();
+                assert_eq!(h.get(&field).map(|e| e.to_bytes().into_owned()).as_ref(), model.get(&field));
+                assert_eq!((h.len(), h.is_empty()), (model.len(), model.is_empty()));
+                if let Some((f, v)) = h.random(&mut rng) {
+                    assert_eq!(model.get(&*f.to_bytes()), Some(&v.to_bytes().into_owned()));
+                }
+            }
+            assert_eq!(h.encoding(), if space == 100 { "listpack" } else { "hashtable" });
+            assert_eq!(content(&h), model);
+            let copy = h.clone();
+            h.insert(&limits, b"only in one", b"");
+            assert_eq!(content(&copy), model);
+            h.remove(b"only in one");
+            let (mut seen, mut cursor) = (HashMap::new(), 0);
+            loop {
+                cursor = h.scan(cursor, &mut |f, v| {
+                    seen.insert(f.to_bytes().into_owned(), v.to_bytes().into_owned());
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert_eq!(seen, model);
+        }
+    }
+
+    /// The limits of redis-server 7.0: 128 fields, 64 bytes.
+    #[test]
+    fn converts_where_redis_does() {
+        let limits = limits();
+        let mut h = Hash::new();
+        for i in 0..128 {
+            h.insert(&limits, format!("f{i}").as_bytes(), &[b'v'; 64]);
+        }
+        h.insert(&limits, b"f0", b"again");
+        assert_eq!(h.encoding(), "listpack");
+        h.insert(&limits, b"one more", b"");
+        assert_eq!((h.encoding(), h.len()), ("hashtable", 129));
+        assert_eq!(h.get(b"f0").unwrap().to_bytes(), &b"again"[..]);
+        for long in [(vec![b'f'; 65], vec![]), (vec![], vec![b'v'; 65])] {
+            let mut h = Hash::new();
+            h.insert(&limits, b"1", b"2");
+            h.insert(&limits, &long.0, &long.1);
+            assert_eq!((h.encoding(), h.len()), ("hashtable", 2));
+            h.remove(&long.0);
+            assert_eq!(h.encoding(), "hashtable");
+        }
+        assert!(h.heap_bytes(0) > 129 * 64);
+        let (all, some) = (h.heap_bytes(0) as f64, h.heap_bytes(20) as f64);
+        assert!((all / some - 1.0).abs() < 0.2, "{all} {some}");
+    }
+
+    #[test]
+    fn listpacks_from_files_are_checked() {
+        let lp = |n: i64| {
+            let mut lp = Listpack::new();
+            (0..n).for_each(|i| lp.push_back(Elem::Int(i / 2 * 1000 + i % 2)));
+            lp
+        };
+        let limits = limits();
+        assert!(Hash::from_listpack(lp(3), &limits).is_err());
+        let h = Hash::from_listpack(lp(256), &limits).unwrap();
+        assert_eq!((h.len(), h.encoding()), (128, "listpack"));
+        assert!(h.iter().all(|(f, _)| parse_int(&f.to_bytes()).is_some()));
+        let h = Hash::from_listpack(lp(258), &limits).unwrap();
+        assert_eq!((h.len(), h.encoding()), (129, "hashtable"));
+        let mut twice = lp(4);
+        twice.push_back(Elem::Bytes(b"0"));
+        twice.push_back(Elem::Bytes(b"x"));
+        assert_eq!(Hash::from_listpack(twice, &limits).err(), Some(Corrupt("hash: a field twice")));
     }
 }

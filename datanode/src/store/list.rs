@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A list value.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct List {
     nodes: VecDeque<Node>,
     len: usize,
 }
 
 /// A piece of a list; never empty.
+#[derive(Clone)]
 pub enum Node {
     /// Several elements.
     Packed(Listpack),
@@ -369,3 +370,7 @@ fn remove_equal_in(lp: &mut Listpack, e: &[u8], most: usize, backwards: bool) ->
     }
     removed
 }
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

@@ -10,8 +10,10 @@ use super::rng::Rng;
 use super::small::SmallBytes;
 
 /// A set value.
+#[derive(Clone)]
 pub struct Set(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Ints(Intset),
     Table(Box<Dict<Box<SmallBytes>>>),
@@ -156,5 +158,73 @@ impl Set {
             Repr::Ints(ints) => ints.heap_bytes(),
             Repr::Table(t) => super::table_bytes(t, sample, size_of::<SmallBytes>(), |m| m.heap_bytes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dict::HashSeed;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn behaves_like_a_set() {
+        let limits = Limits::new(HashSeed::repeatable(3));
+        for seed in 0..30 {
+            let mut rng = Rng::new(seed);
+            let (mut s, mut model) = (Set::new(), BTreeSet::new());
+            let words = seed % 3 == 0;
+            let space = if seed % 2 == 0 { 400 } else { 2000 };
+            for _ in 0..5000 {
+                let n = rng.below(space) as i64 - 50;
+                let m = if words && n % 2 == 0 { format!("m{n}") } else { n.to_string() }.into_bytes();
+                if rng.below(5) < 3 {
+                    assert_eq!(s.insert(&limits, &m), model.insert(m));
+                } else {
+                    assert_eq!(s.remove(&m), model.remove(&m));
+                }
+                let m = rng.below(space).to_string().into_bytes();
+                assert_eq!((s.contains(&m), s.len()), (model.contains(&m), model.len()));
+                if let Some(e) = s.random(&mut rng) {
+                    assert!(model.contains(&*e.to_bytes()));
+                }
+            }
+            assert_eq!(s.encoding(), if words || space > 1000 { "hashtable" } else { "intset" });
+            let all: BTreeSet<Vec<u8>> = s.iter().map(|e| e.to_bytes().into_owned()).collect();
+            assert_eq!(all, model);
+            assert_eq!(s.clone().iter().count(), model.len());
+            let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+            loop {
+                cursor = s.scan(cursor, &mut |e| {
+                    seen.insert(e.to_bytes().into_owned());
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert_eq!(seen, model);
+        }
+    }
+
+    #[test]
+    fn converts_where_redis_does() {
+        let limits = Limits::new(HashSeed::repeatable(3));
+        let mut s = Set::new();
+        (0..512).for_each(|i| assert!(s.insert(&limits, i.to_string().as_bytes())));
+        assert!(!s.insert(&limits, b"7"));
+        assert_eq!(s.encoding(), "intset");
+        assert!(s.insert(&limits, b"512"));
+        assert_eq!((s.encoding(), s.len()), ("hashtable", 513));
+        let mut s = Set::new();
+        s.insert(&limits, b"1");
+        // Not the canonical form of an integer.
+        assert!(s.insert(&limits, b"01") && s.contains(b"1"));
+        assert_eq!(s.encoding(), "hashtable");
+        let ints = |n| {
+            let mut ints = Intset::new();
+            (0..n).for_each(|i| assert!(ints.insert(i)));
+            Set::from_intset(ints, &limits)
+        };
+        assert_eq!((ints(512).encoding(), ints(513).encoding()), ("intset", "hashtable"));
     }
 }

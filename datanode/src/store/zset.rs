@@ -19,8 +19,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A sorted set value.
+#[derive(Clone)]
 pub struct ZSet(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Tree(Box<Tree>),
@@ -175,6 +177,16 @@ impl DoubleEndedIterator for Pairs<'_> {
     }
 }
 
+impl Clone for Tree {
+    fn clone(&self) -> Tree {
+        let mut copy = Tree { members: Dict::new(self.members.seed()), order: RankTree::default() };
+        for item in self.order.range(0..usize::MAX) {
+            copy.insert(&item.member.name, item.score);
+        }
+        copy
+    }
+}
+
 impl Tree {
     fn new(limits: &Limits) -> Box<Tree> {
         Box::new(Tree { members: Dict::new(limits.seed), order: RankTree::default() })
@@ -188,7 +200,7 @@ impl Tree {
             return None;
         };
         let old = slot.score;
-        if old.to_bits() != score.to_bits() {
+        if old != score {
             let item = Item { score: old, member: Arc::clone(slot) };
             self.order.remove(&item);
             drop(item);
@@ -219,7 +231,7 @@ impl ZSet {
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
     /// member twice. One that is not in order is put in order.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<ZSet, Corrupt> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("sorted set: a member without a score"));
         }
         if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {
@@ -332,7 +344,8 @@ impl ZSet {
             Repr::Packed(lp) => lp.iter().step_by(2).position(|m| m.eq_bytes(member)),
             Repr::Tree(t) => {
                 let m = t.members.find(member)?;
-                t.order.rank(&Item { score: m.score, member: Arc::clone(m) })
+                let before = |i: &Item| compare((i.score, &i.member.name), (m.score, &m.name)).is_lt();
+                Some(t.order.partition_point(before))
             }
         }
     }
@@ -475,3 +488,7 @@ fn insert_packed(lp: &mut Listpack, member: &[u8], score: f64) {
     lp.push_back(Elem::Bytes(member));
     with_score(score, |s| lp.push_back(s));
 }
+
+#[cfg(test)]
+#[path = "zset_tests.rs"]
+mod tests;
