@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use datanode::aof::commands::CommandWriter;
 use datanode::aof::files::{AofFiles, BaseFormat};
-use datanode::aof::read::{LogReader, ReadError, starts_with_rdb};
+use datanode::aof::load::{PartReader, Step};
 use datanode::check;
 use datanode::disk::{Disk, RealDisk};
 use datanode::rdb::Meta;
@@ -103,19 +104,26 @@ fn assert_same(ours: &Dataset, theirs: &Dataset) {
     assert_eq!(ours.len(), theirs.len(), "more keys than there should be");
 }
 
-/// Everything in a file.
-fn load(path: &Path) -> (Vec<Entry>, Vec<(String, String)>, Vec<Vec<u8>>) {
-    let (mut entries, mut aux, mut functions) = (Vec::new(), Vec::new(), Vec::new());
+/// Everything in an RDB file.
+#[derive(Default)]
+struct File {
+    entries: Vec<Entry>,
+    aux: Vec<(String, String)>,
+    functions: Vec<Vec<u8>>,
+}
+
+fn load(path: &Path) -> File {
+    let mut file = File::default();
     let mut decoder = Decoder::new(RealDisk.open_read(path).unwrap(), limits(), Expired::Keep);
     loop {
         match decoder.next_event().unwrap_or_else(|e| panic!("{}: {e}", path.display())) {
-            Event::Entry(e) => entries.push(*e),
-            Event::Aux(name, value) => aux.push((text(&name), text(&value))),
-            Event::Function(library) => functions.push(library),
+            Event::Entry(e) => file.entries.push(*e),
+            Event::Aux(name, value) => file.aux.push((text(&name), text(&value))),
+            Event::Function(library) => file.functions.push(library),
             Event::SelectDb(_) | Event::ResizeDb(..) => {}
             Event::End(checksum) => {
                 assert_eq!(checksum, Checksum::Verified);
-                return (entries, aux, functions);
+                return file;
             }
         }
     }
@@ -219,7 +227,7 @@ fn rdb_files_both_ways() {
     for compression in ["yes", "no"] {
         first.run(&["CONFIG", "SET", "rdbcompression", compression]);
         first.run(&["SAVE"]);
-        let (entries, aux, functions) = load(&dump);
+        let File { entries, aux, functions } = load(&dump);
         assert_same(&of_entries(&entries), &theirs);
         assert_eq!(functions, [library.as_bytes()]);
         assert!(aux.iter().any(|(n, v)| n == "redis-ver" && v.starts_with("7.")), "{aux:?}");
@@ -228,7 +236,7 @@ fn rdb_files_both_ways() {
     drop(first);
 
     // The other way: what was read, and a list with an element too large for a listpack.
-    let (mut entries, ..) = load(&dump);
+    let mut entries = load(&dump).entries;
     let mut list = List::new();
     for len in [10, 20_000, 10] {
         list.push(&limits(), End::Back, &noise(1, len));
@@ -253,7 +261,7 @@ fn frequency_and_idle_time_survive() {
         let mut r = Redis::start(&dir.0, &[("maxmemory-policy", policy), ("maxmemory", "1gb")]);
         r.run(&["SET", "k", "v"]);
         r.run(&["SAVE"]);
-        let (mut entries, ..) = load(&dir.0.join("dump.rdb"));
+        let mut entries = load(&dir.0.join("dump.rdb")).entries;
         let meta = entries[0].meta;
         assert_eq!((meta.idle_s.is_some(), meta.freq.is_some()), (idle, !idle));
         drop(r);
@@ -291,30 +299,16 @@ fn dump_payloads_both_ways() {
 fn load_aof(files: &AofFiles) -> (Vec<Entry>, Vec<String>) {
     let (mut entries, mut commands) = (Vec::new(), Vec::new());
     for part in files.parts().unwrap() {
-        let (rdb, reader) = starts_with_rdb(RealDisk.open_read(&part.path).unwrap()).unwrap();
-        let mut log: LogReader<Box<dyn std::io::Read>> = if rdb {
-            let mut decoder = Decoder::new(reader, limits(), Expired::Keep);
-            loop {
-                match decoder.next_event().unwrap() {
-                    Event::Entry(e) => entries.push(*e),
-                    Event::End(_) => break,
-                    _ => {}
-                }
-            }
-            let offset = decoder.offset();
-            LogReader::new(Box::new(decoder.into_rest()), offset)
-        } else {
-            LogReader::new(Box::new(reader), 0)
-        };
+        let mut reader = PartReader::open(&RealDisk, &part, &limits()).unwrap();
         loop {
-            match log.next_command() {
-                Ok(Some(c)) => commands.push(c.iter().map(|w| text(w)).collect::<Vec<_>>().join(" ")),
-                Ok(None) => break,
-                Err(ReadError::Truncated { valid, .. }) if part.may_be_cut => {
-                    files.cut(&part, valid).unwrap();
-                    break;
+            match reader.next_step() {
+                Ok(Some(Step::Preamble(Event::Entry(e)))) => entries.push(*e),
+                Ok(Some(Step::Preamble(_))) => {}
+                Ok(Some(Step::Command(c))) => {
+                    commands.push(c.iter().map(|w| text(w)).collect::<Vec<_>>().join(" "));
                 }
-                Err(e) => panic!("{}: {e}", part.path.display()),
+                Ok(None) => break,
+                Err(e) => panic!("{e}"),
             }
         }
     }
@@ -373,7 +367,7 @@ fn an_aof_of_ours_is_loaded_by_redis() {
     r.run(&["SAVE"]);
     let mut expected = of_server(&mut r);
     drop(r);
-    let (entries, ..) = load(&source.0.join("dump.rdb"));
+    let entries = load(&source.0.join("dump.rdb")).entries;
 
     for format in [BaseFormat::Rdb, BaseFormat::Aof] {
         let dir = Dir::new("aof-ours");
@@ -402,12 +396,8 @@ fn an_aof_of_ours_is_loaded_by_redis() {
         let mut r = Redis::start(&dir.0, &[("appendonly", "yes"), ("sanitize-dump-payload", "yes")]);
         let theirs = of_server(&mut r);
         drop(r);
-        if format == BaseFormat::Rdb {
-            expected.insert((5, b"new".to_vec()), ("embstr".into(), NEVER, vec![b"value".to_vec()]));
-            assert_same(&expected, &theirs);
-        } else {
-            assert_eq!(theirs.keys().collect::<Vec<_>>(), [&(0, b"base".to_vec()), &(5, b"new".to_vec())]);
-        }
+        expected.insert((5, b"new".to_vec()), ("embstr".into(), NEVER, vec![b"value".to_vec()]));
+        assert_same(&expected, &theirs);
     }
 }
 
@@ -416,7 +406,12 @@ fn write_base(files: &mut AofFiles, entries: &[Entry], format: BaseFormat) {
     let mut bytes = Vec::new();
     match format {
         BaseFormat::Rdb => bytes = encode(entries, true, true),
-        BaseFormat::Aof => encode_command(&mut bytes, &["SET", "base", "of commands"]),
+        BaseFormat::Aof => {
+            let mut writer = CommandWriter::default();
+            for e in entries {
+                writer.entry(&mut bytes, e.db, &e.key, &e.value, e.meta.expire_at_ms);
+            }
+        }
     }
     file.append(&bytes).unwrap();
     files.publish_base(&*file, format).unwrap();

@@ -177,15 +177,22 @@ impl AofFiles {
     /// the dataset is captured. Waits for the disk: what the log has so far must be durable first, or a crash could leave
     /// a gap before what follows. On failure the log goes on where it is. Refused after a failed sync; begin anew then.
     pub fn begin_rewrite(&mut self, log: &mut Appender) -> Result<(), FilesError> {
+        if self.unlisted.is_some() {
+            return Err(self.misused("rewrite the AOF before its first base is published in"));
+        }
         log.sync().map_err(io_error("sync the AOF in", &self.dir))?;
         *log = self.add_incr()?;
         Ok(())
     }
 
     /// Starts a log that continues none: it counts from [`AofFiles::publish_base`] on, and until then what is on disk
-    /// stays as it is.
+    /// stays as it is. Called again, it gives the earlier attempt up.
     pub fn begin_anew(&mut self) -> Result<Appender, FilesError> {
         self.create_dir()?;
+        if let Some(given_up) = self.unlisted.take() {
+            let path = self.dir.join(given_up.name);
+            self.disk.remove(&path).map_err(io_error("remove", &path))?;
+        }
         let (part, log) = self.create_incr()?;
         self.unlisted = Some(part);
         Ok(log)
@@ -201,8 +208,7 @@ impl AofFiles {
     /// elsewhere before. On failure the log goes on as it was.
     pub fn publish_base(&mut self, file: &dyn DiskFile, format: BaseFormat) -> Result<(), FilesError> {
         let Some(current) = self.unlisted.as_ref().or(self.manifest.incr.last()).cloned() else {
-            let source = io::Error::other("no rewrite has begun");
-            return Err(FilesError::Io { doing: "publish a base in", path: self.dir.clone(), source });
+            return Err(self.misused("publish a base before a rewrite has begun in"));
         };
         self.last_base += 1;
         let extension = if format == BaseFormat::Rdb { "rdb" } else { "aof" };
@@ -296,6 +302,10 @@ impl AofFiles {
 
     fn sync_dir(&self, dir: &Path) -> Result<(), FilesError> {
         self.disk.sync_dir(dir).map_err(io_error("sync", dir))
+    }
+
+    fn misused(&self, doing: &'static str) -> FilesError {
+        FilesError::Io { doing, path: self.dir.clone(), source: io::ErrorKind::InvalidInput.into() }
     }
 
     fn exists(&self, path: &Path) -> Result<bool, FilesError> {

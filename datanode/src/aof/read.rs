@@ -82,8 +82,11 @@ pub struct LogReader<R> {
     annotation: Option<(Vec<u8>, u64)>,
 }
 
+/// A reader of whose bytes the first have been looked at.
+pub type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
 /// Whether a file starts with an RDB preamble, and the reader with nothing taken from it.
-pub fn starts_with_rdb<R: Read>(mut inner: R) -> io::Result<(bool, impl Read)> {
+pub fn starts_with_rdb<R: Read>(mut inner: R) -> io::Result<(bool, Peeked<R>)> {
     const MAGIC: &[u8] = b"REDIS";
     let mut head = Vec::with_capacity(MAGIC.len());
     inner.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head)?;
@@ -401,5 +404,50 @@ mod tests {
             rest.read_to_string(&mut all).unwrap();
             assert_eq!((rdb, all.as_str()), (is, text));
         }
+    }
+
+    #[test]
+    fn no_mutation_makes_it_panic() {
+        let bytes = log(&[
+            "#TS:12",
+            "SELECT 0",
+            "set k v",
+            "multi",
+            "del k",
+            "incr n",
+            "EXEC",
+            "lpush l a b c d e f",
+        ]);
+        let mut random = 0x9e37_79b9u32;
+        let mut next = move |n: usize| {
+            random = random.wrapping_mul(1664525).wrapping_add(1013904223);
+            (random >> 8) as usize % n
+        };
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..10_000 {
+            let mut mutant = bytes.clone();
+            for _ in 0..=next(3) {
+                let at = next(mutant.len());
+                match next(3) {
+                    0 => mutant[at] = b"0123456789*$#\r\n-MX\0\xff"[next(20)],
+                    1 => drop(mutant.remove(at)),
+                    _ => mutant.insert(at, b"0123456789*$#\r\n-MX\0\xff"[next(20)]),
+                }
+            }
+            let (_, end) = read(&mutant);
+            match end {
+                Ok(_) => good += 1,
+                Err(
+                    ReadError::Truncated { offset, valid, .. } | ReadError::Corrupt { offset, valid, .. },
+                ) => {
+                    assert!(valid <= offset && offset <= mutant.len() as u64);
+                    // What is called whole is whole.
+                    assert_eq!(read(&mutant[..valid as usize]).1.unwrap(), valid);
+                    bad += 1;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert!(good > 100 && bad > 5_000, "{good} {bad}");
     }
 }

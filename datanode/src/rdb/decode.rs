@@ -2,7 +2,7 @@
 //! at a time. Memory grows only as bytes really arrive. The checksum is verified before [`Event::End`] is given: until
 //! then nothing that has been read may replace other data.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use super::input::Input;
 use super::*;
@@ -106,7 +106,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// What follows the file, after [`Event::End`]: the commands of an AOF whose preamble it was.
-    pub fn into_rest(self) -> impl Read {
+    pub fn into_rest(self) -> io::Chain<io::Cursor<Vec<u8>>, R> {
         self.input.into_rest()
     }
 

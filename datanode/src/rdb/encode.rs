@@ -49,12 +49,14 @@ pub struct Replication<'a> {
 #[derive(Debug)]
 pub struct ValueWriter {
     compressor: Option<Compressor>,
+    /// Where a string is compressed before its length is known.
+    packed: Vec<u8>,
 }
 
 impl ValueWriter {
     /// With `compression`, longer strings are compressed where that helps (`rdbcompression`).
     pub fn new(compression: bool) -> Self {
-        ValueWriter { compressor: compression.then(Compressor::default) }
+        ValueWriter { compressor: compression.then(Compressor::default), packed: Vec::new() }
     }
 
     /// A value's type, as [`ValueWriter::value`] will write it.
@@ -131,13 +133,12 @@ impl ValueWriter {
             return int(out, n);
         }
         if let Some(compressor) = self.compressor.as_mut().filter(|_| bytes.len() > MIN_COMPRESSED) {
-            // Apart from `out`, for its length comes first and is known last.
-            let mut packed = Vec::with_capacity(bytes.len() / 2);
-            if compressor.compress(bytes, bytes.len() - MIN_SAVING, &mut packed) {
+            self.packed.clear();
+            if compressor.compress(bytes, bytes.len() - MIN_SAVING, &mut self.packed) {
                 out.push(0xc0 | ENC_LZF);
-                length(out, packed.len() as u64);
+                length(out, self.packed.len() as u64);
                 length(out, bytes.len() as u64);
-                return out.extend_from_slice(&packed);
+                return out.extend_from_slice(&self.packed);
             }
         }
         length(out, bytes.len() as u64);

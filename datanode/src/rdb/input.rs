@@ -58,7 +58,7 @@ impl<R: Read> Input<R> {
     }
 
     /// What has not been consumed.
-    pub fn into_rest(self) -> impl Read {
+    pub fn into_rest(self) -> io::Chain<io::Cursor<Vec<u8>>, R> {
         let buffered = self.buf[self.pos..self.end].to_vec();
         io::Cursor::new(buffered).chain(self.inner)
     }

@@ -84,9 +84,12 @@ fn ziplist_entry<'a>(b: &mut &'a [u8]) -> Option<(usize, Elem<'a>)> {
     Some((before, Elem::Bytes(take_slice(b, len)?)))
 }
 
+/// A field and its value.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Fields and values of a zipmap: number of pairs (u8, 254: more than that can say), pairs, and an end byte. A pair is
 /// a length and a field, then a length, a number of unused bytes (u8), a value and the unused bytes.
-pub fn zipmap(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Corrupt> {
+pub fn zipmap(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Corrupt> {
     let mut rest = bytes;
     let count = take::<1>(&mut rest).ok_or(Corrupt("zipmap: empty"))?[0];
     let mut pairs = Vec::new();
@@ -102,7 +105,7 @@ pub fn zipmap(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Corrupt> {
     Ok(pairs)
 }
 
-fn zipmap_pair<'a>(b: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+fn zipmap_pair<'a>(b: &mut &'a [u8]) -> Option<Pair<'a>> {
     let len = zipmap_len(b)?;
     let field = take_slice(b, len)?;
     let len = zipmap_len(b)?;
@@ -194,7 +197,7 @@ mod tests {
         let mut map =
             vec![2, 3, b'f', b'o', b'o', 3, 0, b'b', b'a', b'r', 1, b'k', 2, 3, b'v', b'w', 0, 0, 0];
         map.push(END);
-        let want: Vec<(&[u8], &[u8])> = vec![(b"foo", b"bar"), (b"k", b"vw")];
+        let want: Vec<Pair> = vec![(b"foo", b"bar"), (b"k", b"vw")];
         assert_eq!(zipmap(&map).unwrap(), want);
         for n in 0..map.len() {
             assert!(zipmap(&map[..n]).is_err());
