@@ -1,0 +1,6 @@
+//! A Redis 7 data server and sentinel that follows a shard map. See `docs/architecture.md`.
+
+pub mod disk;
+pub mod io;
+pub mod net;
+pub mod resp;

@@ -1,0 +1,2 @@
+//! The datanode binary.
+fn main() {}
