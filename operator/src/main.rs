@@ -3,6 +3,7 @@
 //! `operator` runs it, `operator crd` prints the CustomResourceDefinition, `operator version` its version.
 
 mod crd;
+mod render;
 
 use std::process::ExitCode;
 

@@ -288,3 +288,77 @@ fn directives(spec: &super::RedisReplicaSetSpec, min_replicas: u32) -> Result<BT
     put("min-replicas-max-lag", max_lag.as_secs().max(1).to_string());
     Ok(all)
 }
+
+#[cfg(test)]
+pub mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The resource `orders` in the namespace `shop` with this spec, defaults filled in as the API server does.
+    pub fn resource(spec: Value) -> RedisReplicaSet {
+        let metadata = json!({"name": "orders", "namespace": "shop", "uid": "u-1", "generation": 1});
+        let object = json!({"apiVersion": "redis.replicaset.dev/v1alpha1", "kind": "RedisReplicaSet", "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// What that resource asks for.
+    pub fn desired(spec: Value) -> Desired {
+        Desired::of(&resource(spec)).unwrap()
+    }
+
+    #[test]
+    fn an_empty_spec_is_complete() {
+        let desired = desired(json!({}));
+        assert_eq!((desired.masters, desired.replicas, desired.sentinels, desired.quorum), (1, 2, 3, 2));
+        assert_eq!(desired.write_ack_replicas, 1);
+        assert_eq!(desired.directives["min-replicas-to-write"], "1");
+        assert_eq!(desired.directives["save"], "900 1 300 10 60 10000");
+        assert_eq!(desired.down_after, Duration::from_secs(1));
+        assert_eq!(desired.secret, "orders-auth");
+        assert_eq!(desired.volume.as_ref().unwrap().bytes, 1 << 30);
+        assert_eq!(desired.slots(0), (0, 16383));
+    }
+
+    #[test]
+    fn fewer_replicas_ask_for_fewer_acknowledgements() {
+        assert_eq!(desired(json!({"replicas": 1})).write_ack_replicas, 0);
+        assert_eq!(desired(json!({"replicas": 0})).directives["min-replicas-to-write"], "0");
+        assert_eq!(desired(json!({"replicas": 1, "durability": {"writeAckReplicas": 1}})).write_ack_replicas, 1);
+    }
+
+    #[test]
+    fn slots_are_spread_evenly() {
+        let desired = desired(json!({"masters": 3}));
+        assert_eq!((0..3).map(|shard| desired.slots(shard)).collect::<Vec<_>>(), [(0, 5460), (5461, 10921), (10922, 16383)]);
+    }
+
+    #[test]
+    fn what_the_rules_let_through_is_refused_here() {
+        let table = [
+            (json!({"masters": 0}), "masters"),
+            (json!({"sentinels": 2}), "odd"),
+            (json!({"failover": {"quorum": 5}}), "quorum"),
+            (json!({"failover": {"downAfter": "soon"}}), "downAfter"),
+            (json!({"replicas": 1, "durability": {"minReplicasToWrite": 2}}), "replicas"),
+            (json!({"config": {"Port": 1}}), "Port"),
+            (json!({"config": {"hz ": 1}}), "hz"),
+            (json!({"persistence": {"storage": {"size": "x"}}}), "size"),
+            (json!({"persistence": {"storage": {}, "rdb": {"save": []}, "aof": {"enabled": false}}}), "both off"),
+        ];
+        for (spec, word) in table {
+            let refused = Desired::of(&resource(spec.clone())).unwrap_err().to_string();
+            assert!(refused.contains(word), "{spec}: {refused}");
+        }
+    }
+
+    #[test]
+    fn loss_is_accepted_by_annotation_only() {
+        let mut resource = resource(json!({}));
+        assert_eq!(Desired::of(&resource).unwrap().accept_loss, 0);
+        resource.annotations_mut().insert(ACCEPT_DATA_LOSS.into(), "7".into());
+        assert_eq!(Desired::of(&resource).unwrap().accept_loss, 7);
+        resource.annotations_mut().insert(ACCEPT_DATA_LOSS.into(), "yes".into());
+        assert!(Desired::of(&resource).is_err());
+    }
+}
