@@ -3,7 +3,9 @@
 //! `operator` runs it, `operator crd` prints the CustomResourceDefinition, `operator version` its version.
 
 mod crd;
+mod decide;
 mod render;
+mod snapshot;
 
 use std::process::ExitCode;
 
