@@ -31,7 +31,9 @@ pub fn yaml() -> String {
     for line in body.lines() {
         // What YAML 1.1, which Kubernetes reads, takes for a boolean, and the YAML 1.2 of our writer for text.
         match line.rsplit_once(' ') {
-            Some((before, word @ ("y" | "n" | "yes" | "no" | "on" | "off"))) if before.trim_end().ends_with(['-', ':']) => {
+            Some((before, word @ ("y" | "n" | "yes" | "no" | "on" | "off")))
+                if before.trim_end().ends_with(['-', ':']) =>
+            {
                 yaml.push_str(&format!("{before} \"{word}\"\n"));
             }
             _ => yaml.push_str(&format!("{line}\n")),
@@ -87,14 +89,32 @@ mod tests {
             ("/properties/spec/properties/replicas/minimum", json!(0)),
             ("/properties/spec/properties/sentinels/default", json!(3)),
             ("/properties/spec/properties/persistence/default/aof/enabled", json!(true)),
-            ("/properties/spec/properties/persistence/default/rdb/save", json!(["900 1", "300 10", "60 10000"])),
-            ("/properties/spec/properties/persistence/properties/aof/properties/fsync/default", json!("everysec")),
-            ("/properties/spec/properties/persistence/properties/aof/properties/fsync/enum", json!(["always", "everysec", "no"])),
-            ("/properties/spec/properties/persistence/properties/storage/properties/size/default", json!("1Gi")),
-            ("/properties/spec/properties/persistence/properties/storage/properties/whenDeleted/enum", json!(["Retain", "Delete"])),
+            (
+                "/properties/spec/properties/persistence/default/rdb/save",
+                json!(["900 1", "300 10", "60 10000"]),
+            ),
+            (
+                "/properties/spec/properties/persistence/properties/aof/properties/fsync/default",
+                json!("everysec"),
+            ),
+            (
+                "/properties/spec/properties/persistence/properties/aof/properties/fsync/enum",
+                json!(["always", "everysec", "no"]),
+            ),
+            (
+                "/properties/spec/properties/persistence/properties/storage/properties/size/default",
+                json!("1Gi"),
+            ),
+            (
+                "/properties/spec/properties/persistence/properties/storage/properties/whenDeleted/enum",
+                json!(["Retain", "Delete"]),
+            ),
             ("/properties/spec/properties/failover/default/downAfter", json!("1s")),
             ("/properties/spec/properties/config/maxProperties", json!(64)),
-            ("/properties/spec/properties/config/additionalProperties/x-kubernetes-int-or-string", json!(true)),
+            (
+                "/properties/spec/properties/config/additionalProperties/x-kubernetes-int-or-string",
+                json!(true),
+            ),
             ("/required", json!(["spec"])),
         ];
         for (at, expected) in table {
@@ -110,8 +130,12 @@ mod tests {
         assert_eq!(crd["spec"]["names"]["shortNames"], json!(["rrs"]));
         assert_eq!(version["name"], "v1alpha1");
         assert_eq!(version["subresources"], json!({"status": {}}), "nothing to scale");
-        let columns: Vec<_> =
-            version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let columns: Vec<_> = version["additionalPrinterColumns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["name"].as_str().unwrap())
+            .collect();
         assert_eq!(
             columns,
             ["Ready", "Masters", "Replicas", "Sentinels", "Master", "Reason", "At risk", "Message", "Age"]
@@ -126,7 +150,10 @@ mod tests {
                 let at = format!("{at}.{name}");
                 // Kubernetes' own types are described by Kubernetes.
                 if !at.contains(".scheduling.") && !at.contains(".conditions") && at != ".metadata" {
-                    assert!(field["description"].as_str().is_some_and(|d| !d.is_empty()), "{at} has no description");
+                    assert!(
+                        field["description"].as_str().is_some_and(|d| !d.is_empty()),
+                        "{at} has no description"
+                    );
                 }
                 *seen += 1;
                 walk(&at, field, seen);

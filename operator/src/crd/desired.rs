@@ -118,7 +118,8 @@ impl Desired {
         if spec.sentinels != 0 && (spec.sentinels < 3 || spec.sentinels.is_multiple_of(2)) {
             return Err(Refused::Rule("sentinels must be 0 or an odd number of at least 3".into()));
         }
-        let quorum = spec.failover.quorum.unwrap_or(if spec.sentinels == 0 { 0 } else { spec.sentinels / 2 + 1 });
+        let quorum =
+            spec.failover.quorum.unwrap_or(if spec.sentinels == 0 { 0 } else { spec.sentinels / 2 + 1 });
         if quorum > spec.sentinels {
             return Err(Refused::Rule("failover.quorum must not be larger than sentinels".into()));
         }
@@ -130,10 +131,16 @@ impl Desired {
                 "durability.writeAckReplicas and minReplicasToWrite must not be larger than replicas".into(),
             ));
         }
-        if let Some(owned) = spec.config.keys().find(|key| OWNED_DIRECTIVES.contains(&key.to_lowercase().as_str())) {
+        if let Some(owned) =
+            spec.config.keys().find(|key| OWNED_DIRECTIVES.contains(&key.to_lowercase().as_str()))
+        {
             return Err(Refused::Rule(format!("config may not set {owned}: the operator sets it")));
         }
-        if let Some(key) = spec.config.keys().find(|key| !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')) {
+        if let Some(key) = spec
+            .config
+            .keys()
+            .find(|key| !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+        {
             return Err(Refused::Rule(format!("{key:?} in config is not a directive in lower case")));
         }
         let secret = spec.auth.secret_name.clone().unwrap_or_else(|| format!("{name}-auth"));
@@ -155,7 +162,9 @@ impl Desired {
             accept_loss: match resource.annotations().get(ACCEPT_DATA_LOSS) {
                 None => 0,
                 Some(text) => text.parse().map_err(|_| {
-                    Refused::Rule(format!("annotation {ACCEPT_DATA_LOSS} must be an epoch, a whole number, not {text:?}"))
+                    Refused::Rule(format!(
+                        "annotation {ACCEPT_DATA_LOSS} must be an epoch, a whole number, not {text:?}"
+                    ))
                 })?,
             },
             directives: directives(spec, min_replicas)?,
@@ -241,10 +250,11 @@ fn volume(spec: &super::RedisReplicaSetSpec) -> Result<Option<Volume>, Refused> 
             Some(_) => Err(Refused::Rule("storage asks for a volume, but RDB and AOF are both off".into())),
         };
     }
-    let storage = spec.persistence.storage.clone().unwrap_or_else(|| super::Storage {
-        size: DEFAULT_VOLUME.into(),
-        ..super::Storage::default()
-    });
+    let storage = spec
+        .persistence
+        .storage
+        .clone()
+        .unwrap_or_else(|| super::Storage { size: DEFAULT_VOLUME.into(), ..super::Storage::default() });
     Ok(Some(Volume {
         bytes: unit("persistence.storage.size", units::quantity(&storage.size))?,
         size: storage.size,
@@ -254,12 +264,16 @@ fn volume(spec: &super::RedisReplicaSetSpec) -> Result<Option<Volume>, Refused> 
 }
 
 /// What redis.conf says, by directive.
-fn directives(spec: &super::RedisReplicaSetSpec, min_replicas: u32) -> Result<BTreeMap<String, String>, Refused> {
+fn directives(
+    spec: &super::RedisReplicaSetSpec,
+    min_replicas: u32,
+) -> Result<BTreeMap<String, String>, Refused> {
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
     let (rdb, aof) = (&spec.persistence.rdb, &spec.persistence.aof);
     let save = rdb.save.join(" ");
     let rewrite_min = unit("persistence.aof.rewriteMinSize", units::quantity(&aof.rewrite_min_size))?;
-    let max_lag = unit("durability.minReplicasMaxLag", units::duration(&spec.durability.min_replicas_max_lag))?;
+    let max_lag =
+        unit("durability.minReplicasMaxLag", units::duration(&spec.durability.min_replicas_max_lag))?;
     let fsync = match aof.fsync {
         super::Fsync::Always => "always",
         super::Fsync::Everysec => "everysec",
@@ -324,13 +338,19 @@ pub mod tests {
     fn fewer_replicas_ask_for_fewer_acknowledgements() {
         assert_eq!(desired(json!({"replicas": 1})).write_ack_replicas, 0);
         assert_eq!(desired(json!({"replicas": 0})).directives["min-replicas-to-write"], "0");
-        assert_eq!(desired(json!({"replicas": 1, "durability": {"writeAckReplicas": 1}})).write_ack_replicas, 1);
+        assert_eq!(
+            desired(json!({"replicas": 1, "durability": {"writeAckReplicas": 1}})).write_ack_replicas,
+            1
+        );
     }
 
     #[test]
     fn slots_are_spread_evenly() {
         let desired = desired(json!({"masters": 3}));
-        assert_eq!((0..3).map(|shard| desired.slots(shard)).collect::<Vec<_>>(), [(0, 5460), (5461, 10921), (10922, 16383)]);
+        assert_eq!(
+            (0..3).map(|shard| desired.slots(shard)).collect::<Vec<_>>(),
+            [(0, 5460), (5461, 10921), (10922, 16383)]
+        );
     }
 
     #[test]
@@ -344,7 +364,10 @@ pub mod tests {
             (json!({"config": {"Port": 1}}), "Port"),
             (json!({"config": {"hz ": 1}}), "hz"),
             (json!({"persistence": {"storage": {"size": "x"}}}), "size"),
-            (json!({"persistence": {"storage": {}, "rdb": {"save": []}, "aof": {"enabled": false}}}), "both off"),
+            (
+                json!({"persistence": {"storage": {}, "rdb": {"save": []}, "aof": {"enabled": false}}}),
+                "both off",
+            ),
         ];
         for (spec, word) in table {
             let refused = Desired::of(&resource(spec.clone())).unwrap_err().to_string();

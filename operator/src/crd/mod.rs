@@ -35,7 +35,11 @@ pub const GROUP: &str = "redis.replicaset.dev";
     shortname = "rrs",
     category = "all",
     doc = "A Redis deployment that is kept alive: its masters, their replicas, the sentinels that watch them, and their data.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
     printcolumn(
         name = "Masters",
         type_ = "string",
@@ -60,7 +64,11 @@ pub const GROUP: &str = "redis.replicaset.dev";
         json_path = ".status.master",
         description = "The pod that takes writes"
     ),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
     printcolumn(
         name = "At risk",
         type_ = "string",
@@ -412,7 +420,11 @@ impl Default for Storage {
 
 impl Default for Durability {
     fn default() -> Self {
-        Self { write_ack_replicas: None, min_replicas_to_write: None, min_replicas_max_lag: defaults::max_lag() }
+        Self {
+            write_ack_replicas: None,
+            min_replicas_to_write: None,
+            min_replicas_max_lag: defaults::max_lag(),
+        }
     }
 }
 

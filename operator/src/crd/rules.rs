@@ -78,21 +78,31 @@ pub const OWNED_DIRECTIVES: &[&str] = &[
 ];
 
 /// Directives whose value is an amount of memory as redis.conf writes it.
-const MEMORY_DIRECTIVES: &[&str] = &["client-query-buffer-limit", "maxmemory", "proto-max-bulk-len", "repl-backlog-size"];
+const MEMORY_DIRECTIVES: &[&str] =
+    &["client-query-buffer-limit", "maxmemory", "proto-max-bulk-len", "repl-backlog-size"];
 
 const DURATION: &str = "^([0-9]{1,9}(ms|s|m|h)){1,4}$";
 
 /// Every rule, in the order of the fields.
 pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let text = |at, rule: &str, message: &str| Rule { at, field: None, rule: rule.into(), message: message.to_owned() };
+    let text = |at, rule: &str, message: &str| Rule {
+        at,
+        field: None,
+        rule: rule.into(),
+        message: message.to_owned(),
+    };
     let blame = |at, field, rule: &str, message: &str| Rule { field: Some(field), ..text(at, rule, message) };
     let volume_size = |of: &str| format!("(has({of}.storage) ? {of}.storage.size : '1Gi')");
     let class = |of: &str| {
-        format!("(has({of}.storage) && has({of}.storage.storageClassName) ? {of}.storage.storageClassName : '')")
+        format!(
+            "(has({of}.storage) && has({of}.storage.storageClassName) ? {of}.storage.storageClassName : '')"
+        )
     };
     let persistent = |of: &str| format!("({of}.aof.enabled || size({of}.rdb.save) > 0)");
     let span = |least: &str, most: &str| {
-        format!("self.matches('{DURATION}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')")
+        format!(
+            "self.matches('{DURATION}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+        )
     };
     let list = |names: &[&str]| {
         format!("[{}]", names.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", "))

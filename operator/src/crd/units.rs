@@ -80,12 +80,6 @@ pub fn quantity(text: &str) -> Result<u64, UnitError> {
     u64::try_from(value).map_err(|_| wrong())
 }
 
-/// Writes a time span the way durations are written here.
-pub fn duration_text(span: Duration) -> String {
-    let ms = span.as_millis();
-    if ms % 1_000 == 0 { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
-}
-
 fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
 }
@@ -120,14 +114,10 @@ mod tests {
         for (text, value) in table {
             assert_eq!(quantity(text), Ok(*value), "{text}");
         }
-        for text in ["", "Gi", ".", "1.2.3", "1gb", "-1", "1 Gi", "1.0000000000Gi", "1e99", "99999999999Ei", "1Gi\n"] {
+        for text in
+            ["", "Gi", ".", "1.2.3", "1gb", "-1", "1 Gi", "1.0000000000Gi", "1e99", "99999999999Ei", "1Gi\n"]
+        {
             assert!(quantity(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn duration_is_written_back() {
-        assert_eq!(duration_text(Duration::from_millis(1500)), "1500ms");
-        assert_eq!(duration_text(Duration::from_secs(90)), "90s");
     }
 }

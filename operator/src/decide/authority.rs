@@ -27,7 +27,8 @@ pub(super) fn begin(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
     }
     let planned = roll::wanted_move(s, record);
     for shard in &record.map.shards {
-        let promised = shard.members.iter().filter_map(|m| s.status(m)).map(|status| status.promised).max().unwrap_or(0);
+        let promised =
+            shard.members.iter().filter_map(|m| s.status(m)).map(|status| status.promised).max().unwrap_or(0);
         let next = shard.epoch.max(promised) + 1;
         if let Some(election) = record.elections.get_mut(&shard.index) {
             if promised > election.epoch {
@@ -62,11 +63,16 @@ pub(super) fn elect(s: &Snapshot, record: &Record, plan: &mut Plan) {
             .members
             .iter()
             .filter(|member| s.status(member).is_some())
-            .filter(|member| !promises.iter().any(|p| p.node == **member && p.promised == election.epoch && !p.loading))
+            .filter(|member| {
+                !promises.iter().any(|p| p.node == **member && p.promised == election.epoch && !p.loading)
+            })
             .cloned()
             .collect();
         if let (Some(to), 0, Some(master)) = (&election.preferred, current, &shard.master) {
-            plan.progressing("SwitchingOver", format!("shard {index}: {} is to take over", pod_of(to.as_str())));
+            plan.progressing(
+                "SwitchingOver",
+                format!("shard {index}: {} is to take over", pod_of(to.as_str())),
+            );
             plan.actions.push(Action::Handover {
                 shard: *index,
                 master: master.clone(),
@@ -81,7 +87,9 @@ pub(super) fn elect(s: &Snapshot, record: &Record, plan: &mut Plan) {
             .members
             .iter()
             .filter(|member| {
-                s.members.get(*member).is_none_or(|probe| matches!(probe.answer, Err(Failure::Absent | Failure::Refused)))
+                s.members
+                    .get(*member)
+                    .is_none_or(|probe| matches!(probe.answer, Err(Failure::Absent | Failure::Refused)))
             })
             .cloned()
             .collect();
@@ -102,10 +110,19 @@ pub(super) fn elect(s: &Snapshot, record: &Record, plan: &mut Plan) {
             Decision::Elect(elected) => {
                 let name = pod_of(elected.master.as_str()).to_owned();
                 if elected.founded {
-                    plan.news("DatasetFounded", format!("{name} founds the dataset of shard {index} at epoch {}", elected.epoch));
+                    plan.news(
+                        "DatasetFounded",
+                        format!("{name} founds the dataset of shard {index} at epoch {}", elected.epoch),
+                    );
                 } else {
                     let offset = promises.iter().find(|p| p.node == elected.master).map_or(0, |p| p.offset);
-                    plan.news("Promoted", format!("{name} is master of shard {index} at epoch {}, offset {offset}", elected.epoch));
+                    plan.news(
+                        "Promoted",
+                        format!(
+                            "{name} is master of shard {index} at epoch {}, offset {offset}",
+                            elected.epoch
+                        ),
+                    );
                 }
                 if let Some(shard) = next.map.shard_mut(*index) {
                     elected.apply(shard);
@@ -147,8 +164,12 @@ fn master_lost(s: &Snapshot, shard: &Shard) -> Option<String> {
         // It knows that it was chosen and yet is not master: it was started again since.
         Ok(answer) => (answer.status.map_epoch >= shard.epoch && answer.status.role != NodeRole::Master)
             .then(|| format!("{name} was restarted")),
-        Err(Failure::Refused) => (silent >= REFUSED_MS.min(limit)).then(|| format!("{name} is dead: it refuses connections")),
-        Err(Failure::Absent) if s.pod(master).is_none_or(|pod| pod.deleting) => Some(format!("{name} is gone")),
+        Err(Failure::Refused) => {
+            (silent >= REFUSED_MS.min(limit)).then(|| format!("{name} is dead: it refuses connections"))
+        }
+        Err(Failure::Absent) if s.pod(master).is_none_or(|pod| pod.deleting) => {
+            Some(format!("{name} is gone"))
+        }
         Err(failure) => (silent >= limit).then(|| format!("{name} {failure} for {silent} ms")),
     }
 }

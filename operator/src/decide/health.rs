@@ -50,9 +50,14 @@ fn role(s: &Snapshot, shard: &Shard, member: &NodeAddr, present: Option<&str>) -
 pub(super) fn examine(s: &Snapshot, record: &Record, plan: &mut Plan) {
     for shard in &record.map.shards {
         match s.master(shard) {
-            None => plan.progressing("NoMaster", format!("shard {} has no master that takes writes", shard.index)),
+            None => {
+                plan.progressing("NoMaster", format!("shard {} has no master that takes writes", shard.index))
+            }
             Some(master) if !master.writable => {
-                plan.degraded("MasterNotWritable", format!("{} is master and does not take writes", pod_of(master.node.as_str())));
+                plan.degraded(
+                    "MasterNotWritable",
+                    format!("{} is master and does not take writes", pod_of(master.node.as_str())),
+                );
             }
             Some(_) => {}
         }
@@ -108,11 +113,17 @@ fn trouble(s: &Snapshot, place: &NodeAddr, failure: &Failure, silent_ms: u64, pl
     }
     match failure {
         Failure::Error(text) if text.contains("WRONGPASS") || text.contains("NOAUTH") => {
-            plan.degraded("WrongPassword", format!("{name} does not accept the password of the Secret {}: {text}", s.desired.secret));
+            plan.degraded(
+                "WrongPassword",
+                format!("{name} does not accept the password of the Secret {}: {text}", s.desired.secret),
+            );
         }
         Failure::Error(text) => plan.degraded("MemberFails", format!("{name} answers {text}")),
-        _ if s.pod(place).is_none_or(|pod| !pod.ready) => plan.progressing("Starting", format!("{name} {failure}")),
-        failure => plan.degraded("MemberUnreachable", format!("{name} {failure} for {} s", silent_ms / 1_000)),
+        _ if s.pod(place).is_none_or(|pod| !pod.ready) => {
+            plan.progressing("Starting", format!("{name} {failure}"))
+        }
+        failure => {
+            plan.degraded("MemberUnreachable", format!("{name} {failure} for {} s", silent_ms / 1_000))
+        }
     }
 }
-

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 use datanode::shardmap::{NodeAddr, ShardMap};
 
+pub use config::note as config_note;
+
 use crate::render::Object;
 use crate::snapshot::{Record, Secret, Snapshot};
 
@@ -201,7 +203,10 @@ fn steps(s: &Snapshot, plan: &mut Plan) {
         Secret::Absent => {
             plan.progressing("CreatingPassword", "making a random password");
             plan.actions.push(Action::CreateSecret);
-            plan.news("PasswordCreated", format!("made the Secret {} with a random password", s.desired.secret));
+            plan.news(
+                "PasswordCreated",
+                format!("made the Secret {} with a random password", s.desired.secret),
+            );
             return;
         }
         Secret::Empty => {

@@ -53,7 +53,9 @@ pub(super) fn grow(s: &Snapshot, plan: &mut Plan) {
             continue;
         }
         match s.failures.claims.get(claim) {
-            Some(why) => plan.degraded("VolumeCannotGrow", format!("{claim} cannot grow to {}: {why}", volume.size)),
+            Some(why) => {
+                plan.degraded("VolumeCannotGrow", format!("{claim} cannot grow to {}: {why}", volume.size))
+            }
             None => {
                 plan.news("VolumeGrows", format!("{claim} grows to {}", volume.size));
                 plan.actions.push(Action::GrowClaim { claim: claim.clone(), size: volume.size.clone() });
@@ -67,7 +69,10 @@ fn ensure(s: &Snapshot, object: Object, plan: &mut Plan) {
     match s.objects.get(&at) {
         Some(existing) if existing.foreign => {
             let (kind, name) = (object.kind.name(), object.name);
-            plan.degraded("NameTaken", format!("the {kind} {name} belongs to somebody else; it is not touched"));
+            plan.degraded(
+                "NameTaken",
+                format!("the {kind} {name} belongs to somebody else; it is not touched"),
+            );
         }
         Some(existing) if existing.hash.as_ref() == Some(&object.hash) && !existing.stale => {}
         existing => {

@@ -32,18 +32,35 @@ pub(super) fn next(s: &Snapshot, record: &Record, plan: &mut Plan) {
     }
     if let Some((shard, to)) = planned {
         if s.desired.sentinels > 0 {
-            let Some(sentinel) = s.sentinels.iter().find(|(_, probe)| probe.answer.is_ok()).map(|(at, _)| at.clone()) else {
+            let Some(sentinel) =
+                s.sentinels.iter().find(|(_, probe)| probe.answer.is_ok()).map(|(at, _)| at.clone())
+            else {
                 return;
             };
-            plan.progressing("SwitchingOver", format!("shard {shard}: {} is to take over", pod_of(to.as_str())));
-            plan.news("SwitchoverAsked", format!("the sentinels are asked to make {} master of shard {shard}", pod_of(to.as_str())));
+            plan.progressing(
+                "SwitchingOver",
+                format!("shard {shard}: {} is to take over", pod_of(to.as_str())),
+            );
+            plan.news(
+                "SwitchoverAsked",
+                format!("the sentinels are asked to make {} master of shard {shard}", pod_of(to.as_str())),
+            );
             plan.actions.push(Action::Switchover { sentinel, shard, to });
         }
         return;
     }
-    let master = |name: &String| record.map.shards.iter().any(|shard| shard.master.as_ref().is_some_and(|m| pod_of(m.as_str()) == name));
+    let master = |name: &String| {
+        record
+            .map
+            .shards
+            .iter()
+            .any(|shard| shard.master.as_ref().is_some_and(|m| pod_of(m.as_str()) == name))
+    };
     // A master goes only where there is nobody to take over from it.
-    let choice = outdated.iter().find(|(name, _)| !master(name)).or_else(|| outdated.first().filter(|_| s.desired.replicas == 0));
+    let choice = outdated
+        .iter()
+        .find(|(name, _)| !master(name))
+        .or_else(|| outdated.first().filter(|_| s.desired.replicas == 0));
     if let Some((name, pod)) = choice {
         replace(plan, name, pod, "its template has changed");
     }
@@ -63,7 +80,8 @@ pub(super) fn wanted_move(s: &Snapshot, record: &Record) -> Option<(u32, NodeAdd
         if !leaves(s, shard, master) && !last {
             return None;
         }
-        let stays = |member: &&NodeAddr| *member != master && !leaves(s, shard, member) && s.in_sync(shard, member);
+        let stays =
+            |member: &&NodeAddr| *member != master && !leaves(s, shard, member) && s.in_sync(shard, member);
         let best = shard.members.iter().filter(stays).max_by_key(|member| {
             let ordinal = shard.members.iter().position(|m| m == *member).unwrap_or(0);
             (s.status(member).map(|status| status.offset), std::cmp::Reverse(ordinal))
@@ -77,9 +95,12 @@ fn leaving_master(record: &Record, s: &Snapshot) -> bool {
 }
 
 fn leaves(s: &Snapshot, shard: &Shard, member: &NodeAddr) -> bool {
-    shard.members.iter().position(|m| m == member).is_some_and(|ordinal| ordinal as u32 >= s.desired.members_per_shard())
+    shard
+        .members
+        .iter()
+        .position(|m| m == member)
+        .is_some_and(|ordinal| ordinal as u32 >= s.desired.members_per_shard())
 }
-
 
 fn paused(s: &Snapshot) -> bool {
     s.now_ms.saturating_sub(s.last_disruption_ms) < DISRUPTION_PAUSE_MS
@@ -91,7 +112,8 @@ fn outdated<'a>(s: &'a Snapshot, record: &Record) -> Vec<(&'a String, &'a PodVie
     for (name, set) in objects::sets(s, record) {
         let prefix = format!("{name}-");
         all.extend(s.pods.iter().filter(|(pod, view)| {
-            let ours = pod.strip_prefix(&prefix).is_some_and(|ordinal| ordinal.bytes().all(|b| b.is_ascii_digit()));
+            let ours =
+                pod.strip_prefix(&prefix).is_some_and(|ordinal| ordinal.bytes().all(|b| b.is_ascii_digit()));
             ours && view.template.as_ref() != Some(&set.template)
         }));
     }

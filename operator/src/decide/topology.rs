@@ -14,7 +14,12 @@ use crate::snapshot::{Mark, Record, Snapshot};
 pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
     let mut record = match &s.record {
         Some(record) => record.clone(),
-        None => Record { map: recover(s, plan)?, elections: Default::default(), marks: Default::default(), resource_version: None },
+        None => Record {
+            map: recover(s, plan)?,
+            elections: Default::default(),
+            marks: Default::default(),
+            resource_version: None,
+        },
     };
     let before: Vec<Shard> = record.map.shards.clone();
     for seen in maps(s) {
@@ -42,7 +47,9 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
         record.map.merge(&next);
     }
     let map = &record.map;
-    record.elections.retain(|index, election| map.shard(*index).is_some_and(|shard| shard.epoch < election.epoch));
+    record
+        .elections
+        .retain(|index, election| map.shard(*index).is_some_and(|shard| shard.epoch < election.epoch));
     if s.desired.sentinels == 0 {
         super::authority::begin(s, &mut record, plan);
     }
@@ -53,7 +60,8 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
 /// by rules that the members no longer follow.
 pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     let known = |seen: &Option<ShardMap>| seen.as_ref() == Some(&record.map);
-    let sentinels = s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
+    let sentinels =
+        s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
     let members = s.members.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
     let to: Vec<&NodeAddr> = sentinels.map(|(to, _)| to).chain(members.map(|(to, _)| to)).collect();
     for to in to {
@@ -85,10 +93,19 @@ fn recover(s: &Snapshot, plan: &mut Plan) -> Option<ShardMap> {
     };
     if !heard {
         let who = if s.desired.sentinels > 0 { "a majority of the sentinels" } else { "every member" };
-        plan.degraded("MapLost", format!("the ConfigMap {} is gone; waiting for {who} to learn the shard map from", s.desired.map_name()));
+        plan.degraded(
+            "MapLost",
+            format!(
+                "the ConfigMap {} is gone; waiting for {who} to learn the shard map from",
+                s.desired.map_name()
+            ),
+        );
         return None;
     }
-    plan.warn("MapRecovered", format!("the ConfigMap {} was gone; the shard map is what the members know", s.desired.map_name()));
+    plan.warn(
+        "MapRecovered",
+        format!("the ConfigMap {} was gone; the shard map is what the members know", s.desired.map_name()),
+    );
     Some(first)
 }
 
@@ -100,7 +117,9 @@ fn wanted(s: &Snapshot, record: &Record) -> ShardMap {
         // A master that is to leave hands over first.
         let leaving = shard.master.as_ref().and_then(|master| shard.members.iter().position(|m| m == master));
         match leaving {
-            Some(ordinal) if ordinal as u32 >= count && shard.members.len() as u32 > count => shard.members.len() as u32,
+            Some(ordinal) if ordinal as u32 >= count && shard.members.len() as u32 > count => {
+                shard.members.len() as u32
+            }
             _ => count,
         }
     });
@@ -115,7 +134,9 @@ fn wanted(s: &Snapshot, record: &Record) -> ShardMap {
 fn topology_of(s: &Snapshot, members: impl Fn(u32, u32) -> u32) -> ShardMap {
     let desired = &s.desired;
     let ms = |span: std::time::Duration| span.as_millis() as u64;
-    let address = |text: String| NodeAddr::try_from(text).expect("names that the API server has accepted make an address");
+    let address = |text: String| {
+        NodeAddr::try_from(text).expect("names that the API server has accepted make an address")
+    };
     ShardMap {
         name: desired.name.clone(),
         generation: 0,
@@ -187,12 +208,18 @@ fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
             waiting.push(format!("the master of shard {}", shard.index));
             continue;
         };
-        let mark = record.marks.entry(shard.index).or_insert(Mark { epoch: shard.epoch, offset: master.offset, generation });
+        let mark = record.marks.entry(shard.index).or_insert(Mark {
+            epoch: shard.epoch,
+            offset: master.offset,
+            generation,
+        });
         if mark.epoch != shard.epoch || mark.generation != generation {
             *mark = Mark { epoch: shard.epoch, offset: master.offset, generation };
         }
         for member in shard.members.iter().filter(|member| Some(*member) != shard.master.as_ref()) {
-            let reached = s.status(member).is_some_and(|status| status.generation >= generation && status.offset >= mark.offset);
+            let reached = s
+                .status(member)
+                .is_some_and(|status| status.generation >= generation && status.offset >= mark.offset);
             if !reached || !s.in_sync(shard, member) {
                 waiting.push(member.host().split('.').next().unwrap_or_default().to_owned());
             }
@@ -204,19 +231,27 @@ fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
         record.marks.clear();
         plan.news("TopologySettled", "the members that stay have all the data");
     } else {
-        plan.progressing("Settling", format!("members are being changed; waiting for {}", waiting.join(", ")));
+        plan.progressing(
+            "Settling",
+            format!("members are being changed; waiting for {}", waiting.join(", ")),
+        );
     }
 }
 
 fn tell_of_failover(old: Option<&Shard>, new: &Shard, plan: &mut Plan) {
-    let pod = |shard: &Shard| shard.master.as_ref().map(|m| crate::crd::desired::pod_of(m.as_str()).to_owned());
+    let pod =
+        |shard: &Shard| shard.master.as_ref().map(|m| crate::crd::desired::pod_of(m.as_str()).to_owned());
     let Some(old) = old.filter(|old| old.epoch < new.epoch) else { return };
     let now = pod(new).unwrap_or_default();
     match pod(old) {
-        None => plan.news("MasterElected", format!("{now} is master of shard {} at epoch {}", new.index, new.epoch)),
+        None => plan
+            .news("MasterElected", format!("{now} is master of shard {} at epoch {}", new.index, new.epoch)),
         Some(before) => plan.news(
             "FailoverSeen",
-            format!("the sentinels made {now} master of shard {} at epoch {}, in place of {before}", new.index, new.epoch),
+            format!(
+                "the sentinels made {now} master of shard {} at epoch {}, in place of {before}",
+                new.index, new.epoch
+            ),
         ),
     }
 }

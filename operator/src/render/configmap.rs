@@ -43,8 +43,9 @@ pub(super) fn config(desired: &Desired, directives: &BTreeMap<String, String>) -
         let value = if value.is_empty() { "\"\"" } else { value };
         redis.push_str(&format!("{name} {value}\n"));
     }
-    let sentinel =
-        format!("port {SENTINEL_PORT}\n{common}sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n");
+    let sentinel = format!(
+        "port {SENTINEL_PORT}\n{common}sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n"
+    );
     object(
         desired,
         Kind::ConfigMap,

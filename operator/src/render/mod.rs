@@ -4,8 +4,8 @@
 //! whether it must be applied again. One file per kind.
 
 mod configmap;
-mod pod;
 mod pdb;
+mod pod;
 mod secret;
 mod services;
 mod statefulset;
@@ -158,7 +158,13 @@ fn labels(desired: &Desired, component: &str) -> BTreeMap<String, String> {
 }
 
 /// Puts name, owner, labels and hash to the rest of an object.
-fn object(desired: &Desired, kind: Kind, name: String, labels: &BTreeMap<String, String>, rest: Value) -> Object {
+fn object(
+    desired: &Desired,
+    kind: Kind,
+    name: String,
+    labels: &BTreeMap<String, String>,
+    rest: Value,
+) -> Object {
     let mut body = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.name(),

@@ -16,7 +16,12 @@ const STARTUP_FAILURES: u32 = 3600;
 /// Annotation of a data pod with the hash of the directives that it reads only when it starts.
 const RESTART_HASH: &str = "REDIS_RESTART_CONFIG";
 
-pub(super) fn datanode(desired: &Desired, settings: &Settings, shard: u32, spread: &BTreeMap<String, String>) -> Value {
+pub(super) fn datanode(
+    desired: &Desired,
+    settings: &Settings,
+    shard: u32,
+    spread: &BTreeMap<String, String>,
+) -> Value {
     let restart: BTreeMap<_, _> =
         desired.directives.iter().filter(|(name, _)| RESTART_DIRECTIVES.contains(&name.as_str())).collect();
     let mut container = container(
@@ -48,7 +53,8 @@ pub(super) fn sentinel(desired: &Desired, settings: &Settings, spread: &BTreeMap
     let host = format!("$(POD_NAME).{}.$(POD_NAMESPACE).svc.cluster.local", desired.nodes_name());
     let arguments = ["sentinel", "/etc/redis/sentinel.conf", "--sentinel-announce-ip", &host];
     let mut container = container(desired, settings, SENTINEL, "sentinel", SENTINEL_PORT, &arguments);
-    container["resources"] = json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}});
+    container["resources"] =
+        json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}});
     pod(desired, container, spread, false)
 }
 

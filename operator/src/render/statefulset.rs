@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{DATANODE, Kind, SENTINEL, SHARD, Set, Settings, Shape, TEMPLATE, hash, labels, object, pod, selector, shard_label};
+use super::{
+    DATANODE, Kind, SENTINEL, SHARD, Set, Settings, Shape, TEMPLATE, hash, labels, object, pod, selector,
+    shard_label,
+};
 use crate::crd::WhenDeleted;
 use crate::crd::desired::Desired;
 
@@ -37,10 +40,23 @@ pub(super) fn sentinels(desired: &Desired, settings: &Settings, shape: &Shape) -
     let keep = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
     let own = BTreeMap::new();
     let template = pod::sentinel(desired, settings, &match_labels(desired, SENTINEL, &own));
-    set(desired, desired.sentinel_name(), SENTINEL, &own, shape.pods, template, Some(claim(size, class)), keep)
+    set(
+        desired,
+        desired.sentinel_name(),
+        SENTINEL,
+        &own,
+        shape.pods,
+        template,
+        Some(claim(size, class)),
+        keep,
+    )
 }
 
-fn match_labels(desired: &Desired, component: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn match_labels(
+    desired: &Desired,
+    component: &str,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let mut chosen = selector(desired, component);
     chosen.extend(own.clone());
     chosen

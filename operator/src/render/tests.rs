@@ -77,7 +77,10 @@ fn a_shards_stateful_set() {
 fn a_claim_template_keeps_the_size_it_was_made_with() {
     let grown = desired(json!({"persistence": {"storage": {"size": "5Gi"}}}));
     let set = shard(&grown, &settings(), 0, &Shape { pods: 3, claim: Some("1Gi".into()) });
-    assert_eq!(set.object.body["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"], "1Gi");
+    assert_eq!(
+        set.object.body["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"],
+        "1Gi"
+    );
 }
 
 #[test]
