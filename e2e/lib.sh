@@ -60,6 +60,7 @@ heartbeat() { # says every now and then that the step that logs to $2 is still r
 }
 
 # try NAME TITLE COMMAND…: runs it with its output in the log NAME; on failure shows the log's end and returns 1.
+# A function given as COMMAND runs without `set -e`.
 try() {
   local name=$1 title=$2 log=$logs/$1.log begun=$EPOCHSECONDS status=0 beat
   shift 2
