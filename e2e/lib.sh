@@ -46,7 +46,9 @@ HEARTBEAT_S=30
 TAIL_LINES=40
 # One directory per checkout, or two of them would write into each other's logs.
 logs=$cache/log/$(basename "$root")-$(printf %s "$root" | cksum | cut -d' ' -f1)
-mkdir -p "$logs"
+LOGS_KEPT_DAYS=14
+mkdir -p "$logs" && touch "$logs"
+find "$cache/log" -mindepth 1 -maxdepth 1 -mtime "+$LOGS_KEPT_DAYS" -exec rm -r {} +
 
 clock() { local s=$((EPOCHSECONDS - ${1:-$E2E_STARTED})); printf '%d:%02d' $((s / 60)) $((s % 60)); }
 say() { printf '[%6s] %s\n' "$(clock)" "$*"; }
