@@ -56,7 +56,7 @@ say() { printf '[%6s] %s\n' "$(clock)" "$*"; }
 heartbeat() { # says every now and then that the step that logs to $2 is still running
   local name=$1 log=$2 begun=$EPOCHSECONDS silent
   exec {silent}<> <(:)
-  while ! read -rt "$HEARTBEAT_S" -u "$silent"; do
+  while ! read -rt "$HEARTBEAT_S" -u "$silent" && kill -0 $$ 2>/dev/null; do
     say "  … $name, $(clock "$begun"): $(tail -n1 "$log" | tr -d '\r' | cut -c1-100)"
   done
 }
@@ -68,7 +68,7 @@ try() {
   shift 2
   say "$title"
   : >"$log"
-  heartbeat "$name" "$log" &
+  heartbeat "$name" "$log" 9>&- &
   beat=$!
   "$@" >"$log" 2>&1 </dev/null || status=$?
   kill "$beat" 2>/dev/null || true
