@@ -1,0 +1,173 @@
+//! Files as the core sees them: a trait that the real file system and a fault-injecting fake implement, and the one
+//! crash-safe way to replace a file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open file that is written by appending.
+pub trait DiskFile: Send + Sync {
+    /// Appends all bytes.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was appended durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+}
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Creates or truncates a file for writing.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file, or creates it, to append to its end.
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file for sequential reading.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
+    /// Length in bytes; `NotFound` where there is none.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Atomically renames within one directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names of the files in a directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+}
+
+/// Reads a whole file.
+pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut disk.open_read(path)?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Publishes a finished temporary file under its name: fsync, rename, fsync of the directory. After a crash at any
+/// point either the old file or the new one is there, whole.
+pub fn publish(disk: &dyn Disk, file: &dyn DiskFile, temp: &Path, path: &Path) -> io::Result<()> {
+    file.sync()?;
+    disk.rename(temp, path)?;
+    disk.sync_dir(parent(path))
+}
+
+/// Replaces a file's content in the crash-safe way of [`publish`].
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temp = temp_name(path);
+    let write = || {
+        let file = disk.create(&temp)?;
+        file.append(bytes)?;
+        publish(disk, &*file, &temp, path)
+    };
+    write().inspect_err(|_| {
+        // The failed attempt's remains are of no use; the error that matters is the first one.
+        let _ = disk.remove(&temp);
+    })
+}
+
+/// The name under which a file is prepared, in the same directory so that the rename is atomic.
+pub fn temp_name(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!("temp-{}-{name}", std::process::id()))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}
+
+/// The machine's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl DiskFile for std::fs::File {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut f = self;
+        io::Write::write_all(&mut f, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)?;
+        // A file from `create` writes at its own position, which must not stay behind the new end.
+        let mut f = self;
+        io::Seek::seek(&mut f, io::SeekFrom::End(0)).map(|_| ())
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(std::fs::File::create(path)?))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(std::fs::OpenOptions::new().create(true).append(true).open(path)?))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(io::BufReader::with_capacity(256 * 1024, std::fs::File::open(path)?)))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(path)?.len())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::File::open(dir)?.sync_all()
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appending_goes_on_at_the_end_of_a_truncated_file() {
+        let path = std::env::temp_dir().join(format!("disk-truncate-{}", std::process::id()));
+        let file = RealDisk.create(&path).unwrap();
+        file.append(b"whole, torn").unwrap();
+        file.truncate(5).unwrap();
+        file.append(b"!").unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap(), b"whole!");
+        RealDisk.remove(&path).unwrap();
+    }
+
+    #[test]
+    fn replace_leaves_only_the_new_file() {
+        let dir = std::env::temp_dir().join(format!("disk-test-{}", std::process::id()));
+        RealDisk.create_dir(&dir).unwrap();
+        let path = dir.join("f");
+        replace(&RealDisk, &path, b"one").unwrap();
+        replace(&RealDisk, &path, b"two").unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap(), b"two");
+        assert_eq!(RealDisk.list(&dir).unwrap(), vec!["f"]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

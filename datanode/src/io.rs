@@ -1,0 +1,299 @@
+//! The border between the synchronous core and whatever drives it (the epoll shell in `net`, or a simulator).
+//!
+//! The core never touches a socket, a clock or a thread. It is called through [`Service`] with an [`Io`] that holds
+//! the connections' buffers, the time, and the list of actions it asks for; the driver carries those out afterwards.
+
+use std::collections::VecDeque;
+
+/// The time of one call into the core; it does not move while the call lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Now {
+    /// Monotonic microseconds since an arbitrary start; for intervals, timeouts and leases.
+    pub mono_us: u64,
+    /// Wall clock, milliseconds since the Unix epoch; for expiry and what people read.
+    pub unix_ms: i64,
+}
+
+impl Now {
+    /// Monotonic milliseconds.
+    pub fn mono_ms(self) -> u64 {
+        self.mono_us / 1000
+    }
+}
+
+/// A connection's name. Never reused while the process lives, so a late event cannot hit a successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    fn new(slot: usize, serial: u32) -> Self {
+        ConnId((u64::from(serial) << 32) | slot as u64)
+    }
+
+    /// The index of the connection's place in the driver's tables.
+    pub fn slot(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
+    }
+}
+
+/// Buffers of one connection.
+#[derive(Debug, Default)]
+pub struct Conn {
+    /// Bytes received and not consumed yet. The core removes what it has used.
+    pub input: Vec<u8>,
+    /// Bytes to send.
+    pub output: Output,
+    serial: u32,
+    open: bool,
+    dirty: bool,
+}
+
+/// What is to be sent on a connection, in order. Bytes beyond [`Output::hold`] stay until they are released: so a
+/// reply can be written now and leave once its write is durable.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Absolute stream positions count from the connection's first byte; `base` is the position of `bytes[0]`.
+    base: u64,
+    hold: Option<u64>,
+}
+
+impl Output {
+    /// The buffer to append to.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Bytes not sent yet, held ones included.
+    pub fn pending(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Position in the stream right behind the last byte written.
+    pub fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Lets nothing at or beyond stream position `at` leave; `None` lets everything leave.
+    pub fn set_hold(&mut self, at: Option<u64>) {
+        self.hold = at;
+    }
+
+    /// The bytes that may leave now.
+    pub fn sendable(&self) -> &[u8] {
+        let end = match self.hold {
+            Some(at) => (at.saturating_sub(self.base) as usize).clamp(self.sent, self.bytes.len()),
+            None => self.bytes.len(),
+        };
+        &self.bytes[self.sent..end]
+    }
+
+    /// Says that `n` bytes of [`Output::sendable`] have left.
+    pub fn consume(&mut self, n: usize) {
+        self.sent += n;
+        const KEEP_CAPACITY: usize = 64 * 1024;
+        if self.sent == self.bytes.len() {
+            self.base += self.sent as u64;
+            self.sent = 0;
+            if self.bytes.capacity() > KEEP_CAPACITY {
+                self.bytes = Vec::new();
+            } else {
+                self.bytes.clear();
+            }
+        } else if self.sent > KEEP_CAPACITY && self.sent * 2 > self.bytes.len() {
+            self.bytes.drain(..self.sent);
+            self.base += self.sent as u64;
+            self.sent = 0;
+        }
+    }
+}
+
+/// Names an outgoing connection attempt until it has a [`ConnId`]; chosen by the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkToken(pub u64);
+
+/// Names a background job; chosen by the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// Work for the background thread. Jobs run one after another in the order they were given.
+pub type Job = Box<dyn FnOnce() -> std::io::Result<u64> + Send>;
+
+/// What the core asks its driver to do.
+pub enum Action {
+    /// Resolve and connect; answered by [`Service::connected`] within `timeout_ms`.
+    Connect {
+        /// Given back in the answer.
+        token: LinkToken,
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Limit for name resolution and connecting together.
+        timeout_ms: u64,
+    },
+    /// Close after what may leave has been handed to the socket (`flush`), or at once.
+    Close {
+        /// Which connection.
+        conn: ConnId,
+        /// Try to send pending output first.
+        flush: bool,
+    },
+    /// Run a job in the background; answered by [`Service::job_done`].
+    Run(JobId, Job),
+    /// Start to listen on further addresses, or stop: the port changed at run time.
+    Listen {
+        /// The new port.
+        port: u16,
+    },
+    /// End the process with this code once all output has been flushed.
+    Exit(i32),
+}
+
+/// Why a connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The peer closed it in order.
+    Eof,
+    /// Reset or another error of the transport.
+    Error,
+    /// The core asked for it.
+    Asked,
+}
+
+/// Why an outgoing connection could not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectError {
+    /// A living host refused it: evidence that the process is dead.
+    Refused,
+    /// No answer in time, no route, or any other transport error: only suspicion.
+    Unreachable(String),
+    /// The name does not resolve.
+    Unresolved(String),
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConnectError::Refused => write!(f, "Connection refused"),
+            ConnectError::Unreachable(e) => write!(f, "{e}"),
+            ConnectError::Unresolved(e) => write!(f, "name resolution failed: {e}"),
+        }
+    }
+}
+
+/// Everything the core may use during a call.
+#[derive(Default)]
+pub struct Io {
+    /// The time of this call.
+    pub now: Now,
+    conns: Vec<Conn>,
+    free: Vec<usize>,
+    dirty: VecDeque<ConnId>,
+    actions: VecDeque<Action>,
+}
+
+impl Io {
+    /// Registers a new connection (driver only).
+    pub fn open(&mut self) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(Conn::default());
+            self.conns.len() - 1
+        });
+        let c = &mut self.conns[slot];
+        c.serial = c.serial.wrapping_add(1);
+        c.open = true;
+        ConnId::new(slot, c.serial)
+    }
+
+    /// Forgets a connection and frees its buffers (driver only).
+    pub fn release(&mut self, id: ConnId) {
+        if let Some(c) = self.conn(id) {
+            let serial = c.serial;
+            *c = Conn { serial, ..Conn::default() };
+            self.free.push(id.slot());
+        }
+    }
+
+    /// The connection's buffers; `None` once it is gone.
+    pub fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let serial = (id.0 >> 32) as u32;
+        self.conns.get_mut(id.slot()).filter(|c| c.open && c.serial == serial)
+    }
+
+    /// Appends to a connection's output and has it flushed after this call. Nothing happens if it is gone.
+    pub fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(c) = self.conn(id) {
+            c.output.bytes().extend_from_slice(bytes);
+            self.flush(id);
+        }
+    }
+
+    /// Has the connection's sendable output written after this call.
+    pub fn flush(&mut self, id: ConnId) {
+        if let Some(c) = self.conn(id)
+            && !c.dirty
+        {
+            c.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Next connection to be flushed (driver only).
+    pub fn next_dirty(&mut self) -> Option<ConnId> {
+        let id = self.dirty.pop_front()?;
+        if let Some(c) = self.conn(id) {
+            c.dirty = false;
+        }
+        Some(id)
+    }
+
+    /// Next action to carry out (driver only).
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Asks for an action.
+    pub fn ask(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Asks to close a connection.
+    pub fn close(&mut self, conn: ConnId, flush: bool) {
+        self.ask(Action::Close { conn, flush });
+    }
+}
+
+/// A peer's address as text, `ip:port`, and our own end of the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Remote address.
+    pub remote: String,
+    /// Local address.
+    pub local: String,
+}
+
+/// A synchronous server: events in, effects out through [`Io`].
+pub trait Service {
+    /// A client connected.
+    fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: Peer);
+    /// Bytes were appended to `io.conn(conn).input`.
+    fn received(&mut self, io: &mut Io, conn: ConnId);
+    /// All of a connection's sendable output has been handed to the transport.
+    fn drained(&mut self, io: &mut Io, conn: ConnId);
+    /// The connection is gone; its buffers are released after this call.
+    fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone);
+    /// Answer to [`Action::Connect`].
+    fn connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>);
+    /// Answer to [`Action::Run`].
+    fn job_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>);
+    /// Called at least every [`Service::tick_ms`].
+    fn tick(&mut self, io: &mut Io);
+    /// Called after each batch of events, before output is written: make durable, release replies.
+    fn before_sleep(&mut self, io: &mut Io);
+    /// Longest time between ticks, in milliseconds; 0 while there is work waiting (a snapshot being walked).
+    fn tick_ms(&self) -> u64;
+    /// SIGTERM or SIGINT arrived.
+    fn terminate(&mut self, io: &mut Io);
+}

@@ -1,0 +1,293 @@
+//! Requests: RESP arrays of bulk strings, and inline commands as people type them.
+
+/// Bounds on what a client may send before it is refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// `proto-max-bulk-len`, bytes.
+    pub max_bulk: usize,
+    /// Most arguments of one command.
+    pub max_args: usize,
+    /// Longest inline command or header line, bytes.
+    pub max_inline: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { max_bulk: 512 * 1024 * 1024, max_args: 1024 * 1024, max_inline: 64 * 1024 }
+    }
+}
+
+/// Before a client has authenticated it may not make the server allocate much (as Redis since 6.2.6).
+pub const UNAUTHENTICATED_BOUNDS: Bounds =
+    Bounds { max_bulk: 16 * 1024, max_args: 10, max_inline: 64 * 1024 };
+
+/// Arguments of a request as ranges of the buffer they were parsed from; reused from request to request.
+#[derive(Debug, Default)]
+pub struct ArgRanges(pub Vec<(usize, usize)>);
+
+/// What the front of a buffer holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A whole request of `consumed` bytes; zero arguments mean an empty line, to be ignored.
+    Request {
+        /// Bytes to remove from the buffer once the request has been served.
+        consumed: usize,
+    },
+    /// Nothing whole yet; `need` more bytes at least, where known (0 where not).
+    Incomplete {
+        /// Missing bytes, 0 if unknown.
+        need: usize,
+    },
+    /// The stream cannot be understood any more: reply this text and close.
+    Invalid(String),
+}
+
+/// Parses one request at `buf[from..]`. Argument ranges are absolute positions in `buf`. An inline request's words
+/// are unquoted into `scratch`, and then the ranges are positions in `scratch` (`inline` is true).
+pub fn request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
+    args.0.clear();
+    if from >= buf.len() {
+        return Parsed::Incomplete { need: 0 };
+    }
+    debug_assert!(buf[from] == b'*', "inline requests go through `inline`");
+    let mut pos = from + 1;
+    let count = match header(buf, &mut pos, bounds.max_inline) {
+        Header::Value(n) => n,
+        Header::Incomplete => return Parsed::Incomplete { need: 0 },
+        Header::TooLong => return Parsed::Invalid("ERR Protocol error: too big mbulk count string".into()),
+        Header::Invalid => return Parsed::Invalid("ERR Protocol error: invalid multibulk length".into()),
+    };
+    if count > bounds.max_args as i64 {
+        let what = if bounds.max_args <= UNAUTHENTICATED_BOUNDS.max_args {
+            "unauthenticated multibulk length"
+        } else {
+            "invalid multibulk length"
+        };
+        return Parsed::Invalid(format!("ERR Protocol error: {what}"));
+    }
+    for _ in 0..count.max(0) {
+        if pos >= buf.len() {
+            return Parsed::Incomplete { need: 0 };
+        }
+        if buf[pos] != b'$' {
+            let c = char::from(buf[pos]);
+            return Parsed::Invalid(format!(
+                "ERR Protocol error: expected '$', got '{}'",
+                c.escape_default()
+            ));
+        }
+        pos += 1;
+        let len = match header(buf, &mut pos, bounds.max_inline) {
+            Header::Value(n) if n >= 0 && n <= bounds.max_bulk as i64 => n as usize,
+            Header::Value(n) if n > 0 && bounds.max_bulk <= UNAUTHENTICATED_BOUNDS.max_bulk => {
+                return Parsed::Invalid("ERR Protocol error: unauthenticated bulk length".into());
+            }
+            Header::Incomplete => return Parsed::Incomplete { need: 0 },
+            Header::TooLong => {
+                return Parsed::Invalid("ERR Protocol error: too big bulk count string".into());
+            }
+            Header::Value(_) | Header::Invalid => {
+                return Parsed::Invalid("ERR Protocol error: invalid bulk length".into());
+            }
+        };
+        if buf.len() - pos < len + 2 {
+            return Parsed::Incomplete { need: pos + len + 2 - buf.len() };
+        }
+        args.0.push((pos, pos + len));
+        pos += len + 2;
+    }
+    Parsed::Request { consumed: pos - from }
+}
+
+enum Header {
+    Value(i64),
+    Incomplete,
+    Invalid,
+    TooLong,
+}
+
+/// Reads `digits\r\n` at `*pos` and moves behind it.
+fn header(buf: &[u8], pos: &mut usize, max: usize) -> Header {
+    let rest = &buf[*pos..];
+    // Headers are short: a plain scan beats a search routine's set-up.
+    let Some(len) = rest.iter().take(max + 1).position(|&b| b == b'\r') else {
+        return if rest.len() > max { Header::TooLong } else { Header::Incomplete };
+    };
+    if len + 1 >= rest.len() {
+        return Header::Incomplete;
+    }
+    let Some(n) = parse_i64(&rest[..len]) else { return Header::Invalid };
+    *pos += len + 2;
+    Header::Value(n)
+}
+
+/// A canonical decimal integer: no leading zeros, plus sign or spaces, and in the range of i64; as Redis reads numbers.
+pub fn parse_i64(s: &[u8]) -> Option<i64> {
+    let (neg, digits) = match s.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, s),
+    };
+    match digits.first()? {
+        b'0' if digits.len() > 1 || neg => return None,
+        b'0'..=b'9' => {}
+        _ => return None,
+    }
+    if digits.len() > 19 {
+        return None;
+    }
+    let mut v: u64 = 0;
+    for &d in digits {
+        if !d.is_ascii_digit() {
+            return None;
+        }
+        v = v.checked_mul(10)?.checked_add(u64::from(d - b'0'))?;
+    }
+    if neg { (v <= 1 << 63).then(|| (v as i64).wrapping_neg()) } else { i64::try_from(v).ok() }
+}
+
+/// An inline request: the front line of `buf`, split into words.
+pub enum Inline {
+    /// Words, and the bytes the line took.
+    Words(Vec<Vec<u8>>, usize),
+    /// No whole line yet.
+    Incomplete,
+    /// Reply this and close.
+    Invalid(String),
+}
+
+/// Parses an inline request at `buf[from..]`.
+pub fn inline(buf: &[u8], from: usize, bounds: &Bounds) -> Inline {
+    let rest = &buf[from..];
+    let Some(end) = rest.iter().take(bounds.max_inline + 1).position(|&b| b == b'\n') else {
+        return if rest.len() > bounds.max_inline {
+            Inline::Invalid("ERR Protocol error: too big inline request".into())
+        } else {
+            Inline::Incomplete
+        };
+    };
+    let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+    match split_words(line) {
+        Some(words) => Inline::Words(words, end + 1),
+        None => Inline::Invalid("ERR Protocol error: unbalanced quotes in request".into()),
+    }
+}
+
+/// Splits a line into words as Redis' inline commands and configuration files do: blanks separate, `"…"` with
+/// backslash escapes (`\n \r \t \b \a \xHH`), `'…'` with `\'` only. `None` on unbalanced quotes.
+pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut words = Vec::new();
+    let mut i = 0;
+    loop {
+        while i < line.len() && line[i].is_ascii_whitespace() {
+            i += 1;
+        }
+        if i >= line.len() {
+            return Some(words);
+        }
+        let mut word = Vec::new();
+        while i < line.len() && !line[i].is_ascii_whitespace() {
+            match line[i] {
+                q @ (b'"' | b'\'') => {
+                    i = quoted(line, i + 1, q, &mut word)?;
+                    if i < line.len() && !line[i].is_ascii_whitespace() {
+                        return None;
+                    }
+                }
+                b => {
+                    word.push(b);
+                    i += 1;
+                }
+            }
+        }
+        words.push(word);
+    }
+}
+
+/// Reads a quoted part from behind its opening quote; returns the position behind the closing one.
+fn quoted(line: &[u8], mut i: usize, quote: u8, word: &mut Vec<u8>) -> Option<usize> {
+    loop {
+        match *line.get(i)? {
+            b if b == quote => return Some(i + 1),
+            b'\\' if quote == b'"' => {
+                let hex = |k: usize| line.get(k).and_then(|&b| char::from(b).to_digit(16));
+                match *line.get(i + 1)? {
+                    b'x' if hex(i + 2).is_some() && hex(i + 3).is_some() => {
+                        word.push((hex(i + 2)? * 16 + hex(i + 3)?) as u8);
+                        i += 4;
+                        continue;
+                    }
+                    b'n' => word.push(b'\n'),
+                    b'r' => word.push(b'\r'),
+                    b't' => word.push(b'\t'),
+                    b'b' => word.push(8),
+                    b'a' => word.push(7),
+                    other => word.push(other),
+                }
+                i += 2;
+            }
+            b'\\' if line.get(i + 1) == Some(&b'\'') => {
+                word.push(b'\'');
+                i += 2;
+            }
+            b => {
+                word.push(b);
+                i += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(buf: &[u8]) -> (Parsed, Vec<Vec<u8>>) {
+        let mut args = ArgRanges::default();
+        let p = request(buf, 0, &Bounds::default(), &mut args);
+        let words = args.0.iter().map(|&(a, b)| buf[a..b].to_vec()).collect();
+        (p, words)
+    }
+
+    #[test]
+    fn every_prefix_of_a_request_is_incomplete() {
+        let whole = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n";
+        for n in 1..whole.len() {
+            assert!(matches!(parse(&whole[..n]).0, Parsed::Incomplete { .. }), "{n}");
+        }
+        let (p, words) = parse(whole);
+        assert_eq!(p, Parsed::Request { consumed: whole.len() });
+        assert_eq!(words, [b"SET".to_vec(), b"k".to_vec(), b"hello".to_vec()]);
+    }
+
+    #[test]
+    fn garbage_is_refused_with_redis_texts() {
+        let text = |b: &[u8]| match parse(b).0 {
+            Parsed::Invalid(t) => t,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(b"*x\r\n"), "ERR Protocol error: invalid multibulk length");
+        assert_eq!(text(b"*1\r\n:5\r\n"), "ERR Protocol error: expected '$', got ':'");
+        assert_eq!(text(b"*1\r\n$-5\r\n"), "ERR Protocol error: invalid bulk length");
+        assert_eq!(text(b"*99999999\r\n"), "ERR Protocol error: invalid multibulk length");
+        assert_eq!(text(b"*1\r\n$999999999999\r\n"), "ERR Protocol error: invalid bulk length");
+    }
+
+    #[test]
+    fn integers_are_canonical() {
+        assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_i64(b"9223372036854775807"), Some(i64::MAX));
+        for bad in [&b"9223372036854775808"[..], b"", b"-", b"+1", b"01", b"-0", b" 1", b"1 "] {
+            assert_eq!(parse_i64(bad), None);
+        }
+    }
+
+    #[test]
+    fn words_and_quotes() {
+        let w = |s: &str| split_words(s.as_bytes());
+        assert_eq!(w(r#"set  k "a b\x41\n""#).unwrap()[2], b"a bA\n");
+        assert_eq!(w(r"'it\'s'").unwrap()[0], b"it's");
+        assert_eq!(w("   ").unwrap().len(), 0);
+        assert!(w(r#""open"#).is_none());
+        assert!(w(r#""a"b"#).is_none());
+    }
+}
