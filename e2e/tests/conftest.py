@@ -1,7 +1,7 @@
 """Fixtures for tests with local processes."""
 
 import pytest
-from harness import process
+from harness import differential, process
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +32,19 @@ def pytest_runtest_makereport(item, call):
     if report.failed and servers is not None:
         report.sections.extend((f"log of {name}", text) for name, text in servers.logs())
     return report
+
+
+@pytest.fixture(scope="session")
+def two_servers(ours, peer):
+    """Our server and the peer's, for comparisons; each test begins with FLUSHALL."""
+    servers = process.Servers()
+    yield servers.start(ours), servers.start(peer)
+    servers.close()
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def pair(request, two_servers):
+    """Both servers asked in step."""
+    pair = differential.Pair(*two_servers, request.param)
+    yield pair
+    pair.close()

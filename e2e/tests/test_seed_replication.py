@@ -71,10 +71,13 @@ def test_info_replication_of_both_sides(trio):
 
 def test_role_of_both_sides(trio):
     master, slave, _ = trio
-    role = master.role()
-    assert role[0] == "master" and len(role[2]) == 2
-    role = slave.role()
-    assert role[:4] == ["slave", "127.0.0.1", master.connection_pool.connection_kwargs["port"], "connected"]
+    def of_master():
+        role, offset, slaves = master.role()
+        return role == "master" and offset > 0 and {tuple(one)[:2] for one in slaves} == {
+            ("127.0.0.1", str(client.connection_pool.connection_kwargs["port"])) for client in trio[1:]}
+    until("the master names both slaves", of_master)
+    port = master.connection_pool.connection_kwargs["port"]
+    until("the slave names its master", lambda: slave.role()[:4] == ["slave", "127.0.0.1", port, "connected"])
 
 
 def test_a_master_without_slaves_refuses_writes_and_serves_reads(servers, ours):

@@ -119,7 +119,7 @@ def test_sentinel_commands_answer_what_was_configured(deployment):
         assert {slave["port"] for slave in slaves} == set(deployment.data) - {deployment.first.port}
         assert {sentinel["port"] for sentinel in client.sentinel_sentinels(NAME)} == {
             sentinel.port for sentinel in deployment.sentinels[1:]}
-        assert client.execute_command("SENTINEL CKQUORUM", NAME)
+        assert client.execute_command("SENTINEL", "CKQUORUM", NAME).startswith("OK 3 usable Sentinels")
         assert client.sentinel_get_master_addr_by_name("nobody") is None
         with pytest.raises(redis.ResponseError, match="No such master with that name"):
             client.sentinel_master("nobody")
@@ -177,10 +177,7 @@ def test_master_is_killed_and_comes_back(deployment):
     notified = until("the notification script ran", lambda: lines(deployment.scripts / "notify.txt"))
     assert any(line.startswith(f"+sdown master {NAME} 127.0.0.1 {old}") for line in notified), notified
     reconfigured = until("the reconfiguration script ran", lambda: lines(deployment.scripts / "reconfig.txt"))
-    assert any(line.split()[:2] + line.split()[3:] == [NAME, "leader", "start", "127.0.0.1", str(old), "127.0.0.1", str(new)]
-               or line.split() == [NAME, "leader", "end", "127.0.0.1", str(old), "127.0.0.1", str(new)]
-               or line.split() == [NAME, "leader", "start", "127.0.0.1", str(old), "127.0.0.1", str(new)]
-               for line in reconfigured), reconfigured
+    assert f"{NAME} leader start 127.0.0.1 {old} 127.0.0.1 {new}" in reconfigured
 
 
 def lines(path):
@@ -215,7 +212,7 @@ def test_failover_by_command_moves_the_master(deployment):
     until("two slaves in a state to be promoted", lambda: len(deployment.discovery.discover_slaves(NAME)) == 2)
     with deployment.sentinels[1].client() as client:
         def accepted():
-            return client.execute_command("SENTINEL FAILOVER", NAME) in (True, "OK")
+            return client.execute_command("SENTINEL", "FAILOVER", NAME) == "OK"
         until("SENTINEL FAILOVER is accepted", accepted, 20, ignore=(redis.ResponseError,))
     new = deployment.wait_failover(old)
     deployment.wait_replica(old, new)
@@ -242,8 +239,13 @@ def test_without_a_majority_nothing_is_decided(deployment):
     with deployment.sentinels[0].client() as client:
         until("the lone sentinel finds the master down", lambda: "s_down" in client.sentinel_master(NAME)["flags"], 15)
         assert client.sentinel_get_master_addr_by_name(NAME) == ("127.0.0.1", deployment.first.port)
-        with pytest.raises(redis.ResponseError, match="NOQUORUM"):
-            client.execute_command("SENTINEL CKQUORUM", NAME)
+
+        def no_quorum():
+            with pytest.raises(redis.ResponseError, match="NOQUORUM"):
+                client.execute_command("SENTINEL", "CKQUORUM", NAME)
+            return True
+        # pytest's own failure is no AssertionError.
+        until("the lone sentinel says that it has no quorum", no_quorum, ignore=(pytest.fail.Exception,))
     for port in set(deployment.data) - {deployment.first.port}:
         with deployment.data[port].client() as client:
             assert client.role()[0] == "slave"
