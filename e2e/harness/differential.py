@@ -15,7 +15,7 @@ import re
 from . import resp
 
 # Replies whose order a server may choose, with the size of the groups that stay together.
-UNORDERED = {"SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "KEYS": 1, "HKEYS": 1, "HVALS": 1, "HGETALL": 2,
+UNORDERED = {"SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "SPOP": 1, "KEYS": 1, "HKEYS": 1, "HVALS": 1, "HGETALL": 2,
              "CONFIG": 2, "PUBSUB": 1}
 # Replies that are a time left, with the tolerance.
 TIMES = {"TTL": 1, "PTTL": 500, "EXPIRETIME": 1, "PEXPIRETIME": 500}
@@ -68,7 +68,7 @@ class Pair:
 
     def __init__(self, ours, peer, protocol=2):
         self._servers = (ours, peer)
-        self._protocol = protocol
+        self.protocol = protocol
         self._connections = {}
         self.history = []
         self.ask("1", [b"FLUSHALL"])
@@ -82,8 +82,8 @@ class Pair:
         if name not in self._connections:
             pair = [resp.Connection(server.address) for server in self._servers]
             for connection in pair:
-                if self._protocol != 2:
-                    kind, _ = connection.call("HELLO", self._protocol)
+                if self.protocol != 2:
+                    kind, _ = connection.call("HELLO", self.protocol)
                     assert kind == "%"
             self._connections[name] = pair
         return self._connections[name]
@@ -138,7 +138,7 @@ class Generator:
     """Random commands from templates, the same ones for the same seed.
 
     In a template each `{letter}` becomes a random word: k key, v value, m member or field, i integer, f float, s score,
-    p pattern, c count (small), t seconds far away. `[a b|c|]` is one of its alternatives, which may be empty.
+    p pattern, c count (small), t seconds far away. `<a b|c|>` is one of its alternatives, which may be empty.
     """
 
     EDGES = ["0", "1", "-1", "2", "10", "100", "-100", "9223372036854775807", "-9223372036854775808",
@@ -176,8 +176,7 @@ class Generator:
 
     def command(self):
         template = self.random.choice(self._grammar)
-        while "[" in template:
-            template = re.sub(r"\[([^\[\]]*)\]", lambda m: self.random.choice(m[1].split("|")), template, count=1)
+        template = re.sub(r"<([^<>]*)>", lambda m: self.random.choice(m[1].split("|")), template)
         found = []
         for word in template.split():
             found.append(resp.encode(self._word(word[1]) if re.fullmatch(r"\{\w\}", word) else word))

@@ -38,10 +38,13 @@ class Implementation:
 
     def __init__(self, name, binary):
         self.name = name
-        self.binary = pathlib.Path(binary).resolve()
         self._links = tempfile.TemporaryDirectory(prefix=f"{name}-")
+        directory = pathlib.Path(self._links.name)
+        directory.chmod(0o755)
+        # A copy, so that a build meanwhile changes nothing and users without rights to the target directory can run it.
+        shutil.copy(pathlib.Path(binary).resolve(), directory / name)
         for link in NAMES:
-            os.symlink(self.binary, pathlib.Path(self._links.name) / link)
+            os.symlink(name, directory / link)
 
     def program(self, name):
         """Path of the program called `name`, one of NAMES."""
