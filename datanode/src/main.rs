@@ -1,2 +1,7 @@
+<<<<<<< HEAD
 //! The datanode binary.
+=======
+//! The data server.
+
+>>>>>>> store
 fn main() {}
