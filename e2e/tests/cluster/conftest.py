@@ -12,12 +12,19 @@ TEST_TIMEOUT_S = 420
 RECOVERY_S = 90
 
 
+
 def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if applies(item)]
     for item in items:
         if "tests/cluster/" in str(item.path):
             item.add_marker(pytest.mark.cluster)
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
+
+
+def applies(item):
+    only = item.get_closest_marker("only")
+    return only is None or item.callspec.params["shared"] == only.kwargs["sentinels"]
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,9 +6,8 @@ from harness.cluster import PROBLEMS, Operator
 from harness.wait import until
 
 
+@pytest.mark.only(sentinels=3)
 def test_sentinels_decision_stands(instance):
-    if not instance.spec["sentinels"]:
-        pytest.skip("an instance without sentinels")
     old, epoch = instance.wait_agreed(), instance.epoch()
     with Operator.stopped():
         with faults.Writer(faults.connect(instance)) as writer:
@@ -27,9 +26,8 @@ def test_sentinels_decision_stands(instance):
     assert missing == []
 
 
+@pytest.mark.only(sentinels=0)
 def test_without_sentinels_reads_go_on_and_the_operator_decides_when_it_is_back(instance):
-    if instance.spec["sentinels"]:
-        pytest.skip("an instance with sentinels")
     old = instance.wait_agreed()
     with instance.client() as client:
         client.set("before", "1")
