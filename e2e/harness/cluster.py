@@ -188,7 +188,7 @@ class Instance:
                     if resource["status"].get("observedGeneration") == resource["metadata"]["generation"]:
                         return one
             return None
-        return self._explained(f"{self.name}: condition {kind}={status} {text}", probe, timeout)
+        return self.explained(f"{self.name}: condition {kind}={status} {text}", probe, timeout)
 
     def wait_reached(self, timeout=READY_S):
         """Waits until what was asked for is there: ready, nothing under way, nothing missing, every pod in place."""
@@ -199,9 +199,10 @@ class Instance:
             wanted = {"Ready": "True", "Progressing": "False", "Degraded": "False", "DataAtRisk": "False"}
             return (status.get("observedGeneration") == resource["metadata"]["generation"]
                     and all(now.get(kind) == value for kind, value in wanted.items()))
-        self._explained(f"{self.name}: everything is as asked for", probe, timeout)
+        self.explained(f"{self.name}: everything is as asked for", probe, timeout)
 
-    def _explained(self, what, probe, timeout):
+    def explained(self, what, probe, timeout):
+        """Waits as `until`; a failure shows everything a person would look at."""
         try:
             return until(what, probe, timeout, poll=0.3, ignore=(RuntimeError,))
         except NotReached as error:
@@ -227,7 +228,7 @@ class Instance:
         self.namespace.kubectl("delete", RRS, self.name, f"--timeout={DELETE_S}s", timeout=DELETE_S + 10)
 
     def wait_pods_gone(self):
-        self._explained(f"{self.name}: all pods are gone", lambda: not self.pods(), DELETE_S)
+        self.explained(f"{self.name}: all pods are gone", lambda: not self.pods(), DELETE_S)
 
     def events(self):
         return [event for event in items("-n", self.namespace.name, "events")
@@ -356,7 +357,7 @@ class Instance:
 
     def wait_agreed(self, shard=0, timeout=READY_S):
         """Waits until everybody agrees on the master; its pod."""
-        return self._explained(f"{self.name}: all agree on the master of shard {shard}",
+        return self.explained(f"{self.name}: all agree on the master of shard {shard}",
                                lambda: self._agreed(shard), timeout)
 
     def _agreed(self, shard):
@@ -371,7 +372,7 @@ class Instance:
         def probe():
             masters = [pod for pod, (role, _) in self.roles(shard).items() if role == "master" and pod != old]
             return masters[0] if masters else None
-        return self._explained(f"{self.name}: another master than {old}", probe, timeout)
+        return self.explained(f"{self.name}: another master than {old}", probe, timeout)
 
     # Harm.
 
@@ -415,15 +416,5 @@ class Instance:
         options = ["--force", "--grace-period=0"] if force else []
         self.namespace.kubectl("delete", "pod", *pods, "--wait=false", *options)
 
-    def logs(self, pod, **options):
-        return self.namespace.kubectl("logs", pod, **options)
-
-
-def wait_uid_changes(instance, pod, uid, timeout=READY_S):
-    """Waits until a pod of that name with another UID runs."""
-    def probe():
-        found = instance.pod(pod)
-        return found["metadata"]["uid"] != uid and found["status"].get("phase") == "Running"
-    until(f"{pod} was made again", probe, timeout, poll=0.3, ignore=(RuntimeError,))
-
-
+    def logs(self, pod, *arguments, **options):
+        return self.namespace.kubectl("logs", pod, *arguments, **options)

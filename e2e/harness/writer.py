@@ -38,11 +38,12 @@ class Write:
 class Writer:
     """Writes through the clients that `connect` makes, one for each thread; use it as a context manager.
 
-    `connect` is called again after every error, so that it can look the master up anew.
+    `connect` is called again after every error, so that it can look the master up anew. All keys have the hash tag `tag`,
+    where one is given.
     """
 
-    def __init__(self, connect, threads=THREADS, rate=RATE, limit=LIMIT, duration=DURATION_S):
-        self.prefix = f"w:{uuid.uuid4().hex[:8]}"
+    def __init__(self, connect, threads=THREADS, rate=RATE, limit=LIMIT, duration=DURATION_S, tag=""):
+        self.prefix = f"w:{{{tag}}}:{uuid.uuid4().hex[:8]}" if tag else f"w:{uuid.uuid4().hex[:8]}"
         self._connect = connect
         self._period = 1.0 / rate
         self._left = itertools.count(limit, -1)
@@ -104,10 +105,10 @@ class Writer:
         with self._lock:
             return sum(write.sent > moment for write in self.writes)
 
-    def outage(self, where=lambda write: True):
+    def outage(self):
         """Longest time without an acknowledged write, in seconds: from the first one to the end of the stream."""
         with self._lock:
-            times = sorted(write.acknowledged for write in self.writes if where(write))
+            times = sorted(write.acknowledged for write in self.writes)
         if not times:
             return float("inf")
         times.append(getattr(self, "ended", time.monotonic()))
