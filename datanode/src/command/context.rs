@@ -118,7 +118,10 @@ impl<'a> Ctx<'a> {
     /// Has the caller wait for one of `keys`; its command is run again when one gets an element. Inside a
     /// transaction nothing can wait: `false`, and the command replies as at its deadline.
     pub fn block_on_keys(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64, null_array: bool) -> bool {
-        if self.keys.origin != Origin::Client || self.keys.server.in_exec || self.keys.server.clients.get(self.conn).is_none() {
+        if self.keys.origin != Origin::Client
+            || self.keys.server.in_exec
+            || self.keys.server.clients.get(self.conn).is_none()
+        {
             return false;
         }
         let db = self.keys.db;

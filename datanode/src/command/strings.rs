@@ -9,7 +9,10 @@ const WRITE: Flags = Flags(Flags::WRITE.0 | Flags::DENYOOM.0);
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
-    Spec::new(Group::String, "get", 2, get).flags(READ).keys(1, 1, 1).doc("1.0.0", "Returns the string value of a key."),
+    Spec::new(Group::String, "get", 2, get)
+        .flags(READ)
+        .keys(1, 1, 1)
+        .doc("1.0.0", "Returns the string value of a key."),
     Spec::new(Group::String, "append", 3, append)
         .flags(Flags(WRITE.0 | Flags::FAST.0))
         .keys(1, 1, 1)

@@ -28,14 +28,15 @@ const MAX_NAME: usize = 64;
 /// Redis shows at most this many bytes of an unknown command's arguments.
 const SHOWN_ARGUMENTS: usize = 128;
 
-static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> = LazyLock::new(|| {
-    let mut table = HashMap::default();
-    for spec in FAMILIES.iter().flat_map(|f| f.iter()) {
-        let clash = table.insert(spec.name.as_bytes(), spec);
-        assert!(clash.is_none(), "two commands are called {}", spec.name);
-    }
-    table
-});
+static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> =
+    LazyLock::new(|| {
+        let mut table = HashMap::default();
+        for spec in FAMILIES.iter().flat_map(|f| f.iter()) {
+            let clash = table.insert(spec.name.as_bytes(), spec);
+            assert!(clash.is_none(), "two commands are called {}", spec.name);
+        }
+        table
+    });
 
 /// All top-level commands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {

@@ -6,9 +6,8 @@ use crate::server::Server;
 use crate::server::client::Multi;
 use crate::server::dispatch::Origin;
 
-const CONTROL: Flags = Flags(
-    Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0 | Flags::ALLOW_BUSY.0,
-);
+const CONTROL: Flags =
+    Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0 | Flags::ALLOW_BUSY.0);
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
@@ -16,7 +15,9 @@ pub const COMMANDS: &[Spec] = &[
     Spec::new(Group::Transactions, "exec", 1, exec)
         .flags(Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::SKIP_SLOWLOG.0))
         .doc("1.2.0", "Executes all commands in a transaction."),
-    Spec::new(Group::Transactions, "discard", 1, discard).flags(CONTROL).doc("2.0.0", "Discards a transaction."),
+    Spec::new(Group::Transactions, "discard", 1, discard)
+        .flags(CONTROL)
+        .doc("2.0.0", "Discards a transaction."),
     Spec::new(Group::Transactions, "watch", -2, watch)
         .flags(CONTROL)
         .keys(1, -1, 1)

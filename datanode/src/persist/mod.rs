@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::io::{Io, Now};
+use crate::managed::Lineage;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
@@ -22,12 +23,13 @@ pub struct Persistence {
     pub dirty: u64,
     /// Unix seconds of the last snapshot.
     pub last_save: i64,
+    lineage: Lineage,
 }
 
 impl Persistence {
     /// Nothing loaded, nothing open.
     pub fn new(now: Now) -> Self {
-        Persistence { dirty: 0, last_save: now.unix_ms / 1000 }
+        Persistence { dirty: 0, last_save: now.unix_ms / 1000, lineage: Lineage::default() }
     }
 
     /// The append-only file is being written.
@@ -43,6 +45,21 @@ impl Persistence {
         None
     }
 
+    /// The dataset's id and epoch, as the data files record them.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Why the files could not be loaded, under a shard map: the node then waits for a person or a full resync.
+    pub fn restore_error(&self) -> Option<String> {
+        None
+    }
+
+    /// Why files cannot be written.
+    pub fn disk_error(&self) -> Option<String> {
+        None
+    }
+
     /// Offset up to which the replication stream is durable here; `None` where no append-only file is kept.
     pub fn durable_offset(&self) -> Option<u64> {
         None
@@ -50,6 +67,12 @@ impl Persistence {
 }
 
 impl Server {
+    /// Records the lineage durably in the data files: what is written from here on belongs to it.
+    pub(crate) fn set_lineage(&mut self, _io: &mut Io, lineage: Lineage) -> Result<(), String> {
+        self.persist.lineage = lineage;
+        Ok(())
+    }
+
     /// Loads what is on disk. The error is what the process ends with.
     pub(crate) fn load_dataset(&mut self, _io: &mut Io) -> Result<(), String> {
         Ok(())
@@ -75,7 +98,8 @@ impl Server {
     pub(crate) fn persist_cron(&mut self, _io: &mut Io) {}
 
     /// A background job has ended.
-    pub(crate) fn persist_job_done(&mut self, _io: &mut Io, _job: PersistJob, _result: std::io::Result<u64>) {}
+    pub(crate) fn persist_job_done(&mut self, _io: &mut Io, _job: PersistJob, _result: std::io::Result<u64>) {
+    }
 
     /// Output that was waiting has been sent: a snapshot may go on.
     pub(crate) fn feed_sync(&mut self, _io: &mut Io, _conn: crate::io::ConnId) {}

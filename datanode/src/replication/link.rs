@@ -150,7 +150,9 @@ impl Server {
         self.selected_db = None;
         match master {
             Some((host, port)) => {
-                tracing::info!("Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.");
+                tracing::info!(
+                    "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."
+                );
                 self.repl.ensure_backlog(&self.config);
                 self.drop_replicas(io);
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
@@ -195,7 +197,9 @@ impl Server {
                 tracing::info!("Connecting to MASTER {host}:{port}");
                 io.ask(Action::Connect { token, host, port, timeout_ms: CONNECT_TIMEOUT_MS });
             }
-            State::Online if now > link.last_io_ms + timeout => self.link_failed(io, "MASTER timeout: no data nor PING received..."),
+            State::Online if now > link.last_io_ms + timeout => {
+                self.link_failed(io, "MASTER timeout: no data nor PING received...")
+            }
             State::Receiving(_) | State::Handshake(_) if now > link.last_io_ms + timeout => {
                 self.link_failed(io, "Timeout connecting to the MASTER...");
             }
@@ -237,8 +241,14 @@ impl Server {
         io.send(conn, &out);
     }
 
-    pub(crate) fn link_connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>) {
-        let expected = self.repl.link.as_ref().is_some_and(|l| matches!(l.state, State::Connecting(t) if t == token));
+    pub(crate) fn link_connected(
+        &mut self,
+        io: &mut Io,
+        token: LinkToken,
+        result: Result<(ConnId, Peer), ConnectError>,
+    ) {
+        let expected =
+            self.repl.link.as_ref().is_some_and(|l| matches!(l.state, State::Connecting(t) if t == token));
         match result {
             Ok((conn, _)) if !expected => io.close(conn, false),
             Ok((conn, _)) => {
@@ -267,8 +277,12 @@ impl Server {
         let command: Option<Vec<String>> = match step {
             Step::Ping => Some(vec!["PING".into()]),
             Step::Auth if self.config.masterauth.is_empty() => None,
-            Step::Auth if self.config.masteruser.is_empty() => Some(vec!["AUTH".into(), self.config.masterauth.clone()]),
-            Step::Auth => Some(vec!["AUTH".into(), self.config.masteruser.clone(), self.config.masterauth.clone()]),
+            Step::Auth if self.config.masteruser.is_empty() => {
+                Some(vec!["AUTH".into(), self.config.masterauth.clone()])
+            }
+            Step::Auth => {
+                Some(vec!["AUTH".into(), self.config.masteruser.clone(), self.config.masterauth.clone()])
+            }
             Step::Port => {
                 let port = match self.config.replica_announce_port {
                     0 => self.config.port,
@@ -368,7 +382,9 @@ impl Server {
                 }
             }
             // A master that does not know an option can still be followed.
-            _ if text.starts_with('-') => tracing::info!("(Non critical) Master does not understand {step:?}: {text}"),
+            _ if text.starts_with('-') => {
+                tracing::info!("(Non critical) Master does not understand {step:?}: {text}")
+            }
             _ => {}
         }
         self.handshake(io, step.next());
@@ -433,7 +449,10 @@ impl Server {
                 true
             }
             Err(e) => {
-                self.link_failed(io, &format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}"));
+                self.link_failed(
+                    io,
+                    &format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}"),
+                );
                 false
             }
         }
@@ -460,7 +479,9 @@ impl Server {
         let Some(link) = self.repl.link.as_mut() else { return false };
         let State::Receiving(t) = std::mem::replace(&mut link.state, State::Online) else { return false };
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-        if let Err(e) = t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(&t.temp)) {
+        if let Err(e) =
+            t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(&t.temp))
+        {
             let _ = self.disk.remove(&t.temp);
             self.link_failed(io, &format!("Failed trying to load the MASTER synchronization DB: {e}"));
             return false;
@@ -557,7 +578,10 @@ impl Server {
         if let Err(e) = self.apply(io, conn, args, Origin::Master) {
             self.stats.unexpected_errors += 1;
             let name = table::find(args).map(|s| s.name).unwrap_or("?");
-            tracing::error!("== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'", e.text());
+            tracing::error!(
+                "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
+                e.text()
+            );
         }
     }
 }

@@ -100,7 +100,8 @@ impl Server {
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
-            let Some(Blocking { on: Blocked::Keys { command, keys, null_array }, deadline_ms }) = self.unblock(conn)
+            let Some(Blocking { on: Blocked::Keys { command, keys, null_array }, deadline_ms }) =
+                self.unblock(conn)
             else {
                 continue;
             };
@@ -142,7 +143,8 @@ impl Server {
         }
         let now = io.now.mono_ms();
         let paused = self.pause.until_ms > now;
-        let conns: Vec<ConnId> = self.clients.iter().filter(|c| c.blocked.is_some()).map(|c| c.conn).collect();
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(|c| c.blocked.is_some()).map(|c| c.conn).collect();
         for conn in conns {
             let Some(client) = self.clients.get(conn) else { continue };
             let Some(blocking) = &client.blocked else { continue };
@@ -157,8 +159,22 @@ impl Server {
                     }
                     reply.int(acked as i64);
                 }
+                Blocked::Handover { member, offset } => {
+                    if self.member_has(member, *offset) {
+                        reply.bulk(self.status_json(io).as_bytes());
+                    } else if late {
+                        reply.error("HANDOVER the member did not catch up in time");
+                        self.handover_failed();
+                    } else {
+                        continue;
+                    }
+                }
                 Blocked::Keys { null_array, .. } if late => {
-                    if *null_array { reply.null_array() } else { reply.null() }
+                    if *null_array {
+                        reply.null_array()
+                    } else {
+                        reply.null()
+                    }
                 }
                 Blocked::Paused(_) if !paused => {}
                 Blocked::Keys { .. } | Blocked::Paused(_) => continue,
@@ -184,7 +200,9 @@ impl Server {
         let conns: Vec<ConnId> = self
             .clients
             .iter()
-            .filter(|c| matches!(c.blocked, Some(Blocking { on: Blocked::Keys { .. } | Blocked::Wait { .. }, .. })))
+            .filter(|c| {
+                matches!(c.blocked, Some(Blocking { on: Blocked::Keys { .. } | Blocked::Wait { .. }, .. }))
+            })
             .map(|c| c.conn)
             .collect();
         for conn in conns {

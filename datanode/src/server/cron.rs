@@ -50,7 +50,8 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire || !self.is_master() || self.loading || self.pause.until_ms > io.now.mono_ms() {
+        if !self.active_expire || !self.is_master() || self.loading || self.pause.until_ms > io.now.mono_ms()
+        {
             return;
         }
         for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK) {
@@ -82,7 +83,9 @@ impl Server {
         let idle: Vec<_> = self
             .clients
             .iter()
-            .filter(|c| !c.is_replica() && c.blocked.is_none() && !c.subscribed() && now > c.last_active_ms + limit)
+            .filter(|c| {
+                !c.is_replica() && c.blocked.is_none() && !c.subscribed() && now > c.last_active_ms + limit
+            })
             .map(|c| c.conn)
             .collect();
         for conn in idle {

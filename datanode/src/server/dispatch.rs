@@ -139,7 +139,14 @@ impl Server {
     }
 
     /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
-    pub(super) fn hold_reply(&mut self, io: &mut Io, conn: ConnId, start: usize, offset: u64, out: &mut Vec<u8>) {
+    pub(super) fn hold_reply(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        start: usize,
+        offset: u64,
+        out: &mut Vec<u8>,
+    ) {
         let (Some(c), Some(client)) = (io.conn(conn), self.clients.get_mut(conn)) else { return };
         c.output.bytes().extend_from_slice(&out[..start]);
         let at = c.output.end();
@@ -223,7 +230,9 @@ impl Server {
             return Err(refusal);
         }
         if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
-            return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into());
+            return Err(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
+            );
         }
         if self.loading && !spec.flags.any(Flags::LOADING) {
             return Err("LOADING Redis is loading the dataset in memory".into());
@@ -319,7 +328,13 @@ impl Server {
     }
 
     /// A command of the master's stream or the append-only file; `conn` need not be a client.
-    pub(crate) fn apply(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, origin: Origin) -> Result<(), Error> {
+    pub(crate) fn apply(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        args: Args<'_>,
+        origin: Origin,
+    ) -> Result<(), Error> {
         let spec = table::find(args)?;
         let mut sink = std::mem::take(&mut self.apply_sink);
         sink.clear();
@@ -338,7 +353,9 @@ impl Server {
             return Parsed::Request { consumed: 1 };
         }
         match buf.get(at) {
-            Some(b'*') => parse::request(buf, at, &Bounds { max_args: usize::MAX >> 8, ..Bounds::default() }, ranges),
+            Some(b'*') => {
+                parse::request(buf, at, &Bounds { max_args: usize::MAX >> 8, ..Bounds::default() }, ranges)
+            }
             Some(_) => Parsed::Invalid("expected '*'".into()),
             None => Parsed::Incomplete { need: 0 },
         }

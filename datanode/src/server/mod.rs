@@ -201,6 +201,8 @@ impl Service for Server {
         }
         if self.repl.link_conn() == Some(conn) {
             self.link_received(io);
+        } else if self.errand_conn() == Some(conn) {
+            self.errand_received(io, conn);
         } else {
             self.serve(io, conn);
         }

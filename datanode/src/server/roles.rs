@@ -29,8 +29,10 @@ impl Server {
         }
         let replica = self.clients.get(conn).is_some_and(|c| c.replica.is_some());
         let writes = spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE) || spec.name == "exec";
-        let control = matches!(spec.name, "client|pause" | "client|unpause" | "replicaset" | "info" | "ping" | "replconf")
-            || spec.name.starts_with("replicaset|");
+        let control = matches!(
+            spec.name,
+            "client|pause" | "client|unpause" | "replicaset" | "info" | "ping" | "replconf"
+        ) || spec.name.starts_with("replicaset|");
         !replica && !control && (writes || self.pause.all)
     }
 
@@ -42,7 +44,12 @@ impl Server {
     }
 
     /// In cluster mode: the keys must be of one slot, and that slot ours.
-    pub(super) fn redirect(&mut self, conn: ConnId, spec: &'static Spec, args: Args<'_>) -> Result<(), Error> {
+    pub(super) fn redirect(
+        &mut self,
+        conn: ConnId,
+        spec: &'static Spec,
+        args: Args<'_>,
+    ) -> Result<(), Error> {
         if !self.config.cluster_enabled {
             return Ok(());
         }

@@ -56,7 +56,13 @@ pub fn limits_of(config: &Config, seed: HashSeed) -> Limits {
 
 impl Server {
     /// A server that has not loaded its data yet.
-    pub fn new(config: Config, disk: Arc<dyn Disk>, seed: u64, now: Now, origins: Origins) -> Result<Server, String> {
+    pub fn new(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        seed: u64,
+        now: Now,
+        origins: Origins,
+    ) -> Result<Server, String> {
         let mut rng = Rng::new(seed);
         let hash_seed = HashSeed::new(rng.next_u64());
         let managed = if config.managed { Some(Managed::load(&config, &*disk)?) } else { None };

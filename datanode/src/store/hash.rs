@@ -11,13 +11,16 @@ use super::small::SmallBytes;
 use std::collections::HashSet;
 
 /// A hash value.
+#[derive(Clone)]
 pub struct Hash(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Table(Box<Dict<Box<Field>>>),
 }
 
+#[derive(Clone)]
 struct Field {
     name: SmallBytes,
     value: SmallBytes,
@@ -236,7 +239,8 @@ mod tests {
             for _ in 0..3000 {
                 let n = rng.below(space);
                 // Fields that are integers and fields that are not.
-                let field = if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
+                let field =
+                    if n.is_multiple_of(2) { n.to_string() } else { format!("field{n}") }.into_bytes();
                 if rng.below(5) < 3 {
                     let value = rng.next_u64().to_string().into_bytes();
                     assert_eq!(h.insert(&limits, &field, &value), model.insert(field, value).is_none());
@@ -252,6 +256,10 @@ mod tests {
             }
             assert_eq!(h.encoding(), if space == 100 { "listpack" } else { "hashtable" });
             assert_eq!(content(&h), model);
+            let copy = h.clone();
+            h.insert(&limits, b"only in one", b"");
+            assert_eq!(content(&copy), model);
+            h.remove(b"only in one");
             let (mut seen, mut cursor) = (HashMap::new(), 0);
             loop {
                 cursor = h.scan(cursor, &mut |f, v| {
