@@ -32,7 +32,8 @@ def table(measurements):
     groups = {}
     for one in measurements:
         groups.setdefault((one["what"], one.get("kind", "")), []).append(one)
-    lines = [f"{'what':34} {'instance':14} {'runs':>4} {'outage s (median, max)':>24} {'acknowledged':>12} {'lost':>5} {'seconds':>8}"]
+    lines = [f"{'what':34} {'instance':14} {'runs':>4} {'outage s (median, max)':>24} {'acknowledged':>12} {'lost':>5}"
+             f" {'seconds':>8}"]
     for (what, kind), runs in sorted(groups.items()):
         outages = [run["outage_s"] for run in runs if run.get("outage_s") is not None]
         outage = f"{statistics.median(outages):.2f}, {max(outages):.2f}" if outages else "–"

@@ -120,10 +120,10 @@ SCRIPTS = {
 }
 
 GRAMMAR = [
-    "HSET {k} {m} {v}", "HSET {k} {m} {v} {m} {v}", "HSET {k} {m} {i}", "HSETNX {k} {m} {v}", "HGET {k} {m}", "HMGET {k} {m} {m}", "HGETALL {k}",
-    "HDEL {k} {m} {m}", "HLEN {k}", "HEXISTS {k} {m}", "HSTRLEN {k} {m}", "HKEYS {k}", "HVALS {k}", "HINCRBY {k} {m} {i}",
-    "HINCRBYFLOAT {k} {m} {f}", "HMSET {k} {m} {v}", "DEL {k}", "OBJECT ENCODING {k}", "SET {k} {v}", "RENAME {k} {k}", "COPY {k} {k} <REPLACE|>",
-    "EXPIRE {k} {t}", "PERSIST {k}",
+    "HSET {k} {m} {v}", "HSET {k} {m} {v} {m} {v}", "HSET {k} {m} {i}", "HSETNX {k} {m} {v}", "HGET {k} {m}",
+    "HMGET {k} {m} {m}", "HGETALL {k}", "HDEL {k} {m} {m}", "HLEN {k}", "HEXISTS {k} {m}", "HSTRLEN {k} {m}",
+    "HKEYS {k}", "HVALS {k}", "HINCRBY {k} {m} {i}", "HINCRBYFLOAT {k} {m} {f}", "HMSET {k} {m} {v}", "DEL {k}",
+    "OBJECT ENCODING {k}", "SET {k} {v}", "RENAME {k} {k}", "COPY {k} {k} <REPLACE|>", "EXPIRE {k} {t}", "PERSIST {k}",
 ]
 
 

@@ -242,10 +242,11 @@ SCRIPTS = {
 }
 
 GRAMMAR = [
-    "SET {k} {v} <EX {t}|>", "RPUSH {k} {v} {m}", "SADD {k} {m} {m}", "HSET {k} {m} {v}", "ZADD {k} {s} {m}", "EXPIRE {k} {t} <NX|XX|GT|LT|>",
-    "PEXPIRE {k} {t}", "EXPIRE {k} {i}", "EXPIREAT {k} 99999999999", "PERSIST {k}", "TTL {k}", "PTTL {k}", "EXPIRETIME {k}", "TYPE {k}", "EXISTS {k} {k}", "DEL {k}",
-    "UNLINK {k} {k}", "RENAME {k} {k}", "RENAMENX {k} {k}", "COPY {k} {k} <REPLACE|>", "KEYS {p}", "DBSIZE", "TOUCH {k} {k}", "OBJECT ENCODING {k}",
-    "SWAPDB 0 0", "GETEX {k} PERSIST",
+    "SET {k} {v} <EX {t}|>", "RPUSH {k} {v} {m}", "SADD {k} {m} {m}", "HSET {k} {m} {v}", "ZADD {k} {s} {m}",
+    "EXPIRE {k} {t} <NX|XX|GT|LT|>", "PEXPIRE {k} {t}", "EXPIRE {k} {i}", "EXPIREAT {k} 99999999999", "PERSIST {k}",
+    "TTL {k}", "PTTL {k}", "EXPIRETIME {k}", "TYPE {k}", "EXISTS {k} {k}", "DEL {k}", "UNLINK {k} {k}",
+    "RENAME {k} {k}", "RENAMENX {k} {k}", "COPY {k} {k} <REPLACE|>", "KEYS {p}", "DBSIZE", "TOUCH {k} {k}",
+    "OBJECT ENCODING {k}", "SWAPDB 0 0", "GETEX {k} PERSIST",
 ]
 
 

@@ -34,7 +34,6 @@ SCRIPTS = {
         HELLO 2 AUTH a b
         HELLO 2 SETNAME "a b"
         HELLO 2 WHAT
-        HELLO 3 SETNAME me
         CLIENT GETNAME
     """,
     "auth": """

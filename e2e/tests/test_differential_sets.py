@@ -123,9 +123,10 @@ SCRIPTS = {
 }
 
 GRAMMAR = [
-    "SADD {k} {m} {m}", "SADD {k} {v}", "SADD {k} {i} {i} {i}", "SREM {k} {m} {m}", "SREM {k} {i}", "SCARD {k}", "SMEMBERS {k}", "SISMEMBER {k} {m}",
-    "SMISMEMBER {k} {m} {i}", "SMOVE {k} {k} {m}", "SINTER {k} {k}", "SUNION {k} {k} {k}", "SDIFF {k} {k}", "SINTERSTORE {k} {k} {k}",
-    "SUNIONSTORE {k} {k} {k}", "SDIFFSTORE {k} {k} {k}", "SINTERCARD 2 {k} {k} <LIMIT {c}|>", "DEL {k}", "SET {k} {v}", "OBJECT ENCODING {k}",
+    "SADD {k} {m} {m}", "SADD {k} {v}", "SADD {k} {i} {i} {i}", "SREM {k} {m} {m}", "SREM {k} {i}", "SCARD {k}",
+    "SMEMBERS {k}", "SISMEMBER {k} {m}", "SMISMEMBER {k} {m} {i}", "SMOVE {k} {k} {m}", "SINTER {k} {k}",
+    "SUNION {k} {k} {k}", "SDIFF {k} {k}", "SINTERSTORE {k} {k} {k}", "SUNIONSTORE {k} {k} {k}",
+    "SDIFFSTORE {k} {k} {k}", "SINTERCARD 2 {k} {k} <LIMIT {c}|>", "DEL {k}", "SET {k} {v}", "OBJECT ENCODING {k}",
     "RENAME {k} {k}",
 ]
 

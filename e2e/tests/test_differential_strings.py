@@ -208,11 +208,12 @@ SCRIPTS = {
 }
 
 GRAMMAR = [
-    "SET {k} {v}", "SET {k} {v} <NX|XX|> <GET|> <EX {t}|PX {t}|KEEPTTL|EX {i}|>", "GET {k}", "GETDEL {k}", "GETSET {k} {v}",
-    "GETEX {k} <EX {t}|PERSIST|>", "APPEND {k} {v}", "STRLEN {k}", "INCR {k}", "DECR {k}", "INCRBY {k} {i}", "DECRBY {k} {i}",
-    "INCRBYFLOAT {k} {f}", "GETRANGE {k} {i} {i}", "SETRANGE {k} {c} {v}", "MGET {k} {k} {k}", "MSET {k} {v} {k} {v}",
-    "MSETNX {k} {v} {k} {v}", "SETNX {k} {v}", "SETEX {k} {t} {v}", "PSETEX {k} {t} {v}", "DEL {k}", "EXISTS {k} {k}", "TTL {k}",
-    "OBJECT ENCODING {k}", "RPUSH {k} {v}", "TYPE {k}", "LCS {k} {k} <LEN|>",
+    "SET {k} {v}", "SET {k} {v} <NX|XX|> <GET|> <EX {t}|PX {t}|KEEPTTL|EX {i}|>", "GET {k}", "GETDEL {k}",
+    "GETSET {k} {v}", "GETEX {k} <EX {t}|PERSIST|>", "APPEND {k} {v}", "STRLEN {k}", "INCR {k}", "DECR {k}",
+    "INCRBY {k} {i}", "DECRBY {k} {i}", "INCRBYFLOAT {k} {f}", "GETRANGE {k} {i} {i}", "SETRANGE {k} {c} {v}",
+    "MGET {k} {k} {k}", "MSET {k} {v} {k} {v}", "MSETNX {k} {v} {k} {v}", "SETNX {k} {v}", "SETEX {k} {t} {v}",
+    "PSETEX {k} {t} {v}", "DEL {k}", "EXISTS {k} {k}", "TTL {k}", "OBJECT ENCODING {k}", "RPUSH {k} {v}", "TYPE {k}",
+    "LCS {k} {k} <LEN|>",
 ]
 
 

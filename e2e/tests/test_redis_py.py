@@ -53,7 +53,7 @@ def test_info_by_section(client):
 
 
 def test_name_and_library_are_announced(two_servers):
-    with two_servers[0].client(client_name="me", lib_name="mine") as client:
+    with two_servers[0].client(client_name="me") as client:
         # Redis 7.0 has no CLIENT SETINFO; redis-py goes on without it.
         assert client.ping()
         assert client.client_getname() == "me"

@@ -281,10 +281,12 @@ def test_disk_that_cannot_be_written_stops_writes_but_not_reads(servers, ours):
 
 def test_wrong_password(servers, ours):
     server = servers.start(ours, {"requirepass": "right"})
-    with server.client(password=None, protocol=2) as client, pytest.raises(redis.AuthenticationError, match="Authentication required"):
-        client.set("a", "1")
-    with server.client(password="wrong") as client, pytest.raises(redis.AuthenticationError, match="WRONGPASS|invalid"):
-        client.ping()
+    with server.client(password=None, protocol=2) as client:
+        with pytest.raises(redis.AuthenticationError, match="^Authentication required.$"):
+            client.set("a", "1")
+    with server.client(password="wrong") as client:
+        with pytest.raises(redis.AuthenticationError, match="invalid username-password pair"):
+            client.ping()
     with server.client() as client:
         assert client.set("a", "1")
 

@@ -73,7 +73,8 @@ def damage_and_mend(namespace, name, spec, pattern, damage, mend, words):
 
 def test_corrupt_rdb(namespace):
     damage_and_mend(namespace, "rdb", RDB_ONLY, "dump.rdb*",
-                    "f=$(find . -name dump.rdb); cp $f /tmp/good.rdb; printf XXXX | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null",
+                    "f=$(find . -name dump.rdb); cp $f /tmp/good.rdb;"
+                    " printf XXXX | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null",
                     "f=$(find . -name dump.rdb); cat /tmp/good.rdb > $f", ["rdb"])
 
 
@@ -112,9 +113,8 @@ def test_a_replica_with_a_damaged_file_is_named_and_the_rest_serves(instance):
     victim = next(pod for pod in instance.data_pods() if pod != master)
     volume = Volume(instance, victim)
     node, pid = instance.process(victim)
-    on_node(node, f"kill -STOP {pid}; cd {shlex.quote(volume.path)}; "
-                  f" for f in $(find . -name '*.aof' -o -name '*.rdb'); do printf XXXXXXXX | dd of=$f bs=1 conv=notrunc 2>/dev/null;"
-                  f" done; kill -9 {pid}")
+    on_node(node, f"kill -STOP {pid}; cd {shlex.quote(volume.path)}; for f in $(find . -name '*.aof' -o -name '*.rdb');"
+                  f" do printf XXXXXXXX | dd of=$f bs=1 conv=notrunc 2>/dev/null; done; kill -9 {pid}")
     try:
         named(instance, victim)
         assert instance.conditions()["Ready"]["status"] == "True"

@@ -4,7 +4,6 @@ import contextlib
 
 import pytest
 from harness import faults
-from harness.cluster import GROUP
 from harness.wait import until
 
 
@@ -42,7 +41,7 @@ def test_configuration_is_changed_without_a_restart(instance):
 
 
 def test_configuration_that_needs_a_restart_is_rolled_in_order(instance):
-    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in instance.pods() if f"{GROUP}/shard" in pod["metadata"]["labels"]}
+    before = {name: instance.pod(name)["metadata"]["uid"] for name in instance.data_pods()}
     with writing(instance, "rolled", 10):
         instance.patch({"config": {"databases": 32}})
         instance.wait_reached()

@@ -9,7 +9,8 @@ KINDS = "statefulsets,services,configmaps,poddisruptionbudgets,pods"
 
 
 def leftovers(namespace, name):
-    return [f"{item['kind']} {item['metadata']['name']}" for item in items("-n", namespace.name, KINDS, "-l", f"{GROUP}/name={name}")]
+    found = items("-n", namespace.name, KINDS, "-l", f"{GROUP}/name={name}")
+    return [f"{item['kind']} {item['metadata']['name']}" for item in found]
 
 
 def spec(when_deleted):

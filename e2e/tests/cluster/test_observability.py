@@ -119,9 +119,8 @@ def test_logs_are_json(instance, who):
     if who == "operator":
         text = kubectl("-n", SYSTEM, "logs", Operator.pods()[0]["metadata"]["name"])
     else:
-        pods = [pod["metadata"]["name"] for pod in instance.pods() if ("sentinel" in pod["metadata"]["name"]) == (who == "sentinel")]
-        text = instance.logs(pods[0]) if pods else ""
-        assert pods or not instance.spec["sentinels"]
+        pods = instance.sentinel_pods() if who == "sentinel" else instance.data_pods()
+        text = "".join(instance.logs(pod) for pod in pods)
     for line in text.splitlines():
         entry = json.loads(line)
         assert entry["level"] in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR") and entry["timestamp"], line
