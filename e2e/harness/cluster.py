@@ -384,7 +384,7 @@ class Instance:
         found = self.pod(pod)
         container = found["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
         node = found["spec"]["nodeName"]
-        pid = on_node(node, f"crictl inspect --output go-template --template '{{{{.info.pid}}}}' {container}").strip()
+        pid = on_node(node, f"ctr -n k8s.io tasks ls | awk '$1 == \"{container}\" {{print $2}}'")
         return node, int(pid)
 
     def volume(self, pod):
