@@ -63,8 +63,8 @@ pub enum Element {
     Command(Command),
     /// `#TS:` in seconds since the Unix epoch.
     Timestamp(i64),
-    /// Another annotation.
-    Annotation,
+    /// Another annotation: the line without `#` and its end.
+    Annotation(Vec<u8>),
 }
 
 /// Reads one file.
@@ -78,6 +78,8 @@ pub struct LogReader<R> {
     before: u64,
     in_multi: bool,
     ready: VecDeque<Command>,
+    /// The latest annotation that is no timestamp, and the offset right behind it.
+    annotation: Option<(Vec<u8>, u64)>,
 }
 
 /// Whether a file starts with an RDB preamble, and the reader with nothing taken from it.
@@ -100,6 +102,7 @@ impl<R: Read> LogReader<R> {
             before: offset,
             in_multi: false,
             ready: VecDeque::new(),
+            annotation: None,
         }
     }
 
@@ -118,6 +121,12 @@ impl<R: Read> LogReader<R> {
         self.before
     }
 
+    /// The latest annotation that [`LogReader::next_command`] has passed (timestamps aside), without its `#`, and the
+    /// offset right behind it.
+    pub fn annotation(&self) -> Option<(&[u8], u64)> {
+        self.annotation.as_ref().map(|(line, offset)| (line.as_slice(), *offset))
+    }
+
     /// The next command to execute, `None` at the file's end. MULTI and EXEC themselves are not given.
     pub fn next_command(&mut self) -> Result<Option<Command>, ReadError> {
         while self.ready.is_empty() || self.in_multi {
@@ -125,6 +134,7 @@ impl<R: Read> LogReader<R> {
             match self.next_element()? {
                 None => return Ok(None),
                 Some(Element::Command(command)) if was_open == self.in_multi => self.ready.push_back(command),
+                Some(Element::Annotation(line)) => self.annotation = Some((line, self.offset)),
                 Some(_) => {}
             }
         }
@@ -142,7 +152,7 @@ impl<R: Read> LogReader<R> {
             Some(b'#') => {
                 let line = self.line(MAX_ANNOTATION, start, "the annotation is too long")?;
                 match line.strip_prefix(b"TS:") {
-                    None => Element::Annotation,
+                    None => Element::Annotation(line),
                     Some(digits) => {
                         let time = parse_i64(digits);
                         Element::Timestamp(

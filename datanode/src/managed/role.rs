@@ -42,6 +42,10 @@ pub struct Situation<'a> {
 /// The part that a map's shard gives to a node.
 pub fn assign(shard: &Shard, me: &Situation<'_>) -> Part {
     let Some(master) = &shard.master else { return Part::Nobody };
+    // Files that cannot be loaded are a person's business: nothing is put in their place.
+    if me.broken {
+        return Part::Nobody;
+    }
     // An election for a newer epoch is under way, or was broken off: its outcome has to be waited for.
     if shard.epoch < me.promised {
         return Part::Nobody;
@@ -55,7 +59,7 @@ pub fn assign(shard: &Shard, me: &Situation<'_>) -> Part {
         && shard.dataset.is_some()
         && me.promised == shard.epoch
         && shard.founded_at == shard.epoch;
-    if shard.epoch > me.mastered_before && !me.broken && (goes_on || founds) {
+    if shard.epoch > me.mastered_before && (goes_on || founds) {
         Part::Master { epoch: shard.epoch }
     } else {
         Part::Nobody
