@@ -1,0 +1,271 @@
+//! The map's topology: what the operator alone writes, as a new generation, and offers to everyone.
+//!
+//! Growing is one step. Members leave in three: the map without them, unsettled, so that an election asks every member
+//! that stays; then those must have all that the master had when it stopped counting the others; then the map is
+//! settled, and only then are the pods removed.
+
+use datanode::shardmap::{NodeAddr, Shard, ShardMap};
+
+use super::{Action, Plan};
+use crate::snapshot::{Mark, Record, Snapshot};
+
+/// What should be written down now: the newest map anyone knows, with the topology that is asked for. None: it cannot
+/// be known yet.
+pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
+    let mut record = match &s.record {
+        Some(record) => record.clone(),
+        None => Record {
+            map: recover(s, plan)?,
+            elections: Default::default(),
+            marks: Default::default(),
+            resource_version: None,
+        },
+    };
+    let before: Vec<Shard> = record.map.shards.clone();
+    for seen in maps(s) {
+        record.map.merge(seen);
+    }
+    if s.record.is_some() && s.desired.sentinels > 0 {
+        for shard in &record.map.shards {
+            tell_of_failover(before.iter().find(|old| old.index == shard.index), shard, plan);
+        }
+    }
+    settle(s, &mut record, plan);
+    let wanted = wanted(s, &record);
+    if wanted != topology(&record.map) {
+        let generation = record.map.generation + 1;
+        let settled = settled_after(&record.map, &wanted);
+        let mut next = wanted;
+        next.generation = generation;
+        next.settled = settled;
+        if !settled {
+            record.marks.clear();
+        }
+        if s.record.is_some() {
+            plan.news("TopologyChanged", describe(&record.map, &next));
+        }
+        record.map.merge(&next);
+    }
+    let map = &record.map;
+    record
+        .elections
+        .retain(|index, election| map.shard(*index).is_some_and(|shard| shard.epoch < election.epoch));
+    if s.desired.sentinels == 0 {
+        super::authority::begin(s, &mut record, plan);
+    }
+    Some(record)
+}
+
+/// Offers the map to everyone who answers and knows another one: sentinels first, for a failover must not be decided
+/// by rules that the members no longer follow.
+pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
+    let known = |seen: &Option<ShardMap>| seen.as_ref() == Some(&record.map);
+    let sentinels =
+        s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
+    let members = s.members.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
+    let to: Vec<&NodeAddr> = sentinels.map(|(to, _)| to).chain(members.map(|(to, _)| to)).collect();
+    for to in to {
+        plan.actions.push(Action::Offer { to: to.clone(), map: Box::new(record.map.clone()) });
+    }
+}
+
+/// Maps that members and sentinels know, of this resource.
+fn maps(s: &Snapshot) -> impl Iterator<Item = &ShardMap> {
+    let members = s.members.values().filter_map(|probe| probe.answer.as_ref().ok()?.map.as_ref());
+    let sentinels = s.sentinels.values().filter_map(|probe| probe.answer.as_ref().ok()?.map.as_ref());
+    members.chain(sentinels).filter(|map| map.name == s.desired.name)
+}
+
+/// The map to begin with where none is written down. That there is no record does not make an instance new: where
+/// StatefulSets exist, the map is learned from those who follow it.
+fn recover(s: &Snapshot, plan: &mut Plan) -> Option<ShardMap> {
+    let mut first = topology_of(s, |_, _| s.desired.members_per_shard());
+    first.generation = 1;
+    first.settled = true;
+    if s.sets.is_empty() {
+        return Some(first);
+    }
+    let answered = s.sentinels.values().filter(|probe| probe.answer.is_ok()).count();
+    let heard = if s.desired.sentinels > 0 {
+        answered > s.desired.sentinels as usize / 2
+    } else {
+        s.members.values().all(|probe| probe.answer.is_ok())
+    };
+    if !heard {
+        let who = if s.desired.sentinels > 0 { "a majority of the sentinels" } else { "every member" };
+        plan.degraded(
+            "MapLost",
+            format!(
+                "the ConfigMap {} is gone; waiting for {who} to learn the shard map from",
+                s.desired.map_name()
+            ),
+        );
+        return None;
+    }
+    plan.warn(
+        "MapRecovered",
+        format!("the ConfigMap {} was gone; the shard map is what the members know", s.desired.map_name()),
+    );
+    Some(first)
+}
+
+/// The topology that should be next, at the generation and settledness of the present one.
+fn wanted(s: &Snapshot, record: &Record) -> ShardMap {
+    let present = &record.map;
+    let mut next = topology_of(s, |index, count| {
+        let Some(shard) = present.shard(index) else { return count };
+        // A master that is to leave hands over first.
+        let leaving = shard.master.as_ref().and_then(|master| shard.members.iter().position(|m| m == master));
+        match leaving {
+            Some(ordinal) if ordinal as u32 >= count && shard.members.len() as u32 > count => {
+                shard.members.len() as u32
+            }
+            _ => count,
+        }
+    });
+    // While a master that is to leave is still there, its shard has the members it had.
+    let fewest = next.shards.iter().map(|shard| shard.members.len() as u32).min().unwrap_or(1);
+    next.write_ack_replicas = next.write_ack_replicas.min(fewest.saturating_sub(1));
+    next.generation = present.generation;
+    next.settled = present.settled;
+    next
+}
+
+fn topology_of(s: &Snapshot, members: impl Fn(u32, u32) -> u32) -> ShardMap {
+    let desired = &s.desired;
+    let ms = |span: std::time::Duration| span.as_millis() as u64;
+    let address = |text: String| {
+        NodeAddr::try_from(text).expect("names that the API server has accepted make an address")
+    };
+    ShardMap {
+        name: desired.name.clone(),
+        generation: 0,
+        settled: true,
+        quorum: desired.quorum,
+        down_after_ms: ms(desired.down_after),
+        failover_timeout_ms: ms(desired.failover_timeout),
+        grace_ms: ms(desired.grace),
+        parallel_syncs: desired.parallel_syncs,
+        write_ack_replicas: desired.write_ack_replicas,
+        sentinels: (0..desired.sentinels).map(|ordinal| address(desired.sentinel(ordinal))).collect(),
+        shards: (0..desired.masters)
+            .map(|index| {
+                let (first, last) = desired.slots(index);
+                let count = members(index, desired.members_per_shard());
+                Shard {
+                    index,
+                    slots: vec![[first, last]],
+                    members: (0..count).map(|ordinal| address(desired.member(index, ordinal))).collect(),
+                    epoch: 0,
+                    master: None,
+                    dataset: None,
+                    founded_at: 0,
+                    accept_loss: desired.accept_loss,
+                }
+            })
+            .collect(),
+        former: Default::default(),
+    }
+}
+
+/// The map without what belongs to the authority.
+fn topology(map: &ShardMap) -> ShardMap {
+    let mut topology = map.clone();
+    topology.former.clear();
+    for shard in &mut topology.shards {
+        shard.set_authority(Default::default());
+    }
+    topology
+}
+
+/// Whether the next topology is settled from the start. Growing is: a write that was acknowledged is on as many
+/// members as before, and whoever does not hold the dataset does not count in an election. Nothing is at stake before
+/// the first dataset.
+fn settled_after(present: &ShardMap, next: &ShardMap) -> bool {
+    let founded = |shard: &&Shard| shard.dataset.is_some();
+    if !present.shards.iter().any(|shard| founded(&shard)) {
+        return true;
+    }
+    let leaves = present.shards.iter().any(|shard| {
+        next.shard(shard.index).is_none_or(|kept| shard.members.iter().any(|member| !kept.has_member(member)))
+    });
+    present.settled && !leaves && present.write_ack_replicas == next.write_ack_replicas
+}
+
+/// Settles an unsettled map once all who stay have what the master had when it last counted those who leave.
+fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
+    if record.map.settled {
+        record.marks.clear();
+        return;
+    }
+    let generation = record.map.generation;
+    let mut waiting = Vec::new();
+    for shard in &record.map.shards {
+        if shard.dataset.is_none() {
+            continue;
+        }
+        let Some(master) = s.master(shard).filter(|master| master.generation >= generation) else {
+            waiting.push(format!("the master of shard {}", shard.index));
+            continue;
+        };
+        let mark = record.marks.entry(shard.index).or_insert(Mark {
+            epoch: shard.epoch,
+            offset: master.offset,
+            generation,
+        });
+        if mark.epoch != shard.epoch || mark.generation != generation {
+            *mark = Mark { epoch: shard.epoch, offset: master.offset, generation };
+        }
+        for member in shard.members.iter().filter(|member| Some(*member) != shard.master.as_ref()) {
+            let reached = s
+                .status(member)
+                .is_some_and(|status| status.generation >= generation && status.offset >= mark.offset);
+            if !reached || !s.in_sync(shard, member) {
+                waiting.push(member.host().split('.').next().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    if waiting.is_empty() {
+        record.map.settled = true;
+        record.map.generation += 1;
+        record.marks.clear();
+        plan.news("TopologySettled", "the members that stay have all the data");
+    } else {
+        plan.progressing(
+            "Settling",
+            format!("members are being changed; waiting for {}", waiting.join(", ")),
+        );
+    }
+}
+
+fn tell_of_failover(old: Option<&Shard>, new: &Shard, plan: &mut Plan) {
+    let pod =
+        |shard: &Shard| shard.master.as_ref().map(|m| crate::crd::desired::pod_of(m.as_str()).to_owned());
+    let Some(old) = old.filter(|old| old.epoch < new.epoch) else { return };
+    let now = pod(new).unwrap_or_default();
+    match pod(old) {
+        None => plan
+            .news("MasterElected", format!("{now} is master of shard {} at epoch {}", new.index, new.epoch)),
+        Some(before) => plan.news(
+            "FailoverSeen",
+            format!(
+                "the sentinels made {now} master of shard {} at epoch {}, in place of {before}",
+                new.index, new.epoch
+            ),
+        ),
+    }
+}
+
+fn describe(old: &ShardMap, new: &ShardMap) -> String {
+    let members = |map: &ShardMap| map.shards.iter().map(|shard| shard.members.len()).max().unwrap_or(0);
+    format!(
+        "generation {}: {} members a shard (was {}), {} sentinels (was {}), writes wait for {} replicas (was {})",
+        new.generation,
+        members(new),
+        members(old),
+        new.sentinels.len(),
+        old.sentinels.len(),
+        new.write_ack_replicas,
+        old.write_ack_replicas
+    )
+}
