@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{removed_from, reply_members, store_result};
 use crate::command::lists::clamp_range;
-use crate::command::{Ctx, Error, Result};
+use crate::command::{Ctx, Error, Result, parse_float};
 use crate::store::zset::{LexBound, ScoreBound, ZSet};
 
 /// What a range is given by.
@@ -62,7 +62,8 @@ fn score_bound(text: &[u8]) -> Option<ScoreBound> {
     }
     let blank = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
     let digits = &text[text.iter().take_while(|b| blank(b)).count()..];
-    let score = crate::store::num::parse_float(digits)?;
+    let saturating = std::str::from_utf8(digits).ok().and_then(|t| t.parse::<f64>().ok());
+    let score = saturating.filter(|s| !s.is_nan()).or_else(|| parse_float(digits))?;
     Some(ScoreBound { score, exclusive })
 }
 
