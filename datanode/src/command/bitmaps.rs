@@ -20,7 +20,8 @@ pub const COMMANDS: &[Spec] = &[
     one_key("bitcount", -2, READ, bitcount).doc("2.6.0", "Counts the bits that are set."),
     one_key("bitpos", -3, READ, bitpos).doc("2.8.7", "Finds the first bit that is set or clear."),
     one_key("bitop", -4, GROW, bitop).keys(2, -1, 1).doc("2.6.0", "Combines strings bit by bit."),
-    one_key("bitfield", -2, GROW, bitfield).doc("3.2.0", "Reads and changes integers of any width in a string."),
+    one_key("bitfield", -2, GROW, bitfield)
+        .doc("3.2.0", "Reads and changes integers of any width in a string."),
     one_key("bitfield_ro", -2, READ.with(Flags::FAST), bitfield_ro)
         .doc("6.0.0", "Reads integers of any width in a string."),
 ];
@@ -339,7 +340,10 @@ fn bitfield_ro(ctx: &mut Ctx<'_>) -> Result {
 fn run_fields(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
     let key = ctx.args.at(1);
     let ops = parse_fields(ctx, readonly)?;
-    let ends = ops.iter().filter(|op| !matches!(op.0, FieldOp::Get)).map(|(_, width, at)| at + u64::from(width.bits));
+    let ends = ops
+        .iter()
+        .filter(|op| !matches!(op.0, FieldOp::Get))
+        .map(|(_, width, at)| at + u64::from(width.bits));
     let Some(end) = ends.max() else {
         let mut buf = IntBuf::new();
         let bits = bytes(&mut ctx.keys, key, &mut buf)?.unwrap_or_default();

@@ -91,12 +91,13 @@ fn keys(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Ctx<'_>) -> Result {
-    let scan = Scan::parse(ctx, 1, true)?;
+    let cursor = Scan::cursor(ctx, 1)?;
+    let scan = Scan::options(ctx.args, 2, true)?;
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
     let mut found: Vec<Vec<u8>> = Vec::new();
     let keyspace = &ctx.keys.server.keyspace;
     let mut seen = 0;
-    let cursor = scan.run(|cursor| {
+    let next = scan.run(cursor, |cursor| {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
             let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value.type_name().as_bytes());
@@ -106,7 +107,7 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
         });
         (next, seen)
     });
-    reply_found(&mut ctx.reply, cursor, &found);
+    reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod error;
 pub mod expiry;
 pub mod generic;
 pub mod hashes;
+mod lcs;
 pub mod lists;
 pub mod managed;
 pub mod persistence;
@@ -26,6 +27,8 @@ pub mod zsets;
 pub use args::{Args, OwnedArgs};
 pub use context::{Ctx, Event, Keys, Propagation};
 pub use error::Error;
+
+pub use crate::store::num::parse_float;
 
 /// What a command's function returns; an error is sent as the reply.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -254,14 +257,4 @@ impl Spec {
 pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
     let n = args.get(at).and_then(crate::resp::parse::parse_i64).unwrap_or(0).max(0) as usize;
     (at + 1..).take(n).take_while(|&i| i < args.len()).collect()
-}
-
-/// A double as Redis reads it: decimal or exponent form, `inf`, `+inf`, `-inf`, hexadecimal floats left aside; no NaN, no
-/// blanks around it.
-pub fn parse_float(text: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(text).ok()?;
-    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-        return None;
-    }
-    text.parse::<f64>().ok().filter(|v| !v.is_nan())
 }
