@@ -201,6 +201,14 @@ impl Keys<'_> {
         zset zset_mut zset_or_new ZSet ZSet, Value::ZSet(Box::default());
     }
 
+    /// Looks at another database.
+    pub fn in_db<R>(&mut self, db: usize, f: impl FnOnce(&mut Self) -> R) -> R {
+        let own = std::mem::replace(&mut self.db, db);
+        let result = f(self);
+        self.db = own;
+        result
+    }
+
     /// The thresholds of encodings.
     pub fn limits(&self) -> Limits {
         self.server.limits.clone()
@@ -254,6 +262,15 @@ impl Keys<'_> {
             self.server.discard(old, self.server.config.lazyfree_lazy_server_del);
         } else {
             self.server.signal_ready(self.db, key);
+        }
+    }
+
+    /// Says how long a key has not been used (seconds), or how often it has been, where that is what keys are evicted by.
+    pub fn set_access(&mut self, key: &[u8], idle: Option<u32>, frequency: Option<u8>) {
+        let Some(e) = self.server.keyspace.peek(self.db, key) else { return };
+        let stamp = self.server.access_clock.stamp(&self.server.config, idle, frequency);
+        if let Some(stamp) = stamp {
+            e.access.set(stamp);
         }
     }
 

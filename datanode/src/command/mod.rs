@@ -19,6 +19,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod sets;
+mod sort;
 pub mod strings;
 pub mod table;
 pub mod transactions;
@@ -257,4 +258,17 @@ impl Spec {
 pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
     let n = args.get(at).and_then(crate::resp::parse::parse_i64).unwrap_or(0).max(0) as usize;
     (at + 1..).take(n).take_while(|&i| i < args.len()).collect()
+}
+
+/// The reply of a container's `HELP`: each subcommand's form and what it does.
+pub fn help(ctx: &mut Ctx<'_>, container: &str, forms: &[(&str, &str)]) -> Result {
+    ctx.reply.array(forms.len() * 2 + 3);
+    ctx.reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (form, what) in forms {
+        ctx.reply.simple(form);
+        ctx.reply.simple(&format!("    {what}"));
+    }
+    ctx.reply.simple("HELP");
+    ctx.reply.simple("    Prints this help.");
+    Ok(())
 }

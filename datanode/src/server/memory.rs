@@ -53,6 +53,15 @@ impl AccessClock {
         ((self.minutes & 0xffff) << 8) | grown
     }
 
+    /// The stamp of a key that has not been used for `idle` seconds, or `frequency` times (logarithmically): whichever
+    /// the policy goes by, if it is given.
+    pub fn stamp(&self, config: &Config, idle: Option<u32>, frequency: Option<u8>) -> Option<u32> {
+        match config.maxmemory_policy.is_lfu() {
+            true => frequency.map(|f| (self.minutes & 0xffff) << 8 | u32::from(f)),
+            false => idle.map(|seconds| self.seconds.saturating_sub(seconds)),
+        }
+    }
+
     /// Seconds since a key was last used.
     pub fn idle_seconds(&self, stamp: u32) -> u32 {
         self.seconds.saturating_sub(stamp)
