@@ -3,5 +3,6 @@
 pub mod disk;
 pub mod election;
 pub mod io;
+pub mod net;
 pub mod resp;
 pub mod shardmap;

@@ -1,0 +1,322 @@
+//! The driver of a [`Service`] on a real machine: one epoll loop on the calling thread, a worker thread for background
+//! jobs, short-lived threads for name resolution and connecting, and a thread that waits for signals.
+
+mod connect;
+mod listen;
+mod worker;
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use connect::ConnectResult;
+pub use listen::{ListenError, Listeners};
+
+/// Tokens below this one are not connections.
+const FIRST_CONN_TOKEN: usize = 64;
+const WAKER: Token = Token(0);
+/// Read at most this much from one connection before others get their turn, bytes.
+const READ_CHUNK: usize = 64 * 1024;
+const EVENTS_PER_POLL: usize = 1024;
+/// Accept at most this many connections per listener and loop (as Redis' MAX_ACCEPTS_PER_CALL).
+const ACCEPTS_PER_LOOP: usize = 1000;
+/// How long output is still delivered after the core asked to exit.
+const EXIT_FLUSH: Duration = Duration::from_millis(1000);
+
+/// What other threads tell the loop.
+enum Message {
+    Connected(LinkToken, ConnectResult),
+    JobDone(JobId, std::io::Result<u64>),
+    Terminate,
+}
+
+struct Socket {
+    id: ConnId,
+    stream: TcpStream,
+    /// The kernel's send buffer is full: wait for a writable event.
+    blocked: bool,
+    /// The core wants it closed once what may leave has left.
+    closing: bool,
+    /// The kernel may hold more to read although no further event will say so.
+    unread: bool,
+}
+
+/// Runs the service until it asks to exit; returns its exit code.
+pub fn run(service: &mut dyn Service, listeners: Listeners) -> std::io::Result<i32> {
+    Loop::new(listeners)?.run(service)
+}
+
+struct Loop {
+    poll: Poll,
+    listeners: Listeners,
+    sockets: Vec<Option<Socket>>,
+    io: Io,
+    started: Instant,
+    inbox: mpsc::Receiver<Message>,
+    connector: connect::Connector,
+    worker: worker::Worker,
+    /// Slots with `unread` set.
+    unread: Vec<usize>,
+}
+
+impl Loop {
+    fn new(mut listeners: Listeners) -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (outbox, inbox) = mpsc::channel();
+        let post = worker::Post::new(outbox, waker);
+        let mut signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+        let on_signal = post.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for _ in signals.forever() {
+                on_signal.send(Message::Terminate);
+            }
+        })?;
+        listeners.register(poll.registry(), WAKER.0 + 1)?;
+        Ok(Loop {
+            poll,
+            listeners,
+            sockets: Vec::new(),
+            io: Io::default(),
+            started: Instant::now(),
+            inbox,
+            connector: connect::Connector::new(post.clone()),
+            worker: worker::Worker::start(post)?,
+            unread: Vec::new(),
+        })
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The monotonic clock starts at 1 s so that "never" can be written as 0.
+        let mono_us = 1_000_000 + self.started.elapsed().as_micros() as u64;
+        Now { mono_us, unix_ms: unix.as_millis() as i64 }
+    }
+
+    fn run(mut self, service: &mut dyn Service) -> std::io::Result<i32> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut next_tick = Instant::now();
+        let mut exit: Option<(i32, Instant)> = None;
+        loop {
+            self.io.now = self.now();
+            if Instant::now() >= next_tick {
+                service.tick(&mut self.io);
+                next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
+            }
+            let stale: Vec<usize> = std::mem::take(&mut self.unread);
+            for slot in stale {
+                self.read(service, slot, false);
+            }
+            service.before_sleep(&mut self.io);
+            self.settle(service, &mut exit);
+            if let Some((code, since)) = exit
+                && (since.elapsed() > EXIT_FLUSH || !self.output_pending())
+            {
+                return Ok(code);
+            }
+            let wait = if self.unread.is_empty() {
+                next_tick.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            match self.poll.poll(&mut events, Some(wait)) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            self.io.now = self.now();
+            for event in &events {
+                match event.token() {
+                    WAKER => self.messages(service),
+                    Token(t) if t < FIRST_CONN_TOKEN => self.accept(service, t),
+                    Token(t) => {
+                        let slot = t - FIRST_CONN_TOKEN;
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            self.read(service, slot, event.is_read_closed() || event.is_error());
+                        }
+                        if event.is_writable()
+                            && let Some(Some(s)) = self.sockets.get_mut(slot)
+                        {
+                            s.blocked = false;
+                            self.io.flush(s.id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn messages(&mut self, service: &mut dyn Service) {
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Terminate => service.terminate(&mut self.io),
+                Message::JobDone(id, result) => service.job_done(&mut self.io, id, result),
+                Message::Connected(token, Err(e)) => service.connected(&mut self.io, token, Err(e)),
+                Message::Connected(token, Ok(stream)) => {
+                    let peer = peer_of(&stream);
+                    let _ = stream.set_nodelay(true);
+                    let result = match self.add(TcpStream::from_std(stream)) {
+                        Ok(id) => Ok((id, peer)),
+                        Err(e) => Err(crate::io::ConnectError::Unreachable(e.to_string())),
+                    };
+                    service.connected(&mut self.io, token, result);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, service: &mut dyn Service, token: usize) {
+        for _ in 0..ACCEPTS_PER_LOOP {
+            match self.listeners.accept(token) {
+                Ok(Some((stream, peer))) => match self.add(stream) {
+                    Ok(id) => service.accepted(&mut self.io, id, peer),
+                    Err(e) => tracing::warn!("Could not register a client connection: {e}"),
+                },
+                Ok(None) => return,
+                Err(e) => {
+                    tracing::warn!("Accepting client connection: {e}");
+                    return;
+                }
+            }
+        }
+        self.listeners.again(token, self.poll.registry());
+    }
+
+    fn add(&mut self, mut stream: TcpStream) -> std::io::Result<ConnId> {
+        let id = self.io.open();
+        let token = Token(FIRST_CONN_TOKEN + id.slot());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(e) = self.poll.registry().register(&mut stream, token, interest) {
+            self.io.release(id);
+            return Err(e);
+        }
+        if self.sockets.len() <= id.slot() {
+            self.sockets.resize_with(id.slot() + 1, || None);
+        }
+        self.sockets[id.slot()] = Some(Socket { id, stream, blocked: false, closing: false, unread: false });
+        Ok(id)
+    }
+
+    /// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so
+    /// no further event will come.
+    fn read(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) {
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+        socket.unread = false;
+        if socket.closing {
+            return;
+        }
+        let id = socket.id;
+        let Some(conn) = self.io.conn(id) else { return };
+        let filled = conn.input.len();
+        conn.input.resize(filled + READ_CHUNK, 0);
+        let result = socket.stream.read(&mut conn.input[filled..]);
+        conn.input.truncate(filled + result.as_ref().copied().unwrap_or(0));
+        match result {
+            Ok(0) => self.gone(service, id, Gone::Eof),
+            Ok(n) => {
+                if n == READ_CHUNK || to_end {
+                    socket.unread = true;
+                    self.unread.push(slot);
+                }
+                service.received(&mut self.io, id);
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                socket.unread = true;
+                self.unread.push(slot);
+            }
+            Err(_) => self.gone(service, id, Gone::Error),
+        }
+    }
+
+    /// Carries out actions and writes output until neither asks for more.
+    fn settle(&mut self, service: &mut dyn Service, exit: &mut Option<(i32, Instant)>) {
+        loop {
+            if let Some(action) = self.io.next_action() {
+                match action {
+                    Action::Connect { token, host, port, timeout_ms } => {
+                        self.connector.start(token, host, port, Duration::from_millis(timeout_ms));
+                    }
+                    Action::Close { conn, flush } => {
+                        if flush && let Some(Some(s)) = self.sockets.get_mut(conn.slot()) {
+                            if s.id == conn {
+                                s.closing = true;
+                                self.io.flush(conn);
+                            }
+                        } else {
+                            self.gone(service, conn, Gone::Asked);
+                        }
+                    }
+                    Action::Run(id, job) => self.worker.run(id, job),
+                    Action::Listen { port } => {
+                        if let Err(e) = self.listeners.rebind(port, self.poll.registry()) {
+                            tracing::warn!("Could not listen on port {port}: {e}");
+                        }
+                    }
+                    Action::Exit(code) => *exit = Some((code, Instant::now())),
+                }
+            } else if let Some(id) = self.io.next_dirty() {
+                self.write(service, id);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, service: &mut dyn Service, id: ConnId) {
+        let Some(Some(socket)) = self.sockets.get_mut(id.slot()) else { return };
+        if socket.id != id || socket.blocked {
+            return;
+        }
+        let Some(conn) = self.io.conn(id) else { return };
+        let mut wrote = false;
+        while !conn.output.sendable().is_empty() {
+            match socket.stream.write(conn.output.sendable()) {
+                Ok(n) => {
+                    conn.output.consume(n);
+                    wrote = true;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    socket.blocked = true;
+                    return;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.gone(service, id, Gone::Error),
+            }
+        }
+        if socket.closing {
+            self.gone(service, id, Gone::Asked);
+        } else if wrote {
+            service.drained(&mut self.io, id);
+        }
+    }
+
+    fn gone(&mut self, service: &mut dyn Service, id: ConnId, why: Gone) {
+        let Some(place) = self.sockets.get_mut(id.slot()) else { return };
+        if place.as_ref().is_none_or(|s| s.id != id) {
+            return;
+        }
+        if let Some(mut socket) = place.take() {
+            let _ = self.poll.registry().deregister(&mut socket.stream);
+        }
+        service.closed(&mut self.io, id, why);
+        self.io.release(id);
+    }
+
+    fn output_pending(&mut self) -> bool {
+        let io = &mut self.io;
+        self.sockets
+            .iter()
+            .flatten()
+            .any(|s| s.blocked && io.conn(s.id).is_some_and(|c| !c.output.sendable().is_empty()))
+    }
+}
+
+fn peer_of(stream: &std::net::TcpStream) -> Peer {
+    let text = |a: std::io::Result<std::net::SocketAddr>| a.map(|a| a.to_string()).unwrap_or_default();
+    Peer { remote: text(stream.peer_addr()), local: text(stream.local_addr()) }
+}
