@@ -1,8 +1,17 @@
 //! A Redis 7 data server and sentinel that follows a shard map. See `docs/architecture.md`.
 
+pub mod command;
+pub mod config;
 pub mod disk;
 pub mod election;
+pub mod glob;
 pub mod io;
+pub mod logging;
+pub mod managed;
 pub mod net;
+pub mod persist;
+pub mod replication;
 pub mod resp;
+pub mod server;
 pub mod shardmap;
+pub mod store;
