@@ -2,6 +2,10 @@
 
 /// Whether the whole of `text` matches `pattern`; `nocase` ignores the case of ASCII letters.
 pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+    if text.is_empty() {
+        // Redis has it so: `**` does not match nothing, and the lone `*` of KEYS is not even compared.
+        return matches!(pattern, b"" | b"*");
+    }
     let (mut p, mut t) = (0, 0);
     // Where to go on when a match fails: behind the last `*`, which then swallows one byte more. Only the last one
     // needs to be tried again, so the time is bounded by the product of the lengths.
@@ -53,8 +57,8 @@ fn class(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<usize> {
             i += 1;
             found |= fold(pattern[i]) == byte;
         } else if pattern.get(i + 1) == Some(&b'-') && i + 2 < pattern.len() {
-            let (a, b) = (fold(pattern[i]), fold(pattern[i + 2]));
-            found |= (a.min(b)..=a.max(b)).contains(&byte);
+            let (a, b) = (pattern[i], pattern[i + 2]);
+            found |= (fold(a.min(b))..=fold(a.max(b))).contains(&byte);
             i += 2;
         } else {
             found |= fold(pattern[i]) == byte;
@@ -63,4 +67,64 @@ fn class(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<usize> {
     }
     let used = (i + 1).min(pattern.len());
     (found != negated).then_some(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob_match;
+
+    #[test]
+    fn patterns() {
+        let yes = [
+            ("", ""),
+            ("*", ""),
+            ("**", "x"),
+            ("a*c", "abbbc"),
+            ("*a*b*c", "xxaxbbxc"),
+            ("h?llo", "hello"),
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[b-a]llo", "hallo"),
+            ("[a-]", "a"),
+            ("[^]", "x"),
+            ("\\*", "*"),
+            ("a\\", "a\\"),
+            ("[\\]]", "]"),
+            ("[abc", "b"),
+            ("*.[ch]", "a.b.c"),
+        ];
+        for (pattern, text) in yes {
+            assert!(glob_match(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
+        }
+        let no = [
+            ("", "a"),
+            ("a", ""),
+            ("?", ""),
+            ("a*c", "abb"),
+            ("h[^e]llo", "hello"),
+            ("[]", "]"),
+            ("\\*", "x"),
+            ("ABC", "abc"),
+            ("[b-c]", "a"),
+            ("*aab", "aaba"),
+        ];
+        for (pattern, text) in no {
+            assert!(!glob_match(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn case() {
+        for pattern in ["ABC", "a[B]c", "[A-C][a-c]?", "*C", "\\Abc"] {
+            assert!(glob_match(pattern.as_bytes(), b"aBc", true), "{pattern}");
+        }
+        assert!(!glob_match(b"[A-C]bc", b"dbc", true));
+    }
+
+    #[test]
+    fn many_stars_take_no_exponential_time() {
+        let pattern = b"a*".repeat(1000);
+        let text = b"a".repeat(100_000);
+        assert!(!glob_match(&[&pattern[..], b"b"].concat(), &text, false));
+    }
 }

@@ -1,8 +1,12 @@
 //! A Redis 7 data server and sentinel that follows a shard map. See `docs/architecture.md`.
 
+pub mod aof;
+pub mod check;
 pub mod command;
 pub mod config;
 pub mod disk;
+#[cfg(test)]
+pub mod disk_fake;
 pub mod election;
 pub mod glob;
 pub mod io;
@@ -10,6 +14,7 @@ pub mod logging;
 pub mod managed;
 pub mod net;
 pub mod persist;
+pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod server;

@@ -12,6 +12,7 @@ pub mod generic;
 pub mod hashes;
 pub mod lists;
 pub mod managed;
+pub mod persistence;
 pub mod pubsub;
 pub mod replication;
 pub mod sets;

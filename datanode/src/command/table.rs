@@ -18,6 +18,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
     super::admin::COMMANDS,
+    super::persistence::COMMANDS,
     super::replication::COMMANDS,
     super::cluster::COMMANDS,
     super::managed::COMMANDS,

@@ -85,7 +85,8 @@ impl std::error::Error for LoadError {}
 impl Mode {
     /// As the program's name and its arguments say.
     pub fn of(program: &str, args: &[String]) -> Mode {
-        let sentinel = program.contains("redis-sentinel") || args.iter().any(|a| a == "--sentinel");
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let sentinel = name.contains("redis-sentinel") || args.iter().any(|a| a == "--sentinel");
         if sentinel { Mode::Sentinel } else { Mode::Server }
     }
 }
@@ -103,7 +104,7 @@ impl Config {
         let mut text = Vec::new();
         if let Some(file) = line.file {
             let path = source.cwd.join(file);
-            text.extend(read(source.disk, &path, file)?);
+            text.extend(read(source.disk, &path, &path.to_string_lossy())?);
             config.extra.config_file = Some(path);
         }
         if line.stdin {
@@ -201,6 +202,9 @@ impl Loader<'_> {
         let name = name.to_ascii_lowercase();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         if let Some(directive) = find(&name) {
+            if depth > 0 {
+                self.config.extra.included.insert(directive.name);
+            }
             return Ok(self.directive(directive, &values)?);
         }
         match (name.as_str(), values.as_slice()) {
@@ -233,6 +237,14 @@ impl Loader<'_> {
     }
 
     fn directive(&mut self, directive: &Directive, words: &[&str]) -> Result<(), String> {
+        // One quoted word may hold the whole list.
+        let inner = match words {
+            [word] if directive.flags.list && !word.is_empty() => split_words(word.as_bytes()),
+            _ => None,
+        };
+        let inner: Vec<_> = inner.iter().flatten().map(|w| String::from_utf8_lossy(w)).collect();
+        let split: Vec<&str> = inner.iter().map(|w| &**w).collect();
+        let words = if split.is_empty() { words } else { &split };
         let keep =
             if directive.name == "save" && std::mem::replace(&mut self.save_seen, true) && words != [""] {
                 std::mem::take(&mut self.config.save)

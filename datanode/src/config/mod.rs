@@ -9,9 +9,12 @@ mod refuse;
 mod rewrite;
 mod set;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod value;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::disk::{self, Disk};
@@ -52,6 +55,8 @@ impl Config {
 pub struct Extra {
     /// Absolute path of the file the server was started with.
     pub config_file: Option<PathBuf>,
+    /// Directives that an included file sets: CONFIG REWRITE must say them even where they are at their default again.
+    pub included: BTreeSet<&'static str>,
     /// `rename-command`: old name, new name; an empty new name removes the command.
     pub rename_commands: Vec<(String, String)>,
     /// `user` lines: the words behind `user`.

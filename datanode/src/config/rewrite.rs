@@ -68,7 +68,8 @@ impl Config {
         let defaults = Config::default();
         let mut page = Page::read(old);
         for directive in DIRECTIVES.iter().filter(|d| !self.is_kept_elsewhere(d.name)) {
-            let always = matches!(directive.name, "save" | "dir" | "latency-tracking-info-percentiles");
+            let always = matches!(directive.name, "save" | "dir" | "latency-tracking-info-percentiles")
+                || self.extra.included.contains(directive.name);
             let default_lines = directive.lines(&defaults);
             let mut lines = directive.lines(self);
             if directive.name == "bind" && lines == default_lines {

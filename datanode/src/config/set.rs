@@ -40,7 +40,7 @@ impl Config {
     pub fn get(&self, patterns: &[&str]) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         let mut add = |name: &str, directive: &Directive| {
-            if found.iter().all(|(n, _)| n != name) {
+            if !found.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
                 found.push((name.into(), directive.show(self)));
             }
         };

@@ -47,6 +47,8 @@ const NOT_LOADING: Flags = Flags { deny_loading: true, ..LIVE };
 const DIR: Flags = Flags { deny_loading: true, ..GUARDED };
 const HIDDEN: Flags = Flags { hidden: true, ..LIVE };
 
+/// Smallest backlog, bytes.
+const MIN_BACKLOG: u64 = 16 << 10;
 const MIN_HZ: u32 = 1;
 const MAX_HZ: u32 = 500;
 
@@ -127,6 +129,7 @@ impl Directive {
         (self.set)(config, &self.kind, words)?;
         match self.name {
             "hz" => config.hz = config.hz.clamp(MIN_HZ, MAX_HZ),
+            "repl-backlog-size" => config.repl_backlog_size = config.repl_backlog_size.max(MIN_BACKLOG),
             "dir" => {
                 disk.list(&config.dir).map_err(|e| os_text(&e))?;
             }

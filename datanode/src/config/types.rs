@@ -271,8 +271,8 @@ pub enum ClientMemory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyspaceEvents(pub u32);
 
-/// Events by their letter. `n` stands behind `m` because `A` leaves both out.
-const EVENT_LETTERS: &[u8] = b"g$lshzxetdKEmn";
+/// Events by their letter, in the order in which they are shown.
+const EVENT_LETTERS: &[u8] = b"g$lshzxetdnKEm";
 /// Letters that `A` stands for: the first ten.
 const EVENTS_ALL: u32 = (1 << 10) - 1;
 

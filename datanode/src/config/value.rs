@@ -409,7 +409,12 @@ impl Value for KeyspaceEvents {
     }
 
     fn lines(&self, _: &Kind) -> Vec<String> {
-        vec![quote(&self.to_string())]
+        let mut letters = self.to_string();
+        // Shown beside `A` or not, it must survive a restart.
+        if self.has(b'n') && !letters.contains('n') {
+            letters.push('n');
+        }
+        vec![quote(&letters)]
     }
 }
 

@@ -480,7 +480,7 @@ impl Server {
         let State::Receiving(t) = std::mem::replace(&mut link.state, State::Online) else { return false };
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         if let Err(e) =
-            t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(&t.temp))
+            t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(io, &t.temp))
         {
             let _ = self.disk.remove(&t.temp);
             self.link_failed(io, &format!("Failed trying to load the MASTER synchronization DB: {e}"));

@@ -13,8 +13,8 @@ use crate::server::client::Client;
 pub const SNAPSHOT_HIGH_WATER: usize = 1 << 20;
 
 impl Server {
-    /// `REPLCONF option value …`: true if a reply is due.
-    pub fn replconf(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<bool, Error> {
+    /// `REPLCONF option value …`: the reply's line, if one is due.
+    pub fn replconf(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<Option<String>, Error> {
         if args.len().is_multiple_of(2) {
             return Err(Error::Syntax);
         }
@@ -23,10 +23,12 @@ impl Server {
             let value = args.at(i + 1);
             let number = parse_i64(value).and_then(|n| u64::try_from(n).ok());
             if args.is(i, "replicaset-epoch") {
-                self.admit_member(conn, value, args)?;
-                return Ok(true);
+                self.clients
+                    .get_mut(conn)
+                    .map(|c| c.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now))));
+                return self.admit_member(conn, value, args).map(Some);
             }
-            let Some(client) = self.clients.get_mut(conn) else { return Ok(false) };
+            let Some(client) = self.clients.get_mut(conn) else { return Ok(None) };
             let replica = client.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now)));
             if args.is(i, "listening-port") {
                 replica.port = number.and_then(|n| n.try_into().ok()).ok_or(Error::NotInteger)?;
@@ -47,7 +49,7 @@ impl Server {
             } else if args.is(i, "rdb-filter-only") {
                 return Err(Error::err("RDB filters are not supported"));
             } else if args.is(i, "ack") {
-                let Some(offset) = number else { return Ok(false) };
+                let Some(offset) = number else { return Ok(None) };
                 if replica.synced_or_syncing() {
                     replica.acked = replica.acked.max(offset);
                     replica.acked_at_ms = now.mono_ms();
@@ -57,9 +59,9 @@ impl Server {
                     }
                     self.repl.acks_changed = true;
                 }
-                return Ok(false);
+                return Ok(None);
             } else if args.is(i, "getack") {
-                return Ok(false);
+                return Ok(None);
             } else {
                 return Err(Error::err(format_args!(
                     "Unrecognized REPLCONF option: {}",
@@ -67,7 +69,7 @@ impl Server {
                 )));
             }
         }
-        Ok(true)
+        Ok(Some("OK".into()))
     }
 
     /// `PSYNC id offset`: continues the replica's history or starts a full resync. The reply is written to `out`.
@@ -85,10 +87,8 @@ impl Server {
         if !self.is_master() && !self.repl.link_is_up() {
             return Err("NOMASTERLINK Can't SYNC while not connected with my master".into());
         }
-        if self.managed.is_some()
-            && !self.clients.get(conn).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.admitted)
-            && !self.clients.get(conn).and_then(|c| c.replica.as_ref()).is_some_and(|r| r.rdb_only)
-        {
+        let introduced = self.clients.get(conn).and_then(|c| c.replica.as_ref());
+        if self.managed.is_some() && !introduced.is_some_and(|r| r.admitted || r.rdb_only) {
             return Err("ERR this node follows a shard map: only its members replicate from it".into());
         }
         self.repl.ensure_backlog(&self.config);
@@ -198,7 +198,8 @@ impl Server {
 
     /// Hands what the stream has grown by to backlog and replicas.
     pub(crate) fn flush_stream(&mut self, io: &mut Io) {
-        if self.repl.wants_acks && self.is_master() && !self.repl.replicas.is_empty() {
+        let paused = self.pause.until_ms > io.now.mono_ms() && self.shutdown.is_none();
+        if self.repl.wants_acks && !paused && self.is_master() && !self.repl.replicas.is_empty() {
             self.repl.wants_acks = false;
             let mut ask = Vec::new();
             encode_command(&mut ask, &["REPLCONF", "GETACK", "*"]);
@@ -224,7 +225,13 @@ impl Server {
     pub(crate) fn replica_cron(&mut self, io: &mut Io) {
         let now = io.now.mono_ms();
         let period = u64::from(self.config.repl_ping_replica_period as u32) * 1000;
-        if self.is_master() && !self.repl.replicas.is_empty() && now >= self.repl.pinged_at_ms + period {
+        // During a handover offsets have to stand still, to be comparable.
+        let paused = self.pause.until_ms > now;
+        if self.is_master()
+            && !paused
+            && !self.repl.replicas.is_empty()
+            && now >= self.repl.pinged_at_ms + period
+        {
             self.repl.pinged_at_ms = now;
             let mut ping = Vec::new();
             encode_command(&mut ping, &["PING"]);

@@ -159,6 +159,16 @@ impl Server {
                     }
                     reply.int(acked as i64);
                 }
+                Blocked::Handover { member, offset } => {
+                    if self.member_has(member, *offset) {
+                        reply.bulk(self.status_json(io).as_bytes());
+                    } else if late {
+                        reply.error("HANDOVER the member did not catch up in time");
+                        self.handover_failed();
+                    } else {
+                        continue;
+                    }
+                }
                 Blocked::Keys { null_array, .. } if late => {
                     if *null_array {
                         reply.null_array()

@@ -35,6 +35,13 @@ pub enum Blocked {
         /// What to reply at the deadline: a null array, or a plain null.
         null_array: bool,
     },
+    /// `REPLICASET HANDOVER`: until a member has acknowledged `offset`.
+    Handover {
+        /// The member.
+        member: crate::shardmap::NodeAddr,
+        /// Replication offset to be acknowledged.
+        offset: u64,
+    },
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
 }
@@ -127,6 +134,8 @@ pub struct Client {
     pub closing: bool,
     /// `MONITOR`
     pub monitor: bool,
+    /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
+    pub control: bool,
 }
 
 impl Client {
@@ -161,6 +170,7 @@ impl Client {
             replica: None,
             closing: false,
             monitor: false,
+            control: false,
         }
     }
 

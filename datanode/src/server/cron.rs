@@ -24,6 +24,7 @@ impl Server {
 
     pub(super) fn run_cron(&mut self, io: &mut Io) {
         let now = io.now.mono_ms();
+        self.now_s = io.now.unix_ms / 1000;
         self.access_clock.advance(io.now, &self.config);
         self.expire_cycle(io);
         self.snapshot_cron(io);

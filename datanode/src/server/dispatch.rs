@@ -318,7 +318,7 @@ impl Server {
         let mut unit = std::mem::take(&mut self.unit);
         self.effects.drain_into(&mut unit, &mut self.selected_db);
         if self.persist.aof_on() {
-            self.persist.feed_aof(&unit, self.repl.offset());
+            self.feed_log(&unit, self.repl.offset());
         }
         if self.is_master() {
             self.repl.feed(&unit);

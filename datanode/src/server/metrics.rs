@@ -8,5 +8,5 @@ use crate::server::Server;
 pub struct Board {}
 
 impl Server {
-    pub(super) fn publish_metrics(&mut self, _io: &mut Io) {}
+    pub(crate) fn publish_metrics(&mut self, _io: &mut Io) {}
 }

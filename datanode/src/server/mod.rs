@@ -123,6 +123,8 @@ pub struct Server {
     pub(crate) held: Vec<ConnId>,
     pub(crate) selected_db: Option<usize>,
     pub(crate) origin_db: usize,
+    /// Unix seconds, as of the last tick.
+    pub(crate) now_s: i64,
     pub(crate) next_job: u64,
     pub(crate) next_token: u64,
     pub(crate) jobs: HashMap<JobId, JobKind>,
@@ -201,14 +203,14 @@ impl Service for Server {
         }
         if self.repl.link_conn() == Some(conn) {
             self.link_received(io);
+        } else if self.errand_conn() == Some(conn) {
+            self.errand_received(io, conn);
         } else {
             self.serve(io, conn);
         }
     }
 
-    fn drained(&mut self, io: &mut Io, conn: ConnId) {
-        self.feed_sync(io, conn);
-    }
+    fn drained(&mut self, _io: &mut Io, _conn: ConnId) {}
 
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
         if self.repl.link_conn() == Some(conn) {

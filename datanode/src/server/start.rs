@@ -104,6 +104,7 @@ impl Server {
             held: Vec::new(),
             selected_db: None,
             origin_db: 0,
+            now_s: now.unix_ms / 1000,
             next_job: 0,
             next_token: 0,
             jobs: Default::default(),

@@ -459,24 +459,6 @@ impl<E: Entry> Dict<E> {
         self.segments.iter().flatten().flat_map(|b| Chain(Some(b)).flat_map(|b| b.entries.iter().flatten()))
     }
 
-    /// Changes entries in place, all of them. Not while a walk is under way.
-    pub fn for_each_mut(&mut self, mut f: impl FnMut(&mut E)) {
-        debug_assert!(self.walked.is_none());
-        for b in self.segments.iter_mut().flatten() {
-            let mut b = Some(b);
-            while let Some(bucket) = b {
-                bucket.entries.iter_mut().flatten().for_each(&mut f);
-                b = bucket.next.as_deref_mut();
-            }
-        }
-    }
-
-    /// Makes the table empty. Not while a walk is under way: what is to be walked must be kept.
-    pub fn clear(&mut self) {
-        debug_assert!(self.walked.is_none());
-        *self = Dict::new(self.seed);
-    }
-
     /// Gives up the table to free it in pieces.
     pub fn into_remains(self) -> Remains<E> {
         Remains { segments: self.segments, len: self.len }
@@ -595,6 +577,17 @@ impl<E: Entry> Dict<E> {
             self.visit(self.merge_target(), f);
             self.visit(self.buckets - 1, f);
         }
+    }
+}
+
+impl<E: Entry + Clone> Clone for Dict<E> {
+    /// A table of its own with copies of the entries; a walk under way is not carried over.
+    fn clone(&self) -> Self {
+        let mut copy = Dict::new(self.seed);
+        for e in self.iter() {
+            copy.insert(e.clone());
+        }
+        copy
     }
 }
 

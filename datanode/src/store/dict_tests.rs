@@ -260,6 +260,37 @@ fn a_walk_is_a_snapshot() {
     }
 }
 
+/// Stamps are bytes: they come round again, and must not be taken for those of the walk under way.
+#[test]
+fn any_number_of_walks_can_be_given_up() {
+    let mut rng = Rng::new(5);
+    let mut d = dict();
+    for i in 0..600 {
+        d.insert(pair(i, 1));
+    }
+    for round in 0..1200 {
+        d.begin_walk();
+        let mut seen = BTreeMap::new();
+        #[allow(clippy::borrowed_box)]
+        let mut sink = |e: &Box<Pair>| assert!(seen.insert(e.key.clone(), e.value).is_none());
+        let expected: BTreeMap<Vec<u8>, u64> = d.iter().map(|e| (e.key.clone(), e.value)).collect();
+        let done = d.walk(rng.below(20), &mut sink);
+        for _ in 0..3 {
+            let i = rng.below(900);
+            d.touch(&key(i), &mut sink);
+            if rng.one_in(2) {
+                d.insert(pair(i, round));
+            } else {
+                d.remove(&key(i));
+            }
+        }
+        if round % 300 == 299 {
+            assert!(done || d.walk(usize::MAX, &mut sink));
+            assert_eq!(seen, expected);
+        }
+    }
+}
+
 #[test]
 #[cfg(debug_assertions)]
 #[should_panic(expected = "without touch")]

@@ -11,13 +11,16 @@ use super::small::SmallBytes;
 use std::collections::HashSet;
 
 /// A hash value.
+#[derive(Clone)]
 pub struct Hash(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Table(Box<Dict<Box<Field>>>),
 }
 
+#[derive(Clone)]
 struct Field {
     name: SmallBytes,
     value: SmallBytes,
@@ -253,6 +256,10 @@ mod tests {
             }
             assert_eq!(h.encoding(), if space == 100 { "listpack" } else { "hashtable" });
             assert_eq!(content(&h), model);
+            let copy = h.clone();
+            h.insert(&limits, b"only in one", b"");
+            assert_eq!(content(&copy), model);
+            h.remove(b"only in one");
             let (mut seen, mut cursor) = (HashMap::new(), 0);
             loop {
                 cursor = h.scan(cursor, &mut |f, v| {

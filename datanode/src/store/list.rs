@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A list value.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct List {
     nodes: VecDeque<Node>,
     len: usize,
 }
 
 /// A piece of a list; never empty.
+#[derive(Clone)]
 pub enum Node {
     /// Several elements.
     Packed(Listpack),

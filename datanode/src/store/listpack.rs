@@ -302,13 +302,13 @@ impl Listpack {
 
     /// The position of the first element equal to `needle` among every `stride`-th, from `from` on.
     pub fn find(&self, from: Option<usize>, needle: &[u8], stride: usize) -> Option<usize> {
-        // An integer is only ever stored as one, so there is one form to look for.
+        // We store an integer as one, but a file may come from somebody who does not.
         let int = parse_int(needle);
         let mut pos = from?;
         loop {
             let hit = match (self.get(pos), int) {
                 (Elem::Int(a), Some(b)) => a == b,
-                (Elem::Bytes(a), None) => a == needle,
+                (Elem::Bytes(a), _) => a == needle,
                 _ => false,
             };
             if hit {
@@ -409,22 +409,6 @@ impl Listpack {
         let left = self.iter().count();
         self.set_header(u16::try_from(left).unwrap_or(COUNT_UNKNOWN));
         tail
-    }
-
-    /// Adds all elements of `other` at the end.
-    pub fn append(&mut self, other: &Listpack) {
-        let count = match (self.stated_count(), other.stated_count()) {
-            (COUNT_UNKNOWN, _) | (_, COUNT_UNKNOWN) => COUNT_UNKNOWN,
-            (a, b) => a.saturating_add(b),
-        };
-        self.0.pop();
-        self.0.extend_from_slice(&other.0[HEADER..]);
-        self.set_header(count);
-    }
-
-    /// Gives back memory that is not used.
-    pub fn shrink_to_fit(&mut self) {
-        self.0.shrink_to_fit();
     }
 
     /// The elements, from either end.

@@ -137,7 +137,7 @@ fn behaves_like_a_vec() {
                     assert_eq!(texts(&lp), model[..i]);
                     validate(tail.as_bytes()).unwrap();
                     validate(lp.as_bytes()).unwrap();
-                    lp.append(&tail);
+                    tail.iter().for_each(|e| lp.push_back(e));
                 }
                 _ => {}
             }
@@ -159,6 +159,12 @@ fn behaves_like_a_vec() {
         }
         assert_eq!(lp.find(lp.first(), b"not in there", 1), None);
     }
+}
+
+#[test]
+fn finds_an_integer_that_was_stored_as_text() {
+    let lp = Listpack::from_bytes(hex("0d0000000200813502817802ff")).unwrap();
+    assert_eq!((lp.find(lp.first(), b"5", 1), lp.find(lp.first(), b"x", 1)), (lp.first(), lp.last()));
 }
 
 #[test]

@@ -10,8 +10,10 @@ use super::rng::Rng;
 use super::small::SmallBytes;
 
 /// A set value.
+#[derive(Clone)]
 pub struct Set(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Ints(Intset),
     Table(Box<Dict<Box<SmallBytes>>>),
@@ -190,6 +192,7 @@ mod tests {
             assert_eq!(s.encoding(), if words || space > 1000 { "hashtable" } else { "intset" });
             let all: BTreeSet<Vec<u8>> = s.iter().map(|e| e.to_bytes().into_owned()).collect();
             assert_eq!(all, model);
+            assert_eq!(s.clone().iter().count(), model.len());
             let (mut seen, mut cursor) = (BTreeSet::new(), 0);
             loop {
                 cursor = s.scan(cursor, &mut |e| {

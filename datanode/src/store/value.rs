@@ -7,6 +7,7 @@ use super::str::Str;
 use super::zset::ZSet;
 
 /// A value of one of Redis' types. Collections are never left empty by the commands: an empty one is removed.
+#[derive(Clone)]
 pub enum Value {
     /// A string.
     Str(Str),
@@ -64,7 +65,6 @@ impl Value {
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
     pub fn free_effort(&self) -> usize {
         match self {
-            Value::Str(_) => 1,
             Value::List(v) => v.nodes().len(),
             Value::Set(v) if v.as_intset().is_none() => v.len(),
             Value::Hash(v) if v.as_listpack().is_none() => v.len(),
@@ -83,5 +83,68 @@ impl Value {
             Value::Hash(v) => size_of::<Hash>() + v.heap_bytes(sample),
             Value::ZSet(v) => size_of::<ZSet>() + v.heap_bytes(sample),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dict::HashSeed;
+    use super::super::limits::Limits;
+    use super::super::list::End;
+    use super::*;
+
+    fn one_of_each(n: usize) -> Vec<Value> {
+        let limits = Limits::new(HashSeed::repeatable(1));
+        let (mut list, mut set, mut hash, mut zset) = (List::new(), Set::new(), Hash::new(), ZSet::new());
+        for i in 0..n {
+            let e = format!("element {i}").into_bytes();
+            list.push(&limits, End::Back, &e);
+            set.insert(&limits, &e);
+            hash.insert(&limits, &e, &e);
+            zset.insert(&limits, &e, i as f64);
+        }
+        vec![
+            Value::Str(Str::new(&vec![b's'; n])),
+            Value::List(Box::new(list)),
+            Value::Set(Box::new(set)),
+            Value::Hash(Box::new(hash)),
+            Value::ZSet(Box::new(zset)),
+        ]
+    }
+
+    #[test]
+    fn names_and_sizes() {
+        let names = |v: &[Value]| v.iter().map(|v| (v.type_name(), v.encoding())).collect::<Vec<_>>();
+        assert_eq!(
+            names(&one_of_each(10)),
+            [
+                ("string", "embstr"),
+                ("list", "quicklist"),
+                ("set", "hashtable"),
+                ("hash", "listpack"),
+                ("zset", "listpack")
+            ]
+        );
+        let large = one_of_each(5000);
+        assert_eq!(
+            names(&large),
+            [
+                ("string", "raw"),
+                ("list", "quicklist"),
+                ("set", "hashtable"),
+                ("hash", "hashtable"),
+                ("zset", "skiplist")
+            ]
+        );
+        for (v, copy) in large.iter().zip(large.clone()) {
+            assert_eq!((v.len(), copy.len(), v.is_empty()), (5000, 5000, false));
+            // At least the data, at most what a wasteful structure would take.
+            let bytes = v.heap_bytes(0);
+            assert!((5000..5000 * 200).contains(&bytes), "{} {bytes}", v.type_name());
+            let guess = v.heap_bytes(5) as f64 / bytes as f64;
+            assert!((0.7..1.4).contains(&guess), "{} {guess}", v.type_name());
+        }
+        let efforts: Vec<usize> = large.iter().map(Value::free_effort).collect();
+        assert_eq!((efforts[0], efforts[2], efforts[3], efforts[4]), (1, 5000, 5000, 5000));
     }
 }

@@ -19,8 +19,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A sorted set value.
+#[derive(Clone)]
 pub struct ZSet(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Tree(Box<Tree>),
@@ -172,6 +174,16 @@ impl DoubleEndedIterator for Pairs<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         let score = read_score(self.0.next_back()?)?;
         Some((self.0.next_back()?, score))
+    }
+}
+
+impl Clone for Tree {
+    fn clone(&self) -> Tree {
+        let mut copy = Tree { members: Dict::new(self.members.seed()), order: RankTree::default() };
+        for item in self.order.range(0..usize::MAX) {
+            copy.insert(&item.member.name, item.score);
+        }
+        copy
     }
 }
 
@@ -332,7 +344,8 @@ impl ZSet {
             Repr::Packed(lp) => lp.iter().step_by(2).position(|m| m.eq_bytes(member)),
             Repr::Tree(t) => {
                 let m = t.members.find(member)?;
-                t.order.rank(&Item { score: m.score, member: Arc::clone(m) })
+                let before = |i: &Item| compare((i.score, &i.member.name), (m.score, &m.name)).is_lt();
+                Some(t.order.partition_point(before))
             }
         }
     }

@@ -114,6 +114,10 @@ fn behaves_like_a_sorted_map() {
             }
         }
         assert_eq!(z.encoding(), if space == 100 { "listpack" } else { "skiplist" });
+        let copy = z.clone();
+        z.insert(&limits, b"only in one", 1.0);
+        assert_eq!(owned(copy.iter()), sorted(&model));
+        z.remove(b"only in one");
         let (mut seen, mut cursor) = (BTreeMap::new(), 0);
         loop {
             cursor = z.scan(cursor, &mut |m, s| {
