@@ -1,5 +1,7 @@
 //! Persistence: the append-only file and snapshots, as policies over the formats in `rdb` and `aof`.
 
+pub mod info;
+
 use crate::config::Config;
 use crate::io::{Io, Now};
 use crate::server::Server;
@@ -73,6 +75,11 @@ impl Server {
 
     /// Save points, rewrites that are due, the fsync of every second. Ten times a second.
     pub(crate) fn persist_cron(&mut self, _io: &mut Io) {}
+
+    /// Turns the append-only file on or off at run time (`CONFIG SET appendonly`).
+    pub(crate) fn set_appendonly(&mut self, _io: &mut Io, _on: bool) -> Result<(), String> {
+        Err("the append-only file cannot be switched at run time".into())
+    }
 
     /// A background job has ended.
     pub(crate) fn persist_job_done(&mut self, _io: &mut Io, _job: PersistJob, _result: std::io::Result<u64>) {
