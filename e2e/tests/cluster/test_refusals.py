@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from harness.cluster import CONTEXT, Namespace, Refused, get, run
+from harness.api import CONTEXT, RRS, get
+from harness.cluster import Namespace, Refused, run
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_what_cannot_be_changed_later(instance):
 
 
 def test_schema_is_described_and_offers_no_scale():
-    crd = get("crd", "redisreplicasets.redis.replicaset.dev")
+    crd = get("customresourcedefinitions", RRS)
     (version,) = [one for one in crd["spec"]["versions"] if one["name"] == "v1alpha1"]
     assert version["subresources"] == {"status": {}}
     assert crd["spec"]["names"]["shortNames"] == ["rrs"]
