@@ -178,7 +178,12 @@ macro_rules! typed {
         #[doc = concat!("The ", stringify!($variant), " at `key`, made where there is none; never leave it empty.")]
         pub fn $make(&mut self, key: &[u8]) -> Result<&mut $type> {
             self.expire_if_due(key);
-            let (entry, _) = self.server.keyspace.get_or_insert(self.db, key, self.now_ms, || $new);
+            let server = &mut *self.server;
+            let (entry, made) = server.keyspace.get_or_insert(self.db, key, self.now_ms, || $new);
+            entry.access.set(match made {
+                true => server.access_clock.fresh(&server.config),
+                false => server.access_clock.touched(entry.access.get(), &mut server.rng, &server.config),
+            });
             match &mut entry.value {
                 Value::$variant(v) => Ok(v),
                 _ => Err(Error::WrongType),
@@ -259,6 +264,13 @@ impl Keys<'_> {
         self.server.keyspace.remove(self.db, key)
     }
 
+    /// Removes a key and frees what it held, `lazy`: in the background if that is large. False if there was none.
+    pub fn delete(&mut self, key: &[u8], lazy: bool) -> bool {
+        let Some(entry) = self.remove(key) else { return false };
+        self.server.discard(entry.into_parts().1, lazy);
+        true
+    }
+
     /// Removes a collection that has become empty, and announces it (`del`). True if it was.
     pub fn remove_if_empty(&mut self, io: &mut Io, key: &[u8]) -> bool {
         let empty = self
@@ -287,6 +299,11 @@ impl Keys<'_> {
     pub fn modified(&mut self, io: &mut Io, class: Event, event: &str, key: &[u8]) {
         self.server.effects.dirty += 1;
         self.touched(key);
+        self.server.notify(io, class, event, self.db, key);
+    }
+
+    /// Announces an event, where [`Keys::modified`] has already been called for the change.
+    pub fn notify(&mut self, io: &mut Io, class: Event, event: &str, key: &[u8]) {
         self.server.notify(io, class, event, self.db, key);
     }
 

@@ -85,7 +85,11 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Result {
         _ => return Err(Error::Arity(ctx.spec.name)),
     };
     let Some(list) = ctx.keys.list_mut(key)? else {
-        if count.is_some() { ctx.reply.null_array() } else { ctx.reply.null() }
+        if count.is_some() {
+            ctx.reply.null_array()
+        } else {
+            ctx.reply.null()
+        }
         return Ok(());
     };
     let Some(count) = count else {
@@ -264,7 +268,11 @@ fn lpos(ctx: &mut Ctx<'_>) -> Result {
         i += 2;
     }
     let Some(list) = ctx.keys.list(key)? else {
-        if count.is_some() { ctx.reply.array(0) } else { ctx.reply.null() }
+        if count.is_some() {
+            ctx.reply.array(0)
+        } else {
+            ctx.reply.null()
+        }
         return Ok(());
     };
     let len = list.len();
@@ -280,7 +288,8 @@ fn lpos(ctx: &mut Ctx<'_>) -> Result {
         let hits = list.iter().take(scanned).enumerate().filter(|(_, e)| matches(e)).map(|(i, _)| i);
         hits.skip(skip).take(wanted).collect()
     } else {
-        let hits = list.iter().rev().take(scanned).enumerate().filter(|(_, e)| matches(e)).map(|(i, _)| len - 1 - i);
+        let hits =
+            list.iter().rev().take(scanned).enumerate().filter(|(_, e)| matches(e)).map(|(i, _)| len - 1 - i);
         hits.skip(skip).take(wanted).collect()
     };
     match count {
@@ -316,7 +325,8 @@ fn move_element(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool> {
     }
     ctx.keys.list(destination)?;
     let limits = ctx.keys.limits();
-    let Some(element) = ctx.keys.list_mut(source)?.and_then(|l| l.pop(from, |e| e.to_bytes().into_owned())) else {
+    let Some(element) = ctx.keys.list_mut(source)?.and_then(|l| l.pop(from, |e| e.to_bytes().into_owned()))
+    else {
         return Ok(false);
     };
     ctx.keys.list_or_new(destination)?.push(&limits, to, &element);

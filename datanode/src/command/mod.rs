@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod args;
+pub mod bitmaps;
 pub mod cluster;
 pub mod connection;
 mod context;
@@ -15,6 +16,7 @@ pub mod managed;
 pub mod persistence;
 pub mod pubsub;
 pub mod replication;
+pub mod scan;
 pub mod sets;
 pub mod strings;
 pub mod table;
@@ -58,6 +60,11 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+
+    /// These and `other`.
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
 
     /// True if any of `other`'s flags is set.
     pub const fn any(self, other: Flags) -> bool {

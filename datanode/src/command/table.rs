@@ -11,6 +11,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::generic::COMMANDS,
     super::expiry::COMMANDS,
     super::strings::COMMANDS,
+    super::bitmaps::COMMANDS,
     super::hashes::COMMANDS,
     super::lists::COMMANDS,
     super::sets::COMMANDS,

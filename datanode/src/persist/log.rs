@@ -153,8 +153,13 @@ impl Log {
     }
 
     /// Puts a finished base in the place of everything before the last [`Log::begin_rewrite`].
-    pub(super) fn publish_base(&mut self, file: &dyn DiskFile, len: u64) -> Result<(), String> {
-        self.files.publish_base(file, BaseFormat::Rdb).map_err(|e| e.to_string())?;
+    pub(super) fn publish_base(
+        &mut self,
+        file: &dyn DiskFile,
+        len: u64,
+        format: BaseFormat,
+    ) -> Result<(), String> {
+        self.files.publish_base(file, format).map_err(|e| e.to_string())?;
         self.before = len;
         self.base_size = self.size();
         self.anew = false;
