@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use datanode::check;
 use datanode::config::{Config, Mode, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
@@ -17,6 +18,14 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 fn main() {
     let mut args: Vec<String> = std::env::args().collect();
     let program = args.remove(0);
+    let name = program.rsplit('/').next().unwrap_or_default();
+    match (name, args.first().map(String::as_str)) {
+        ("redis-check-rdb", _) => std::process::exit(check::rdb_main(&args)),
+        ("redis-check-aof", _) => std::process::exit(check::aof_main(&args)),
+        (_, Some("check-rdb")) => std::process::exit(check::rdb_main(&args[1..])),
+        (_, Some("check-aof")) => std::process::exit(check::aof_main(&args[1..])),
+        _ => {}
+    }
     // In the image the first word says what to be; elsewhere the program's name does.
     let mode = match args.first().map(String::as_str) {
         Some("server") => {
