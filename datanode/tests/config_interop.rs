@@ -438,7 +438,7 @@ fn files_and_arguments_load_as_in_redis() {
     dir.file(
         "all.conf",
         "# comment\n\n  PORT 1\r\n\tloglevel \"verb\\x6fse\"\nbind 127.0.0.1 -::1\ndir ./data\nsave \"\"\nsave 7 8 9 10\n\
-         client-output-buffer-limit slave 3mb 2kb 1\nclient-output-buffer-limit normal 9 8 7\n\
+         client-output-buffer-limit slave 3mb 2kb 1\nclient-output-buffer-limit normal 9mb 8000001 7\n\
          slave-priority 3\nhash-max-ziplist-entries 9\nlist-max-ziplist-value 3\nlua-replicate-commands yes\n\
          requirepass 'it\\'s me'\nshutdown-on-sigterm nosave now\nrename-command FLUSHALL \"\"\n\
          rename-command keys all_keys\nhz 900\nnotify-keyspace-events Ex\nmaxmemory-clients 5%\n\
@@ -604,7 +604,7 @@ fn rewrite_leaves_the_file_redis_leaves() {
         &[("save", ""), ("maxmemory", "1025"), ("replica-priority", "100"), ("masterauth", "x\ty\u{7f}é")],
         &[
             ("save", "1 2 3 4 5 6 7 8"),
-            ("client-output-buffer-limit", "normal 1kb 1024 5"),
+            ("client-output-buffer-limit", "normal 3mb 1025kb 5"),
             ("notify-keyspace-events", "KEA"),
             ("latency-tracking-info-percentiles", ""),
             ("shutdown-on-sigterm", "now force"),

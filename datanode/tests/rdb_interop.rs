@@ -205,6 +205,7 @@ fn encode(entries: &[Entry], compression: bool, aof_base: bool) -> Vec<u8> {
         epoch: Some(3),
     };
     encoder.preamble(&mut out, &preamble);
+    encoder.function(&mut out, LIBRARY.as_bytes());
     for e in entries {
         encoder.entry(&mut out, e.db, &e.key, &e.value, e.meta);
     }
@@ -212,6 +213,7 @@ fn encode(entries: &[Entry], compression: bool, aof_base: bool) -> Vec<u8> {
     out
 }
 
+const LIBRARY: &str = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
 const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[test]
@@ -219,8 +221,7 @@ fn rdb_files_both_ways() {
     let dir = Dir::new("rdb");
     let mut first = Redis::start(&dir.0, &[]);
     fill(&mut first);
-    let library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
-    first.run(&["FUNCTION", "LOAD", library]);
+    first.run(&["FUNCTION", "LOAD", LIBRARY]);
     let theirs = of_server(&mut first);
     assert!(theirs.len() > 80);
     let dump = dir.0.join("dump.rdb");
@@ -229,7 +230,7 @@ fn rdb_files_both_ways() {
         first.run(&["SAVE"]);
         let File { entries, aux, functions } = load(&dump);
         assert_same(&of_entries(&entries), &theirs);
-        assert_eq!(functions, [library.as_bytes()]);
+        assert_eq!(functions, [LIBRARY.as_bytes()]);
         assert!(aux.iter().any(|(n, v)| n == "redis-ver" && v.starts_with("7.")), "{aux:?}");
         assert_eq!(check::rdb_main(&[dump.to_string_lossy().into_owned()]), 0);
     }
@@ -395,6 +396,7 @@ fn an_aof_of_ours_is_loaded_by_redis() {
         log.sync().unwrap();
         let mut r = Redis::start(&dir.0, &[("appendonly", "yes"), ("sanitize-dump-payload", "yes")]);
         let theirs = of_server(&mut r);
+        assert_eq!(r.run(&["FCALL", "f", "0"]), redis::Value::Int(1));
         drop(r);
         expected.insert((5, b"new".to_vec()), ("embstr".into(), NEVER, vec![b"value".to_vec()]));
         assert_same(&expected, &theirs);
@@ -408,6 +410,7 @@ fn write_base(files: &mut AofFiles, entries: &[Entry], format: BaseFormat) {
         BaseFormat::Rdb => bytes = encode(entries, true, true),
         BaseFormat::Aof => {
             let mut writer = CommandWriter::default();
+            writer.function(&mut bytes, LIBRARY.as_bytes());
             for e in entries {
                 writer.entry(&mut bytes, e.db, &e.key, &e.value, e.meta.expire_at_ms);
             }

@@ -16,6 +16,11 @@ pub struct CommandWriter {
 }
 
 impl CommandWriter {
+    /// Appends the command that loads a library of functions, as [`crate::rdb::decode::Event::Function`] gives it.
+    pub fn function(&mut self, out: &mut Vec<u8>, library: &[u8]) {
+        encode_command(out, &[&b"FUNCTION"[..], b"LOAD", library]);
+    }
+
     /// Appends the commands that make one key. An empty collection needs none.
     pub fn entry(
         &mut self,

@@ -15,8 +15,8 @@ const BUFFER: usize = 256 * 1024;
 const MAX_HEADER: u64 = 64;
 /// Longest annotation line.
 const MAX_ANNOTATION: u64 = 1024;
-/// Most arguments of a command, as in requests.
-const MAX_ARGS: i64 = 1024 * 1024;
+/// Most arguments of a command: what Redis takes from clients, and so may have logged.
+const MAX_ARGS: i64 = i32::MAX as i64;
 /// Arguments are read in pieces of this size, so that a wrong length costs no memory.
 const PIECE: u64 = 1024 * 1024;
 
@@ -361,7 +361,7 @@ mod tests {
             "*0\r\n",
             "*x\r\n",
             "*-1\r\n",
-            "*2000000\r\n",
+            "*2147483648\r\n",
             "*1\r\n:1\r\n",
             "*1\r\n$-1\r\n",
             "*1\r\n$1\r\nab\r\n",

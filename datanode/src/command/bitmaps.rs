@@ -117,7 +117,11 @@ fn masked(bits: &[u8], range: std::ops::Range<u64>) -> impl Iterator<Item = (u8,
 fn bitcount(ctx: &mut Ctx<'_>) -> Result {
     let mut buf = IntBuf::new();
     let key = ctx.args.at(1);
-    let Some(len) = ctx.keys.string(key)?.map(Str::len) else {
+    let len = ctx.keys.string(key)?.map(Str::len);
+    // Both before the beginning and the wrong way round: nothing, whatever follows.
+    let crossed = |start: i64, end: i64| start < 0 && end < 0 && start > end;
+    let nothing = matches!(ctx.args.len(), 4 | 5) && len.is_some() && crossed(ctx.int(2)?, ctx.int(3)?);
+    let Some(len) = len.filter(|_| !nothing) else {
         ctx.reply.int(0);
         return Ok(());
     };
@@ -125,9 +129,6 @@ fn bitcount(ctx: &mut Ctx<'_>) -> Result {
         return Err(Error::Syntax);
     }
     let range = bit_range(ctx, 2, len)?;
-    // Both far before the beginning would meet there.
-    let crossed = ctx.args.len() > 3 && ctx.int(2)? > ctx.int(3)? && ctx.int(3)? < 0 && ctx.int(2)? < 0;
-    let range = if crossed { 0..0 } else { range };
     let bits = bytes(&mut ctx.keys, key, &mut buf)?.unwrap_or_default();
     // Whole words where there are many: the ends are what the masks are for.
     let ones = if range == (0..len as u64 * 8) {
@@ -198,7 +199,9 @@ fn bitop(ctx: &mut Ctx<'_>) -> Result {
         result.iter_mut().zip(padded).for_each(|(a, b)| *a = combine(*a, b));
     }
     if len > 0 {
-        ctx.keys.put(target, Value::Str(Str::raw(&result)), None);
+        let mut string = Str::raw(b"");
+        *string.make_mut() = result;
+        ctx.keys.put(target, Value::Str(string), None);
         ctx.keys.modified(ctx.io, Event::String, "set", target);
     } else if ctx.keys.delete(target, false) {
         ctx.keys.modified(ctx.io, Event::Generic, "del", target);
@@ -318,11 +321,11 @@ fn parse_fields(ctx: &Ctx<'_>, readonly: bool) -> Result<Vec<(FieldOp, Width, u6
             b"SET" => FieldOp::Set(ctx.int(i + 3)?, overflow),
             _ => FieldOp::Add(ctx.int(i + 3)?, overflow),
         };
-        if readonly && !matches!(op, FieldOp::Get) {
-            return Err("ERR BITFIELD_RO only supports the GET subcommand".into());
-        }
         i += if matches!(op, FieldOp::Get) { 3 } else { 4 };
         ops.push((op, width, offset));
+    }
+    if readonly && ops.iter().any(|op| !matches!(op.0, FieldOp::Get)) {
+        return Err("ERR BITFIELD_RO only supports the GET subcommand".into());
     }
     Ok(ops)
 }

@@ -1,24 +1,32 @@
 //! Commands as data: one [`Spec`] each (name, arity, flags, key positions, documentation) plus one function. A family
 //! of commands has a file of its own that exports `COMMANDS`; `table` gathers them.
 
+pub mod acl;
 pub mod admin;
 mod args;
 pub mod bitmaps;
+pub mod client;
 pub mod cluster;
+pub mod config;
 pub mod connection;
 mod context;
+pub mod debug;
 mod error;
 pub mod expiry;
+mod facts;
 pub mod generic;
 pub mod hashes;
+pub mod introspection;
 mod lcs;
 pub mod lists;
 pub mod managed;
 pub mod persistence;
+pub mod memory;
 pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod sets;
+pub mod slowlog;
 mod sort;
 pub mod strings;
 pub mod table;
@@ -75,9 +83,9 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// Names of the flags that are set, in `COMMAND INFO`'s order.
+    /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate is not shown.
     pub fn names(self) -> Vec<&'static str> {
-        const NAMES: [(Flags, &str); 19] = [
+        const NAMES: [(Flags, &str); 18] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -92,7 +100,6 @@ impl Flags {
             (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::MOVABLEKEYS, "movablekeys"),
             (Flags::ALLOW_BUSY, "allow_busy"),

@@ -55,11 +55,12 @@ impl Compressor {
                 self.origin += input.len() as u32;
                 return false;
             }
-            // The places within the match are worth remembering, or runs of repeated text are found only once.
-            for p in pos + 1..(pos + len).min(input.len().saturating_sub(MIN_MATCH - 1)) {
+            // The last places within the match are worth remembering, or repeated text is found only once.
+            let end = pos + len;
+            for p in end - 2..end.min(input.len() - (MIN_MATCH - 1)) {
                 self.places[self::hash(&input[p..])] = self.origin + p as u32;
             }
-            pos += len;
+            pos = end;
             literals = pos;
         }
         put_literals(out, &input[literals..]);
