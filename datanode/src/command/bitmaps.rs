@@ -389,3 +389,47 @@ fn run_fields(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_any_width_at_any_bit() {
+        let mut rng = crate::store::rng::Rng::new(9);
+        for _ in 0..2000 {
+            let signed = rng.one_in(2);
+            let width = Width { signed, bits: 1 + rng.below(if signed { 64 } else { 63 }) as u32 };
+            let at = rng.below(100) as u64;
+            let before: Vec<u8> = (0..24).map(|_| rng.next_u64() as u8).collect();
+            let value = width.fit(i128::from(rng.next_u64() as i64), Overflow::Wrap).unwrap();
+            assert!((width.min()..=width.max()).contains(&i128::from(value)));
+            let mut bits = before.clone();
+            width.set(&mut bits, at, value);
+            assert_eq!(width.get(&bits, at), value);
+            let one = Width { signed: false, bits: 1 };
+            let own = at..at + u64::from(width.bits);
+            let same = |i: &u64| own.contains(i) || one.get(&bits, *i) == one.get(&before, *i);
+            assert!((0..24 * 8).all(|i| same(&i)), "a bit outside has changed");
+        }
+    }
+
+    #[test]
+    fn overflow_as_told() {
+        let i8_ = Width::parse(b"i8").unwrap();
+        assert_eq!(i8_.fit(128, Overflow::Wrap), Some(-128));
+        assert_eq!(i8_.fit(-1000, Overflow::Saturate), Some(-128));
+        assert_eq!(i8_.fit(128, Overflow::Fail), None);
+        assert_eq!(Width::parse(b"u63").unwrap().fit(-1, Overflow::Wrap), Some(i64::MAX));
+        assert!([&b"u64"[..], b"i65", b"u0", b"8", b"i", b"i08"].iter().all(|t| Width::parse(t).is_none()));
+    }
+
+    #[test]
+    fn ends_of_a_range_are_masked() {
+        let parts = |range| masked(&[0xff, 0xff, 0xff], range).map(|p| p.0).collect::<Vec<_>>();
+        assert_eq!(parts(3..20), [0x1f, 0xff, 0xf0]);
+        assert_eq!(parts(9..11), [0x60]);
+        assert_eq!(parts(8..8), Vec::<u8>::new());
+        assert_eq!(parts(0..24), [0xff; 3]);
+    }
+}

@@ -100,7 +100,11 @@ impl<'a> Ctx<'a> {
     /// Argument `i` as an integer within bounds.
     pub fn int_in(&self, i: usize, range: std::ops::RangeInclusive<i64>) -> Result<i64> {
         let n = self.int(i)?;
-        if range.contains(&n) { Ok(n) } else { Err(Error::OutOfRange) }
+        if range.contains(&n) {
+            return Ok(n);
+        }
+        let (least, most) = range.into_inner();
+        Err(Error::err(format_args!("value is out of range, value must between {least} and {most}")))
     }
 
     /// Argument `i` as a finite or infinite double.

@@ -217,11 +217,7 @@ fn move_name(ctx: &mut Ctx<'_>, replace: bool) -> Result<bool> {
 
 /// The database that argument `i` names.
 fn database(ctx: &Ctx<'_>, i: usize) -> Result<usize> {
-    let n = ctx.int(i)?;
-    let (least, most) = (i64::from(i32::MIN), i64::from(i32::MAX));
-    if !(least..=most).contains(&n) {
-        return Err(Error::err(format_args!("value is out of range, value must between {least} and {most}")));
-    }
+    let n = ctx.int_in(i, i32::MIN.into()..=i32::MAX.into())?;
     let db = usize::try_from(n).ok().filter(|&db| db < ctx.keys.server.keyspace.databases());
     db.ok_or(Error::Text("ERR DB index is out of range".into()))
 }

@@ -269,7 +269,6 @@ fn hscan(ctx: &mut Ctx<'_>) -> Result {
     let cursor = Scan::cursor(ctx, 2)?;
     let (args, mut found, mut seen) = (ctx.args, Vec::new(), 0);
     let next = match ctx.keys.hash(args.at(1))? {
-        // What is wrong with the options matters only where there is something to scan.
         None => 0,
         Some(hash) => {
             let scan = Scan::options(args, 3, false)?;

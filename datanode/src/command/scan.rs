@@ -24,7 +24,8 @@ impl<'a> Scan<'a> {
         parse_cursor(ctx.args.at(i)).ok_or(Error::Text("ERR invalid cursor".into()))
     }
 
-    /// Reads the options from argument `from` on; `keys`: `TYPE` is one of them.
+    /// Reads the options from argument `from` on; `keys`: `TYPE` is one of them. For a collection, call it only once that
+    /// has been found: before, its type and absence matter more than wrong options.
     pub fn options(args: Args<'a>, from: usize, keys: bool) -> Result<Scan<'a>> {
         let mut scan = Scan { pattern: None, count: DEFAULT_COUNT, type_name: None };
         for i in (from..args.len()).step_by(2) {
@@ -87,4 +88,22 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
     }
     let n: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     Some(if negative { n.wrapping_neg() } else { n })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoul_does() {
+        let max = u64::MAX.to_string();
+        for (text, want) in
+            [("", 0), ("0", 0), ("17", 17), ("+5", 5), ("-1", u64::MAX), (max.as_str(), u64::MAX)]
+        {
+            assert_eq!(parse_cursor(text.as_bytes()), Some(want), "{text}");
+        }
+        for bad in [" 1", "1 ", "x", "18446744073709551616"] {
+            assert_eq!(parse_cursor(bad.as_bytes()), None, "{bad}");
+        }
+    }
 }

@@ -219,3 +219,25 @@ fn store(ctx: &mut Ctx<'_>, target: &[u8], result: Vec<Option<Vec<u8>>>) {
     }
     ctx.reply.int(result.len() as i64);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::OwnedArgs;
+
+    #[test]
+    fn keys_are_found_behind_options() {
+        let keys = |line: &str| find_keys(&OwnedArgs::collect(line.split(' ')).as_args());
+        assert_eq!(keys("SORT a"), [1]);
+        assert_eq!(keys("SORT a BY store LIMIT store 1 GET store STORE b"), [1, 10]);
+        assert_eq!(keys("SORT a STORE b STORE c"), [1, 5]);
+        assert_eq!(keys("SORT a STORE"), [1]);
+    }
+
+    #[test]
+    fn weights_are_read_as_strtod_does() {
+        assert_eq!(weight(b""), Ok(0.0));
+        assert_eq!(weight(b" -1.5e1"), Ok(-15.0));
+        assert!(weight(b" ").is_err() && weight(b"1 ").is_err() && weight(b"nan").is_err());
+    }
+}

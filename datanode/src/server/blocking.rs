@@ -122,9 +122,7 @@ impl Server {
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
-            let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) =
-                self.unblock(conn)
-            else {
+            let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) = self.unblock(conn) else {
                 continue;
             };
             let before = self.repl.offset();
