@@ -17,6 +17,10 @@ pub mod persist;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
+pub mod rng;
+pub mod sentinel;
 pub mod server;
 pub mod shardmap;
+#[cfg(test)]
+mod sim;
 pub mod store;

@@ -16,16 +16,14 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
+from .api import CONTEXT, GROUP, RRS, ApiError, get, items
 from .wait import NotReached, until
 from .writer import TIMEOUTS
 
-CONTEXT = os.environ.get("RRS_CONTEXT", "kind-rrs")
 NODE_PREFIX = CONTEXT.removeprefix("kind-")
 DOCKER = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
 RELEASE = "redis-replicaset-operator"
 SYSTEM = "redis-replicaset-system"
-GROUP = "redis.replicaset.dev"
-RRS = f"redisreplicasets.{GROUP}"
 COMMAND_S = 60
 READY_S = 150
 DELETE_S = 120
@@ -46,14 +44,6 @@ def run(*command, stdin=None, timeout=COMMAND_S, check=True):
 
 def kubectl(*arguments, **options):
     return run("kubectl", "--context", CONTEXT, *arguments, **options).stdout
-
-
-def get(*arguments):
-    return json.loads(kubectl("get", "-o", "json", *arguments))
-
-
-def items(*arguments):
-    return get(*arguments)["items"]
 
 
 def on_node(node, script, **options):
@@ -92,13 +82,13 @@ class Operator:
 
     @staticmethod
     def pods():
-        return items("-n", SYSTEM, "pods", "-l", f"app.kubernetes.io/name={RELEASE}")
+        return items("pods", SYSTEM, f"app.kubernetes.io/name={RELEASE}")
 
     @classmethod
     @contextlib.contextmanager
     def stopped(cls):
         """There is no operator within the block."""
-        before = get("-n", SYSTEM, "deployment", RELEASE)["spec"]["replicas"]
+        before = get("deployments", RELEASE, SYSTEM)["spec"]["replicas"]
         cls._scale(0)
         try:
             until("the operator's pods are gone", lambda: not cls.pods(), 60, poll=0.3)
@@ -170,7 +160,7 @@ class Instance:
             raise Refused(done.stderr)
 
     def get(self):
-        return get("-n", self.namespace.name, RRS, self.name)
+        return get("redisreplicasets", self.name, self.namespace.name)
 
     @property
     def spec(self):
@@ -204,7 +194,7 @@ class Instance:
     def explained(self, what, probe, timeout):
         """Waits as `until`; a failure shows everything a person would look at."""
         try:
-            return until(what, probe, timeout, poll=0.3, ignore=(RuntimeError,))
+            return until(what, probe, timeout, poll=0.2, ignore=(ApiError,))
         except NotReached as error:
             raise NotReached(f"{error}\n{self.explain()}") from None
 
@@ -231,7 +221,7 @@ class Instance:
         self.explained(f"{self.name}: all pods are gone", lambda: not self.pods(), DELETE_S)
 
     def events(self):
-        return [event for event in items("-n", self.namespace.name, "events")
+        return [event for event in items("events", self.namespace.name)
                 if event["involvedObject"]["name"] == self.name]
 
     # Its parts.
@@ -239,17 +229,17 @@ class Instance:
     @property
     def password(self):
         if self._password is None:
-            secret = get("-n", self.namespace.name, "secret", f"{self.name}-auth")
+            secret = get("secrets", f"{self.name}-auth", self.namespace.name)
             self._password = base64.b64decode(secret["data"]["password"]).decode()
         return self._password
 
     def pods(self, **labels):
         """Pods by labels: shard=0, role="master"; every pod of the resource without any."""
         selector = ",".join([f"{GROUP}/name={self.name}", *(f"{GROUP}/{key}={value}" for key, value in labels.items())])
-        return items("-n", self.namespace.name, "pods", "-l", selector)
+        return items("pods", self.namespace.name, selector)
 
     def pod(self, name):
-        return get("-n", self.namespace.name, "pod", name)
+        return get("pods", name, self.namespace.name)
 
     def data_pods(self, shard=None):
         """Names of the data pods, of one shard or of all."""
@@ -268,7 +258,7 @@ class Instance:
 
     def endpoints(self, suffix=""):
         """IPs of the ready endpoints behind a Service."""
-        slices = items("-n", self.namespace.name, "endpointslices", "-l", f"kubernetes.io/service-name={self.name}{suffix}")
+        slices = items("endpointslices", self.namespace.name, f"kubernetes.io/service-name={self.name}{suffix}")
         return {address for one in slices for endpoint in one.get("endpoints") or [] if endpoint["conditions"].get("ready")
                 for address in endpoint["addresses"]}
 
@@ -389,8 +379,8 @@ class Instance:
 
     def volume(self, pod):
         """(node, directory on that node) of the pod's volume."""
-        claim = get("-n", self.namespace.name, "pvc", f"data-{pod}")
-        volume = get("pv", claim["spec"]["volumeName"])["spec"]
+        claim = get("persistentvolumeclaims", f"data-{pod}", self.namespace.name)
+        volume = get("persistentvolumes", claim["spec"]["volumeName"])["spec"]
         path = (volume.get("local") or volume["hostPath"])["path"]
         return self.node_of(pod), path
 

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -22,10 +20,11 @@ use crate::crd::RedisReplicaSet;
 use crate::crd::desired::Desired;
 use crate::crd::status::RedisReplicaSetStatus;
 use crate::decide::{self, Note, Plan};
+use crate::events;
 use crate::observe::caches::{Caches, Key, resource_kind};
 use crate::observe::memory::Memory;
 use crate::observe::{self, now_ms, resp};
-use crate::render::{MANAGER, Settings};
+use crate::render::Settings;
 use crate::snapshot::Snapshot;
 use crate::status;
 use crate::telemetry::{self, Metric};
@@ -48,7 +47,7 @@ struct Shared {
     client: Client,
     caches: Caches,
     settings: Settings,
-    recorder: Recorder,
+    instance: String,
 }
 
 /// Looks after all resources, in one namespace or all, for as long as the process lives.
@@ -66,9 +65,7 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
     });
     let caches = Caches::start(&client, namespace.as_deref(), touched).await;
     telemetry::ready();
-    let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance) };
-    let shared =
-        Arc::new(Shared { recorder: Recorder::new(client.clone(), reporter), client, caches, settings });
+    let shared = Arc::new(Shared { client, caches, settings, instance });
     let mut tasks: HashMap<Key, JoinHandle<()>> = HashMap::new();
     loop {
         for resource in shared.caches.resources.state() {
@@ -79,7 +76,7 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
             }
             let notify = Arc::new(Notify::new());
             pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), notify.clone());
-            let span = info_span!("resource", namespace = key.0, name = key.1);
+            let span = info_span!("look", resource = format!("{}/{}", key.0, key.1));
             info!(namespace = key.0, name = key.1, "looking after it");
             tasks.insert(key.clone(), tokio::spawn(look_after(shared.clone(), key, notify).instrument(span)));
         }
@@ -312,23 +309,7 @@ impl Task {
             true => warn!(reason = note.reason, "{}", note.message),
             false => info!(reason = note.reason, "{}", note.message),
         }
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.to_owned(),
-            note: Some(note.message.chars().take(1_000).collect()),
-            action: note.reason.to_owned(),
-            secondary: None,
-        };
-        let kind = resource_kind();
-        let reference = ObjectReference {
-            api_version: Some(kind.api_version),
-            kind: Some(kind.kind),
-            namespace: object.namespace(),
-            name: Some(object.name_any()),
-            uid: object.uid(),
-            ..ObjectReference::default()
-        };
-        if let Err(error) = self.shared.recorder.publish(&event, &reference).await {
+        if let Err(error) = events::publish(&self.shared.client, &self.shared.instance, object, note).await {
             debug!(%error, "an event could not be told");
         }
     }

@@ -6,6 +6,7 @@ mod act;
 mod controller;
 mod crd;
 mod decide;
+mod events;
 mod lease;
 mod observe;
 mod render;

@@ -101,7 +101,7 @@ pub fn log() {
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         builder.init();
     } else {
-        builder.json().flatten_event(true).init();
+        builder.json().flatten_event(true).with_span_list(false).init();
     }
 }
 

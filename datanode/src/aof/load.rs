@@ -55,6 +55,25 @@ enum State {
 pub struct PartReader {
     path: PathBuf,
     state: State,
+    tail: Tail,
+}
+
+/// What is known of the commands behind a preamble, as far as they have been read.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    /// Where they start in the file.
+    pub start: u64,
+    /// Up to where they are whole.
+    pub valid: u64,
+    /// The latest annotation (timestamps aside) and the offset right behind it.
+    pub annotation: Option<(Vec<u8>, u64)>,
+}
+
+impl Tail {
+    fn of(log: &LogReader<Source>, start: u64) -> Tail {
+        let annotation = log.annotation().map(|(line, at)| (line.to_vec(), at));
+        Tail { start, valid: log.valid(), annotation }
+    }
 }
 
 impl PartReader {
@@ -71,7 +90,12 @@ impl PartReader {
         };
         let state =
             open().map_err(|e| LoadError { path: part.path.clone(), kind: LoadErrorKind::Open(e) })?;
-        Ok(PartReader { path: part.path.clone(), state })
+        Ok(PartReader { path: part.path.clone(), state, tail: Tail::default() })
+    }
+
+    /// What is known of the commands, once there is no further step.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// The next step, `None` at the end. Nothing comes after an error.
@@ -82,6 +106,7 @@ impl PartReader {
                     let offset = decoder.offset();
                     let rest: Source = Box::new(decoder.into_rest());
                     let log = Box::new(LogReader::new(rest, offset));
+                    self.tail.start = offset;
                     (State::Commands(log), Ok(Some(Step::Preamble(Event::End(checksum)))))
                 }
                 Ok(event) => (State::Preamble(decoder), Ok(Some(Step::Preamble(event)))),
@@ -89,8 +114,10 @@ impl PartReader {
             },
             State::Commands(mut log) => match log.next_command() {
                 Ok(Some(command)) => (State::Commands(log), Ok(Some(Step::Command(command)))),
-                Ok(None) => (State::Done, Ok(None)),
-                Err(e) => (State::Done, Err(e.into())),
+                end => {
+                    self.tail = Tail::of(&log, self.tail.start);
+                    (State::Done, end.map(|_| None).map_err(Into::into))
+                }
             },
             State::Done => (State::Done, Ok(None)),
         };

@@ -117,7 +117,11 @@ fn masked(bits: &[u8], range: std::ops::Range<u64>) -> impl Iterator<Item = (u8,
 fn bitcount(ctx: &mut Ctx<'_>) -> Result {
     let mut buf = IntBuf::new();
     let key = ctx.args.at(1);
-    let Some(len) = ctx.keys.string(key)?.map(Str::len) else {
+    let len = ctx.keys.string(key)?.map(Str::len);
+    // Both before the beginning and the wrong way round: nothing, whatever follows.
+    let crossed = |start: i64, end: i64| start < 0 && end < 0 && start > end;
+    let nothing = matches!(ctx.args.len(), 4 | 5) && len.is_some() && crossed(ctx.int(2)?, ctx.int(3)?);
+    let Some(len) = len.filter(|_| !nothing) else {
         ctx.reply.int(0);
         return Ok(());
     };
@@ -125,9 +129,6 @@ fn bitcount(ctx: &mut Ctx<'_>) -> Result {
         return Err(Error::Syntax);
     }
     let range = bit_range(ctx, 2, len)?;
-    // Both far before the beginning would meet there.
-    let crossed = ctx.args.len() > 3 && ctx.int(2)? > ctx.int(3)? && ctx.int(3)? < 0 && ctx.int(2)? < 0;
-    let range = if crossed { 0..0 } else { range };
     let bits = bytes(&mut ctx.keys, key, &mut buf)?.unwrap_or_default();
     // Whole words where there are many: the ends are what the masks are for.
     let ones = if range == (0..len as u64 * 8) {
@@ -198,7 +199,9 @@ fn bitop(ctx: &mut Ctx<'_>) -> Result {
         result.iter_mut().zip(padded).for_each(|(a, b)| *a = combine(*a, b));
     }
     if len > 0 {
-        ctx.keys.put(target, Value::Str(Str::raw(&result)), None);
+        let mut string = Str::raw(b"");
+        *string.make_mut() = result;
+        ctx.keys.put(target, Value::Str(string), None);
         ctx.keys.modified(ctx.io, Event::String, "set", target);
     } else if ctx.keys.delete(target, false) {
         ctx.keys.modified(ctx.io, Event::Generic, "del", target);
@@ -318,11 +321,11 @@ fn parse_fields(ctx: &Ctx<'_>, readonly: bool) -> Result<Vec<(FieldOp, Width, u6
             b"SET" => FieldOp::Set(ctx.int(i + 3)?, overflow),
             _ => FieldOp::Add(ctx.int(i + 3)?, overflow),
         };
-        if readonly && !matches!(op, FieldOp::Get) {
-            return Err("ERR BITFIELD_RO only supports the GET subcommand".into());
-        }
         i += if matches!(op, FieldOp::Get) { 3 } else { 4 };
         ops.push((op, width, offset));
+    }
+    if readonly && ops.iter().any(|op| !matches!(op.0, FieldOp::Get)) {
+        return Err("ERR BITFIELD_RO only supports the GET subcommand".into());
     }
     Ok(ops)
 }
@@ -385,4 +388,48 @@ fn run_fields(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
         ctx.keys.dirty(changes - 1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_any_width_at_any_bit() {
+        let mut rng = crate::store::rng::Rng::new(9);
+        for _ in 0..2000 {
+            let signed = rng.one_in(2);
+            let width = Width { signed, bits: 1 + rng.below(if signed { 64 } else { 63 }) as u32 };
+            let at = rng.below(100) as u64;
+            let before: Vec<u8> = (0..24).map(|_| rng.next_u64() as u8).collect();
+            let value = width.fit(i128::from(rng.next_u64() as i64), Overflow::Wrap).unwrap();
+            assert!((width.min()..=width.max()).contains(&i128::from(value)));
+            let mut bits = before.clone();
+            width.set(&mut bits, at, value);
+            assert_eq!(width.get(&bits, at), value);
+            let one = Width { signed: false, bits: 1 };
+            let own = at..at + u64::from(width.bits);
+            let same = |i: &u64| own.contains(i) || one.get(&bits, *i) == one.get(&before, *i);
+            assert!((0..24 * 8).all(|i| same(&i)), "a bit outside has changed");
+        }
+    }
+
+    #[test]
+    fn overflow_as_told() {
+        let i8_ = Width::parse(b"i8").unwrap();
+        assert_eq!(i8_.fit(128, Overflow::Wrap), Some(-128));
+        assert_eq!(i8_.fit(-1000, Overflow::Saturate), Some(-128));
+        assert_eq!(i8_.fit(128, Overflow::Fail), None);
+        assert_eq!(Width::parse(b"u63").unwrap().fit(-1, Overflow::Wrap), Some(i64::MAX));
+        assert!([&b"u64"[..], b"i65", b"u0", b"8", b"i", b"i08"].iter().all(|t| Width::parse(t).is_none()));
+    }
+
+    #[test]
+    fn ends_of_a_range_are_masked() {
+        let parts = |range| masked(&[0xff, 0xff, 0xff], range).map(|p| p.0).collect::<Vec<_>>();
+        assert_eq!(parts(3..20), [0x1f, 0xff, 0xf0]);
+        assert_eq!(parts(9..11), [0x60]);
+        assert_eq!(parts(8..8), Vec::<u8>::new());
+        assert_eq!(parts(0..24), [0xff; 3]);
+    }
 }

@@ -100,7 +100,11 @@ impl<'a> Ctx<'a> {
     /// Argument `i` as an integer within bounds.
     pub fn int_in(&self, i: usize, range: std::ops::RangeInclusive<i64>) -> Result<i64> {
         let n = self.int(i)?;
-        if range.contains(&n) { Ok(n) } else { Err(Error::OutOfRange) }
+        if range.contains(&n) {
+            return Ok(n);
+        }
+        let (least, most) = range.into_inner();
+        Err(Error::err(format_args!("value is out of range, value must between {least} and {most}")))
     }
 
     /// Argument `i` as a finite or infinite double.
@@ -201,6 +205,14 @@ impl Keys<'_> {
         zset zset_mut zset_or_new ZSet ZSet, Value::ZSet(Box::default());
     }
 
+    /// Looks at another database.
+    pub fn in_db<R>(&mut self, db: usize, f: impl FnOnce(&mut Self) -> R) -> R {
+        let own = std::mem::replace(&mut self.db, db);
+        let result = f(self);
+        self.db = own;
+        result
+    }
+
     /// The thresholds of encodings.
     pub fn limits(&self) -> Limits {
         self.server.limits.clone()
@@ -225,7 +237,13 @@ impl Keys<'_> {
         match server.keyspace.lookup(self.db, key, self.now_ms) {
             Some(e) => {
                 server.stats.keyspace_hits += 1;
-                e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+                if !server.no_touch {
+                    e.access.set(server.access_clock.touched(
+                        e.access.get(),
+                        &mut server.rng,
+                        &server.config,
+                    ));
+                }
                 Some(e)
             }
             None => {
@@ -240,7 +258,9 @@ impl Keys<'_> {
         self.expire_if_due(key);
         let server = &mut *self.server;
         let e = server.keyspace.lookup_write(self.db, key, self.now_ms)?;
-        e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+        if !server.no_touch {
+            e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+        }
         Some(e)
     }
 
@@ -254,6 +274,15 @@ impl Keys<'_> {
             self.server.discard(old, self.server.config.lazyfree_lazy_server_del);
         } else {
             self.server.signal_ready(self.db, key);
+        }
+    }
+
+    /// Says how long a key has not been used (seconds), or how often it has been, where that is what keys are evicted by.
+    pub fn set_access(&mut self, key: &[u8], idle: Option<u32>, frequency: Option<u8>) {
+        let Some(e) = self.server.keyspace.peek(self.db, key) else { return };
+        let stamp = self.server.access_clock.stamp(&self.server.config, idle, frequency);
+        if let Some(stamp) = stamp {
+            e.access.set(stamp);
         }
     }
 

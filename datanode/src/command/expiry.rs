@@ -54,20 +54,27 @@ fn invalid(ctx: &Ctx<'_>) -> Error {
     Error::err(format_args!("invalid expire time in '{}' command", ctx.spec.name))
 }
 
-/// Sets the expiry of a key that exists; deletes the key where that time has passed. On a replica and while loading
-/// nothing is deleted: the master says when.
+/// Whether a key with this expiry is to be deleted at once. Not on a replica and while loading: the master says when.
+pub fn has_passed(ctx: &Ctx<'_>, at_ms: i64) -> bool {
+    at_ms <= ctx.now_ms() && ctx.keys.server.is_master() && !ctx.keys.server.loading
+}
+
+/// Deletes a key that has been given an expiry in the past.
+pub fn delete_expired(ctx: &mut Ctx<'_>, key: &[u8]) {
+    let lazy = ctx.keys.server.config.lazyfree_lazy_expire;
+    ctx.keys.delete(key, lazy);
+    ctx.keys.modified(ctx.io, Event::Generic, "del", key);
+    ctx.propagate(&[if lazy { b"UNLINK".as_slice() } else { b"DEL" }, key]);
+}
+
+/// Sets the expiry of a key that exists; deletes the key where that time has passed.
 pub fn expire_or_delete(ctx: &mut Ctx<'_>, key: &[u8], at_ms: i64) {
-    let passed = at_ms <= ctx.now_ms() && ctx.keys.server.is_master() && !ctx.keys.server.loading;
-    if passed {
-        let lazy = ctx.keys.server.config.lazyfree_lazy_expire;
-        ctx.keys.delete(key, lazy);
-        ctx.keys.modified(ctx.io, Event::Generic, "del", key);
-        ctx.propagate(&[if lazy { b"UNLINK".as_slice() } else { b"DEL" }, key]);
-    } else {
-        ctx.keys.set_expire(key, Some(at_ms));
-        ctx.keys.modified(ctx.io, Event::Generic, "expire", key);
-        ctx.propagate(&[b"PEXPIREAT", key, IntBuf::new().format(at_ms)]);
+    if has_passed(ctx, at_ms) {
+        return delete_expired(ctx, key);
     }
+    ctx.keys.set_expire(key, Some(at_ms));
+    ctx.keys.modified(ctx.io, Event::Generic, "expire", key);
+    ctx.propagate(&[b"PEXPIREAT", key, IntBuf::new().format(at_ms)]);
 }
 
 /// `EXPIRE key seconds [NX | XX | GT | LT]`

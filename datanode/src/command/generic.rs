@@ -1,8 +1,11 @@
 //! Keys of any type (<https://redis.io/docs/latest/commands/?group=generic>).
 
 use super::scan::{Scan, reply_found};
-use super::{Ctx, Event, Flags, Group, Result, Spec};
+use super::{Ctx, Error, Event, Flags, Group, Handler, Result, Spec, expiry, sort};
 use crate::glob::glob_match;
+use crate::rdb::dump as payload;
+use crate::rdb::encode::ValueWriter;
+use crate::store::num::IntBuf;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -37,6 +40,57 @@ pub const COMMANDS: &[Spec] = &[
         .flags(READ_FAST)
         .keys(1, 1, 1)
         .doc("1.0.0", "Returns the type of a key's value."),
+    Spec::new(Group::Generic, "rename", 3, rename)
+        .flags(Flags::WRITE)
+        .keys(1, 2, 1)
+        .doc("1.0.0", "Renames a key, over another one if need be."),
+    Spec::new(Group::Generic, "renamenx", 3, renamenx)
+        .flags(WRITE_FAST)
+        .keys(1, 2, 1)
+        .doc("1.0.0", "Renames a key unless the new name is taken."),
+    Spec::new(Group::Generic, "copy", -3, copy)
+        .flags(Flags::WRITE.with(Flags::DENYOOM))
+        .keys(1, 2, 1)
+        .doc("6.2.0", "Copies a key."),
+    Spec::new(Group::Generic, "move", 3, move_)
+        .flags(WRITE_FAST)
+        .keys(1, 1, 1)
+        .doc("1.0.0", "Moves a key to another database."),
+    Spec::new(Group::Generic, "object", -2, object_help)
+        .doc("2.2.3", "Looks into how a value is stored.")
+        .subcommands(OBJECT),
+    Spec::new(Group::Generic, "sort", -2, sort::sort)
+        .flags(Flags::WRITE.with(Flags::DENYOOM))
+        .keys(1, 1, 1)
+        .find_keys(sort::find_keys)
+        .doc("1.0.0", "Sorts a list, set or sorted set, and may store the result."),
+    Spec::new(Group::Generic, "sort_ro", -2, sort::sort_ro)
+        .flags(READ)
+        .keys(1, 1, 1)
+        .find_keys(sort::find_keys)
+        .doc("7.0.0", "Sorts a list, set or sorted set."),
+    Spec::new(Group::Generic, "dump", 2, dump)
+        .flags(READ)
+        .keys(1, 1, 1)
+        .doc("2.6.0", "Returns a value in the form that RESTORE takes."),
+    Spec::new(Group::Generic, "restore", -4, restore)
+        .flags(Flags::WRITE.with(Flags::DENYOOM))
+        .keys(1, 1, 1)
+        .doc("2.6.0", "Makes a key from what DUMP has returned."),
+];
+
+const fn object(name: &'static str, handler: Handler) -> Spec {
+    Spec::new(Group::Generic, name, 3, handler).flags(READ).keys(2, 2, 1)
+}
+
+const OBJECT: &[Spec] = &[
+    object("object|encoding", object_encoding).doc("2.2.3", "Returns the encoding of a value."),
+    object("object|freq", object_freq).doc("4.0.0", "Returns a key's logarithmic use counter."),
+    object("object|idletime", object_idletime).doc("2.2.3", "Returns the seconds since a key was used."),
+    object("object|refcount", object_refcount).doc("2.2.3", "Returns the number of references to a value."),
+    Spec::new(Group::Generic, "object|help", 2, object_help)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .doc("6.2.0", "Explains the subcommands."),
 ];
 
 /// `DEL key [key …]`
@@ -91,12 +145,13 @@ fn keys(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Ctx<'_>) -> Result {
-    let scan = Scan::parse(ctx, 1, true)?;
+    let cursor = Scan::cursor(ctx, 1)?;
+    let scan = Scan::options(ctx.args, 2, true)?;
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
     let mut found: Vec<Vec<u8>> = Vec::new();
     let keyspace = &ctx.keys.server.keyspace;
     let mut seen = 0;
-    let cursor = scan.run(|cursor| {
+    let next = scan.run(cursor, |cursor| {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
             let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value.type_name().as_bytes());
@@ -106,7 +161,7 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
         });
         (next, seen)
     });
-    reply_found(&mut ctx.reply, cursor, &found);
+    reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }
 
@@ -125,5 +180,256 @@ fn randomkey(ctx: &mut Ctx<'_>) -> Result {
 fn type_(ctx: &mut Ctx<'_>) -> Result {
     let name = ctx.keys.peek(ctx.args.at(1)).map_or("none", |e| e.value.type_name());
     ctx.reply.simple(name);
+    Ok(())
+}
+
+/// `RENAME key newkey`
+fn rename(ctx: &mut Ctx<'_>) -> Result {
+    move_name(ctx, true)?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// `RENAMENX key newkey`
+fn renamenx(ctx: &mut Ctx<'_>) -> Result {
+    let renamed = move_name(ctx, false)?;
+    ctx.reply.int(i64::from(renamed));
+    Ok(())
+}
+
+fn move_name(ctx: &mut Ctx<'_>, replace: bool) -> Result<bool> {
+    let (from, to) = (ctx.args.at(1), ctx.args.at(2));
+    if !ctx.keys.exists(from) {
+        return Err(Error::NoSuchKey);
+    }
+    if from == to || !replace && ctx.keys.exists(to) {
+        return Ok(false);
+    }
+    let Some(entry) = ctx.keys.remove(from) else { return Err(Error::NoSuchKey) };
+    let (_, value, expire_at) = entry.into_parts();
+    ctx.keys.put(to, value, expire_at);
+    ctx.keys.signal_ready(to);
+    ctx.keys.touched(to);
+    ctx.keys.modified(ctx.io, Event::Generic, "rename_from", from);
+    ctx.keys.notify(ctx.io, Event::Generic, "rename_to", to);
+    Ok(true)
+}
+
+/// The database that argument `i` names.
+fn database(ctx: &Ctx<'_>, i: usize) -> Result<usize> {
+    let n = ctx.int_in(i, i32::MIN.into()..=i32::MAX.into())?;
+    let db = usize::try_from(n).ok().filter(|&db| db < ctx.keys.server.keyspace.databases());
+    db.ok_or(Error::Text("ERR DB index is out of range".into()))
+}
+
+const SAME_OBJECT: &str = "ERR source and destination objects are the same";
+
+/// `COPY source destination [DB destination-db] [REPLACE]`
+fn copy(ctx: &mut Ctx<'_>) -> Result {
+    let (from, to) = (ctx.args.at(1), ctx.args.at(2));
+    let (mut db, mut replace, mut i) = (ctx.keys.db, false, 3);
+    while i < ctx.args.len() {
+        if ctx.args.is(i, "replace") {
+            replace = true;
+        } else if ctx.args.is(i, "db") && i + 1 < ctx.args.len() {
+            i += 1;
+            db = database(ctx, i)?;
+        } else {
+            return Err(Error::Syntax);
+        }
+        i += 1;
+    }
+    if ctx.keys.server.config.cluster_enabled && (ctx.keys.db != 0 || db != 0) {
+        return Err("ERR Copying to another database is not allowed in cluster mode".into());
+    }
+    if from == to && db == ctx.keys.db {
+        return Err(SAME_OBJECT.into());
+    }
+    let copied = match ctx.keys.find(from).map(|e| (e.value.clone(), e.expire_at())) {
+        Some((value, expire_at)) => ctx.keys.in_db(db, |keys| {
+            let free = replace || !keys.exists(to);
+            if free {
+                keys.put(to, value, expire_at);
+                keys.signal_ready(to);
+                keys.modified(ctx.io, Event::Generic, "copy_to", to);
+            }
+            free
+        }),
+        None => false,
+    };
+    ctx.reply.int(i64::from(copied));
+    Ok(())
+}
+
+/// `MOVE key db`
+fn move_(ctx: &mut Ctx<'_>) -> Result {
+    let key = ctx.args.at(1);
+    if ctx.keys.server.config.cluster_enabled {
+        return Err("ERR MOVE is not allowed in cluster mode".into());
+    }
+    let db = database(ctx, 2)?;
+    if db == ctx.keys.db {
+        return Err(SAME_OBJECT.into());
+    }
+    let taken = ctx.keys.in_db(db, |keys| keys.exists(key));
+    let entry = if taken { None } else { ctx.keys.remove(key) };
+    let moved = entry.is_some();
+    if let Some(entry) = entry {
+        let (_, value, expire_at) = entry.into_parts();
+        ctx.keys.modified(ctx.io, Event::Generic, "move_from", key);
+        ctx.keys.in_db(db, |keys| {
+            keys.put(key, value, expire_at);
+            keys.signal_ready(key);
+            keys.touched(key);
+            keys.notify(ctx.io, Event::Generic, "move_to", key);
+        });
+    }
+    ctx.reply.int(i64::from(moved));
+    Ok(())
+}
+
+/// `OBJECT ENCODING key`
+fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.keys.peek(ctx.args.at(2)) {
+        Some(e) => ctx.reply.bulk(e.value.encoding().as_bytes()),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// `OBJECT REFCOUNT key`: values are never shared here.
+fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.keys.exists(ctx.args.at(2)) {
+        true => ctx.reply.int(1),
+        false => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// The use stamp of the key of an `OBJECT` subcommand.
+fn access(ctx: &mut Ctx<'_>) -> Option<u32> {
+    ctx.keys.peek(ctx.args.at(2)).map(|e| e.access.get())
+}
+
+/// `OBJECT IDLETIME key`
+fn object_idletime(ctx: &mut Ctx<'_>) -> Result {
+    let Some(stamp) = access(ctx) else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    let server = &*ctx.keys.server;
+    if server.config.maxmemory_policy.is_lfu() {
+        return Err("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                    between policies at runtime LRU and LFU data will take some time to adjust."
+            .into());
+    }
+    ctx.reply.int(server.access_clock.idle_seconds(stamp).into());
+    Ok(())
+}
+
+/// `OBJECT FREQ key`
+fn object_freq(ctx: &mut Ctx<'_>) -> Result {
+    let Some(stamp) = access(ctx) else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    let server = &*ctx.keys.server;
+    if !server.config.maxmemory_policy.is_lfu() {
+        return Err("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                    switching between policies at runtime LRU and LFU data will take some time to adjust."
+            .into());
+    }
+    ctx.reply.int(server.access_clock.frequency(stamp, &server.config).into());
+    Ok(())
+}
+
+/// `OBJECT HELP`
+fn object_help(ctx: &mut Ctx<'_>) -> Result {
+    super::help(
+        ctx,
+        "OBJECT",
+        &[
+            ("ENCODING <key>", "Encoding of the value."),
+            ("FREQ <key>", "Logarithmic use counter, under an LFU maxmemory policy."),
+            ("IDLETIME <key>", "Seconds since the last use, unless under an LFU maxmemory policy."),
+            ("REFCOUNT <key>", "Number of references to the value."),
+        ],
+    )
+}
+
+/// `DUMP key`
+fn dump(ctx: &mut Ctx<'_>) -> Result {
+    let mut writer = ValueWriter::new(ctx.keys.server.config.rdbcompression);
+    match ctx.keys.find(ctx.args.at(1)) {
+        Some(e) => ctx.reply.bulk(&payload::encode(&mut writer, &e.value)),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds | FREQ frequency]`
+fn restore(ctx: &mut Ctx<'_>) -> Result {
+    let key = ctx.args.at(1);
+    let (mut replace, mut absolute, mut idle, mut frequency, mut i) = (false, false, None, None, 4);
+    while i < ctx.args.len() {
+        let more = i + 1 < ctx.args.len();
+        if ctx.args.is(i, "replace") {
+            replace = true;
+        } else if ctx.args.is(i, "absttl") {
+            absolute = true;
+        } else if ctx.args.is(i, "idletime") && more && frequency.is_none() {
+            i += 1;
+            let seconds = u32::try_from(ctx.int(i)?.min(i64::from(u32::MAX)));
+            idle = Some(seconds.map_err(|_| Error::from("ERR Invalid IDLETIME value, must be >= 0"))?);
+        } else if ctx.args.is(i, "freq") && more && idle.is_none() {
+            i += 1;
+            let counter = u8::try_from(ctx.int(i)?);
+            frequency =
+                Some(counter.map_err(|_| Error::from("ERR Invalid FREQ value, must be >= 0 and <= 255"))?);
+        } else {
+            return Err(Error::Syntax);
+        }
+        i += 1;
+    }
+    let taken = ctx.keys.exists(key);
+    if taken && !replace {
+        return Err("BUSYKEY Target key name already exists.".into());
+    }
+    let ttl = ctx.int(2)?;
+    if ttl < 0 {
+        return Err("ERR Invalid TTL value, must be >= 0".into());
+    }
+    let value = payload::decode(ctx.args.at(3), &ctx.keys.limits()).map_err(|e| match e.kind {
+        crate::rdb::ErrorKind::Corrupt(_) | crate::rdb::ErrorKind::Unsupported(_) => {
+            tracing::warn!("RESTORE was given a payload that cannot be used: {e}");
+            Error::from("ERR Bad data format")
+        }
+        _ => Error::from("ERR DUMP payload version or checksum are wrong"),
+    })?;
+    let base = if absolute { 0 } else { ctx.now_ms() };
+    let expire_at = (ttl > 0).then(|| ttl.saturating_add(base).min(i64::MAX - 1));
+    if let Some(at) = expire_at
+        && expiry::has_passed(ctx, at)
+    {
+        if taken {
+            expiry::delete_expired(ctx, key);
+        }
+        ctx.reply.ok();
+        return Ok(());
+    }
+    ctx.keys.put(key, value, expire_at);
+    ctx.keys.signal_ready(key);
+    ctx.keys.set_access(key, idle, frequency);
+    ctx.keys.modified(ctx.io, Event::Generic, "restore", key);
+    if let Some(at) = expire_at
+        && !absolute
+    {
+        let mut buf = IntBuf::new();
+        let mut args: Vec<&[u8]> = ctx.args.iter().collect();
+        args[2] = buf.format(at);
+        args.push(b"ABSTTL");
+        ctx.propagate(&args);
+    }
+    ctx.reply.ok();
     Ok(())
 }

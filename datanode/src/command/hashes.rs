@@ -1,9 +1,10 @@
 //! Hashes (<https://redis.io/docs/latest/commands/?group=hash>).
 
 use super::scan::{Scan, reply_found};
-use super::strings::OVERFLOW;
+use super::strings::{OVERFLOW, float_sum};
 use super::{Ctx, Error, Event, Flags, Group, Handler, Result, Spec};
 use crate::store::elem::Elem;
+use crate::store::extended::Extended;
 use crate::store::hash::Hash;
 use crate::store::num::{IntBuf, parse_int};
 
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Spec] = &[
     one_key("hexists", 3, READ_FAST, hexists).doc("2.0.0", "Says whether a field exists."),
     one_key("hstrlen", 3, READ_FAST, hstrlen).doc("3.2.0", "Returns the length of a field's value."),
     one_key("hincrby", 4, GROW_FAST, hincrby).doc("2.0.0", "Adds to a field's integer."),
+    one_key("hincrbyfloat", 4, GROW_FAST, hincrbyfloat).doc("2.6.0", "Adds to a field's number."),
     one_key("hrandfield", -2, READ, hrandfield).doc("6.2.0", "Returns random fields."),
     one_key("hscan", -3, READ, hscan).doc("2.8.0", "Iterates over fields and values, a part per call."),
 ];
@@ -186,6 +188,27 @@ fn hincrby(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
+/// `HINCRBYFLOAT key field increment`
+fn hincrbyfloat(ctx: &mut Ctx<'_>) -> Result {
+    let (key, field) = (ctx.args.at(1), ctx.args.at(2));
+    let by = Extended::parse(ctx.args.at(3)).ok_or(Error::NotFloat)?;
+    if !by.is_finite() {
+        return Err("ERR value is NaN or Infinity".into());
+    }
+    let old = match ctx.keys.hash(key)?.and_then(|h| h.get(field)) {
+        Some(v) => Extended::parse(v.as_bytes(&mut IntBuf::new()))
+            .ok_or(Error::Text("ERR hash value is not a float".into()))?,
+        None => Extended::ZERO,
+    };
+    let sum = float_sum(old, by)?;
+    let limits = ctx.keys.limits();
+    ctx.keys.hash_or_new(key)?.insert(&limits, field, sum.as_bytes());
+    ctx.keys.modified(ctx.io, Event::Hash, "hincrbyfloat", key);
+    ctx.reply.bulk(sum.as_bytes());
+    ctx.propagate(&[b"HSET", key, field, sum.as_bytes()]);
+    Ok(())
+}
+
 /// `HRANDFIELD key [count [WITHVALUES]]`: `count` different fields, or `-count` where they may come again.
 fn hrandfield(ctx: &mut Ctx<'_>) -> Result {
     let key = ctx.args.at(1);
@@ -243,22 +266,25 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> Result {
 
 /// `HSCAN key cursor [MATCH pattern] [COUNT count]`
 fn hscan(ctx: &mut Ctx<'_>) -> Result {
-    let scan = Scan::parse(ctx, 2, false)?;
-    let (mut found, mut seen): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
-    let cursor = match ctx.keys.hash(ctx.args.at(1))? {
+    let cursor = Scan::cursor(ctx, 2)?;
+    let (args, mut found, mut seen) = (ctx.args, Vec::new(), 0);
+    let next = match ctx.keys.hash(args.at(1))? {
         None => 0,
-        Some(hash) => scan.run(|cursor| {
-            let next = hash.scan(cursor, &mut |field, value| {
-                seen += 1;
-                let field = field.to_bytes();
-                if scan.wants(&field) {
-                    found.push(field.into_owned());
-                    found.push(value.to_bytes().into_owned());
-                }
-            });
-            (next, seen)
-        }),
+        Some(hash) => {
+            let scan = Scan::options(args, 3, false)?;
+            scan.run(cursor, |cursor| {
+                let next = hash.scan(cursor, &mut |field, value| {
+                    seen += 1;
+                    let field = field.to_bytes();
+                    if scan.wants(&field) {
+                        found.push(field.into_owned());
+                        found.push(value.to_bytes().into_owned());
+                    }
+                });
+                (next, seen)
+            })
+        }
     };
-    reply_found(&mut ctx.reply, cursor, &found);
+    reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }

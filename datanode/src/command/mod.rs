@@ -1,23 +1,33 @@
 //! Commands as data: one [`Spec`] each (name, arity, flags, key positions, documentation) plus one function. A family
 //! of commands has a file of its own that exports `COMMANDS`; `table` gathers them.
 
+pub mod acl;
 pub mod admin;
 mod args;
 pub mod bitmaps;
+pub mod client;
 pub mod cluster;
+pub mod config;
 pub mod connection;
 mod context;
+pub mod debug;
 mod error;
 pub mod expiry;
+mod facts;
 pub mod generic;
 pub mod hashes;
+pub mod introspection;
+mod lcs;
 pub mod lists;
 pub mod managed;
+pub mod memory;
 pub mod persistence;
 pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod sets;
+pub mod slowlog;
+mod sort;
 pub mod strings;
 pub mod table;
 pub mod transactions;
@@ -26,6 +36,8 @@ pub mod zsets;
 pub use args::{Args, OwnedArgs};
 pub use context::{Ctx, Event, Keys, Propagation};
 pub use error::Error;
+
+pub use crate::store::num::parse_float;
 
 /// What a command's function returns; an error is sent as the reply.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -71,9 +83,9 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// Names of the flags that are set, in `COMMAND INFO`'s order.
+    /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate is not shown.
     pub fn names(self) -> Vec<&'static str> {
-        const NAMES: [(Flags, &str); 19] = [
+        const NAMES: [(Flags, &str); 18] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -88,7 +100,6 @@ impl Flags {
             (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::MOVABLEKEYS, "movablekeys"),
             (Flags::ALLOW_BUSY, "allow_busy"),
@@ -256,12 +267,15 @@ pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
     (at + 1..).take(n).take_while(|&i| i < args.len()).collect()
 }
 
-/// A double as Redis reads it: decimal or exponent form, `inf`, `+inf`, `-inf`, hexadecimal floats left aside; no NaN, no
-/// blanks around it.
-pub fn parse_float(text: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(text).ok()?;
-    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-        return None;
+/// The reply of a container's `HELP`: each subcommand's form and what it does.
+pub fn help(ctx: &mut Ctx<'_>, container: &str, forms: &[(&str, &str)]) -> Result {
+    ctx.reply.array(forms.len() * 2 + 3);
+    ctx.reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (form, what) in forms {
+        ctx.reply.simple(form);
+        ctx.reply.simple(&format!("    {what}"));
     }
-    text.parse::<f64>().ok().filter(|v| !v.is_nan())
+    ctx.reply.simple("HELP");
+    ctx.reply.simple("    Prints this help.");
+    Ok(())
 }

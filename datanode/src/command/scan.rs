@@ -1,17 +1,17 @@
 //! What SCAN, HSCAN, SSCAN and ZSCAN have in common (<https://redis.io/docs/latest/commands/scan/>).
 
-use super::{Ctx, Error, Result};
+use super::{Args, Ctx, Error, Result};
 use crate::glob::glob_match;
 use crate::resp::writer::Reply;
+use crate::store::num::parse_int;
 
 /// Elements asked for where `COUNT` says nothing.
 const DEFAULT_COUNT: usize = 10;
 /// Buckets visited per element asked for, before a reply with fewer elements is given.
 const BUCKETS_PER_ELEMENT: usize = 10;
 
-/// Cursor and options.
+/// Options.
 pub struct Scan<'a> {
-    cursor: u64,
     pattern: Option<&'a [u8]>,
     count: usize,
     /// `TYPE`, of SCAN.
@@ -19,19 +19,24 @@ pub struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Reads the cursor from argument `at` and the options behind it; `keys`: `TYPE` is one of them.
-    pub fn parse(ctx: &Ctx<'a>, at: usize, keys: bool) -> Result<Scan<'a>> {
-        let cursor = parse_cursor(ctx.args.at(at)).ok_or(Error::Text("ERR invalid cursor".into()))?;
-        let mut scan = Scan { cursor, pattern: None, count: DEFAULT_COUNT, type_name: None };
-        for i in (at + 1..ctx.args.len()).step_by(2) {
-            let value = ctx.args.get(i + 1).ok_or(Error::Syntax)?;
-            if ctx.args.is(i, "count") {
-                let count = ctx.int(i + 1)?;
+    /// Reads the cursor from argument `i`.
+    pub fn cursor(ctx: &Ctx<'_>, i: usize) -> Result<u64> {
+        parse_cursor(ctx.args.at(i)).ok_or(Error::Text("ERR invalid cursor".into()))
+    }
+
+    /// Reads the options from argument `from` on; `keys`: `TYPE` is one of them. For a collection, call it only once that
+    /// has been found: before, its type and absence matter more than wrong options.
+    pub fn options(args: Args<'a>, from: usize, keys: bool) -> Result<Scan<'a>> {
+        let mut scan = Scan { pattern: None, count: DEFAULT_COUNT, type_name: None };
+        for i in (from..args.len()).step_by(2) {
+            let value = args.get(i + 1).ok_or(Error::Syntax)?;
+            if args.is(i, "count") {
+                let count = parse_int(value).ok_or(Error::NotInteger)?;
                 scan.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Error::Syntax)?;
-            } else if ctx.args.is(i, "match") {
+            } else if args.is(i, "match") {
                 // Everything matches it: no need to look.
                 scan.pattern = Some(value).filter(|v| v != b"*");
-            } else if keys && ctx.args.is(i, "type") {
+            } else if keys && args.is(i, "type") {
                 scan.type_name = Some(value);
             } else {
                 return Err(Error::Syntax);
@@ -45,11 +50,10 @@ impl<'a> Scan<'a> {
         self.pattern.is_none_or(|p| glob_match(p, name, false))
     }
 
-    /// Runs `step`, which visits one bucket from a cursor on, until it has seen enough elements: the next cursor.
+    /// Runs `step`, which visits one bucket, from `cursor` on until it has seen enough elements: the next cursor.
     /// `step` returns that cursor and how many elements it has seen so far, the unwanted ones too: a pattern that
     /// nothing matches must not make a call longer.
-    pub fn run(&self, mut step: impl FnMut(u64) -> (u64, usize)) -> u64 {
-        let mut cursor = self.cursor;
+    pub fn run(&self, mut cursor: u64, mut step: impl FnMut(u64) -> (u64, usize)) -> u64 {
         for _ in 0..self.count.saturating_mul(BUCKETS_PER_ELEMENT) {
             let (next, seen) = step(cursor);
             cursor = next;
@@ -84,4 +88,22 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
     }
     let n: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     Some(if negative { n.wrapping_neg() } else { n })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoul_does() {
+        let max = u64::MAX.to_string();
+        for (text, want) in
+            [("", 0), ("0", 0), ("17", 17), ("+5", 5), ("-1", u64::MAX), (max.as_str(), u64::MAX)]
+        {
+            assert_eq!(parse_cursor(text.as_bytes()), Some(want), "{text}");
+        }
+        for bad in [" 1", "1 ", "x", "18446744073709551616"] {
+            assert_eq!(parse_cursor(bad.as_bytes()), None, "{bad}");
+        }
+    }
 }

@@ -387,21 +387,24 @@ fn sintercard(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SSCAN key cursor [MATCH pattern] [COUNT count]`
 fn sscan(ctx: &mut Ctx<'_>) -> Result {
-    let scan = Scan::parse(ctx, 2, false)?;
-    let (mut found, mut seen): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
-    let cursor = match ctx.keys.set(ctx.args.at(1))? {
+    let cursor = Scan::cursor(ctx, 2)?;
+    let (args, mut found, mut seen) = (ctx.args, Vec::new(), 0);
+    let next = match ctx.keys.set(ctx.args.at(1))? {
         None => 0,
-        Some(set) => scan.run(|cursor| {
-            let next = set.scan(cursor, &mut |member| {
-                seen += 1;
-                let member = member.to_bytes();
-                if scan.wants(&member) {
-                    found.push(member.into_owned());
-                }
-            });
-            (next, seen)
-        }),
+        Some(set) => {
+            let scan = Scan::options(args, 3, false)?;
+            scan.run(cursor, |cursor| {
+                let next = set.scan(cursor, &mut |member| {
+                    seen += 1;
+                    let member = member.to_bytes();
+                    if scan.wants(&member) {
+                        found.push(member.into_owned());
+                    }
+                });
+                (next, seen)
+            })
+        }
     };
-    reply_found(&mut ctx.reply, cursor, &found);
+    reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }

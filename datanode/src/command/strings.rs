@@ -3,6 +3,7 @@
 use super::expiry::{self, Unit};
 use super::{Ctx, Error, Event, Flags, Group, Handler, Result, Spec};
 use crate::server::dispatch::Origin;
+use crate::store::extended::Extended;
 use crate::store::num::IntBuf;
 use crate::store::str::Str;
 use crate::store::value::Value;
@@ -36,11 +37,15 @@ pub const COMMANDS: &[Spec] = &[
     one_key("decr", 2, GROW_FAST, decr).doc("1.0.0", "Subtracts one from an integer."),
     one_key("incrby", 3, GROW_FAST, incrby).doc("1.0.0", "Adds to an integer."),
     one_key("decrby", 3, GROW_FAST, decrby).doc("1.0.0", "Subtracts from an integer."),
+    one_key("incrbyfloat", 3, GROW_FAST, incrbyfloat).doc("2.6.0", "Adds to a number."),
     one_key("append", 3, GROW_FAST, append).doc("2.0.0", "Appends to a string."),
     one_key("strlen", 2, READ_FAST, strlen).doc("2.2.0", "Returns the length of a string."),
     one_key("setrange", 4, GROW, setrange).doc("2.2.0", "Overwrites a part of a string."),
     one_key("getrange", 4, READ, getrange).doc("2.4.0", "Returns a part of a string."),
     one_key("substr", 4, READ, getrange).doc("1.0.0", "Returns a part of a string."),
+    one_key("lcs", -3, READ, super::lcs::lcs)
+        .keys(1, 2, 1)
+        .doc("7.0.0", "Finds the longest common subsequence of two strings."),
 ];
 
 /// Options of `SET` and `GETEX`.
@@ -316,6 +321,30 @@ fn add(ctx: &mut Ctx<'_>, by: i64) -> Result {
     ctx.keys.modified(ctx.io, Event::String, "incrby", key);
     ctx.reply.int(sum);
     Ok(())
+}
+
+/// `INCRBYFLOAT key increment`
+fn incrbyfloat(ctx: &mut Ctx<'_>) -> Result {
+    let key = ctx.args.at(1);
+    let old = match ctx.keys.string(key)? {
+        Some(s) => Extended::parse(s.as_bytes(&mut IntBuf::new())).ok_or(Error::NotFloat)?,
+        None => Extended::ZERO,
+    };
+    let sum = float_sum(old, Extended::parse(ctx.args.at(2)).ok_or(Error::NotFloat)?)?;
+    *ctx.keys.string_or_new(key)? = Str::raw(sum.as_bytes());
+    ctx.keys.modified(ctx.io, Event::String, "incrbyfloat", key);
+    ctx.reply.bulk(sum.as_bytes());
+    ctx.propagate(&[b"SET", key, sum.as_bytes(), b"KEEPTTL"]);
+    Ok(())
+}
+
+/// The sum of two numbers as it is stored and replied.
+pub(super) fn float_sum(a: Extended, b: Extended) -> Result<String> {
+    let sum = a.plus(b);
+    if !sum.is_finite() {
+        return Err("ERR increment would produce NaN or Infinity".into());
+    }
+    Ok(sum.format())
 }
 
 /// The error of integer arithmetic that leaves 64 bits.

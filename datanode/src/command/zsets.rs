@@ -379,23 +379,26 @@ fn zrandmember(ctx: &mut Ctx<'_>) -> Result {
 
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
 fn zscan(ctx: &mut Ctx<'_>) -> Result {
-    let scan = Scan::parse(ctx, 2, false)?;
-    let (mut found, mut seen): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
-    let cursor = match ctx.keys.zset(ctx.args.at(1))? {
+    let cursor = Scan::cursor(ctx, 2)?;
+    let (args, mut found, mut seen) = (ctx.args, Vec::new(), 0);
+    let next = match ctx.keys.zset(ctx.args.at(1))? {
         None => 0,
-        Some(z) => scan.run(|cursor| {
-            let next = z.scan(cursor, &mut |member, score| {
-                seen += 1;
-                let member = member.to_bytes();
-                if scan.wants(&member) {
-                    found.push(member.into_owned());
-                    found.push(format_double(score).into_bytes());
-                }
-            });
-            (next, seen)
-        }),
+        Some(z) => {
+            let scan = Scan::options(args, 3, false)?;
+            scan.run(cursor, |cursor| {
+                let next = z.scan(cursor, &mut |member, score| {
+                    seen += 1;
+                    let member = member.to_bytes();
+                    if scan.wants(&member) {
+                        found.push(member.into_owned());
+                        found.push(format_double(score).into_bytes());
+                    }
+                });
+                (next, seen)
+            })
+        }
     };
-    reply_found(&mut ctx.reply, cursor, &found);
+    reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }
 

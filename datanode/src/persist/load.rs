@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::log::{Log, POSITION};
-use crate::aof::read::{LogReader, ReadError, starts_with_rdb};
+use crate::aof::files::{BaseFormat, LoadPart};
+use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
+use crate::aof::read::ReadError;
 use crate::command::OwnedArgs;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
@@ -34,6 +36,7 @@ impl Server {
         match outcome {
             Ok(()) => {
                 let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
+                self.persist.loaded_keys = keys as u64;
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
                 Ok(())
             }
@@ -65,7 +68,7 @@ impl Server {
                 return self.write_base_now(io);
             }
             for part in &parts {
-                if let Some(cut_at) = self.load_log_part(io, &part.path, part.may_be_cut, &mut facts)? {
+                if let Some(cut_at) = self.load_log_part(io, part, &mut facts)? {
                     files.cut(part, cut_at).map_err(|e| e.to_string())?;
                 }
             }
@@ -110,118 +113,76 @@ impl Server {
         Ok(())
     }
 
-    /// Reads an RDB file into a keyspace of its own.
-    fn read_rdb(&self, path: &Path, expired: Expired, facts: &mut Facts) -> Result<Keyspace, String> {
-        let inner =
-            self.disk.open_read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-        let mut keyspace = Keyspace::new(self.config.databases as usize, self.limits.seed);
-        let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
-        self.read_rdb_events(&mut decoder, &mut keyspace, facts)
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok(keyspace)
+    fn empty_keyspace(&self) -> Keyspace {
+        Keyspace::new(self.config.databases as usize, self.limits.seed)
     }
 
-    fn read_rdb_events<R: std::io::Read>(
-        &self,
-        decoder: &mut Decoder<R>,
-        keyspace: &mut Keyspace,
-        facts: &mut Facts,
-    ) -> Result<(), String> {
-        let (mut id, mut offset) = (None, None);
+    /// Reads an RDB file into a keyspace of its own.
+    fn read_rdb(&self, path: &Path, expired: Expired, facts: &mut Facts) -> Result<Keyspace, String> {
+        let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let inner = self.disk.open_read(path).map_err(|e| failed(&e))?;
+        let mut keyspace = self.empty_keyspace();
+        let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
         loop {
-            match decoder.next_event().map_err(|e| e.to_string())? {
-                Event::Aux(name, value) => {
-                    let text = String::from_utf8_lossy(&value).into_owned();
-                    match name.as_slice() {
-                        b"repl-id" => id = Some(text),
-                        b"repl-offset" => offset = text.parse().ok(),
-                        b"replicaset-dataset" => facts.lineage.dataset = Some(text),
-                        b"replicaset-epoch" => facts.lineage.epoch = text.parse().unwrap_or(0),
-                        _ => {}
-                    }
-                }
-                Event::Entry(e) => {
-                    let db = e.db as usize;
-                    if db >= keyspace.databases() {
-                        return Err(format!(
-                            "the file has keys in database {db}, this server has {}",
-                            keyspace.databases()
-                        ));
-                    }
-                    keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
-                }
-                Event::Function(_) => {
-                    tracing::warn!("A library of functions was left out: functions are not served yet")
-                }
-                Event::SelectDb(_) | Event::ResizeDb(..) => {}
-                Event::End(_) => break,
+            let event = decoder.next_event().map_err(|e| failed(&e))?;
+            if take_event(event, &mut keyspace, facts).map_err(|e| failed(&e))? == Whole::Yes {
+                return Ok(keyspace);
             }
         }
-        if let (Some(id), Some(offset)) = (id, offset) {
-            facts.position = Some((id, offset));
-        }
-        Ok(())
     }
 
     /// Loads one file of the append-only file. Where its tail is torn and that may be mended: where to cut it.
     fn load_log_part(
         &mut self,
         io: &mut Io,
-        path: &Path,
-        may_be_cut: bool,
+        part: &LoadPart,
         facts: &mut Facts,
     ) -> Result<Option<u64>, String> {
-        let name = path.display().to_string();
-        let inner = self.disk.open_read(path).map_err(|e| format!("{name} cannot be read: {e}"))?;
-        let (has_rdb, inner) = starts_with_rdb(inner).map_err(|e| format!("{name} cannot be read: {e}"))?;
-        if !has_rdb {
-            return self.replay(io, LogReader::new(inner, 0), &name, may_be_cut, facts);
-        }
-        let mut decoder = Decoder::new(inner, self.limits.clone(), Expired::Keep);
-        let mut keyspace = Keyspace::new(self.config.databases as usize, self.limits.seed);
-        self.read_rdb_events(&mut decoder, &mut keyspace, facts).map_err(|e| format!("{name}: {e}"))?;
-        self.keyspace = keyspace;
-        let offset = decoder.offset();
-        self.replay(io, LogReader::new(decoder.into_rest(), offset), &name, may_be_cut, facts)
-    }
-
-    fn replay<R: std::io::Read>(
-        &mut self,
-        io: &mut Io,
-        mut reader: LogReader<R>,
-        name: &str,
-        may_be_cut: bool,
-        facts: &mut Facts,
-    ) -> Result<Option<u64>, String> {
+        let mut reader = PartReader::open(&*self.disk, part, &self.limits).map_err(|e| e.to_string())?;
+        let mut preamble = None;
         self.origin_db = 0;
-        let start = reader.valid();
         let cut = loop {
-            match reader.next_command() {
+            match reader.next_step() {
                 Ok(None) => break None,
-                Ok(Some(command)) => {
-                    let command = OwnedArgs::collect(command.iter());
-                    self.apply(io, NOBODY, command.as_args(), Origin::Aof)
-                        .map_err(|e| format!("{name}: a command cannot be executed: {}", e.text()))?;
+                Ok(Some(Step::Preamble(event))) => {
+                    let (keyspace, read) =
+                        preamble.get_or_insert_with(|| (self.empty_keyspace(), Facts::default()));
+                    if take_event(event, keyspace, read)? == Whole::Yes
+                        && let Some((keyspace, read)) = preamble.take()
+                    {
+                        self.keyspace = keyspace;
+                        *facts = read;
+                    }
                 }
-                Err(ReadError::Truncated { valid, .. }) if may_be_cut && self.config.aof_load_truncated => {
+                Ok(Some(Step::Command(command))) => {
+                    let command = OwnedArgs::collect(command.iter());
+                    self.apply(io, NOBODY, command.as_args(), Origin::Aof).map_err(|e| {
+                        format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
+                    })?;
+                }
+                Err(LoadError {
+                    kind: LoadErrorKind::Commands(ReadError::Truncated { valid, .. }),
+                    path,
+                }) if part.may_be_cut && self.config.aof_load_truncated => {
                     tracing::warn!(
-                        "AOF loaded anyway because aof-load-truncated is enabled: {name} is cut to {valid} bytes"
+                        "AOF loaded anyway because aof-load-truncated is enabled: {} is cut to {valid} bytes",
+                        path.display()
                     );
                     break Some(valid);
                 }
-                Err(e) => return Err(format!("{name}: {e}")),
+                Err(e) => return Err(e.to_string()),
             }
         };
-        let end = reader.valid();
-        match reader.annotation().and_then(|(line, at)| Some((parse_position(line)?, at))) {
+        let tail = reader.tail();
+        match tail.annotation.as_ref().and_then(|(line, at)| Some((parse_position(line)?, *at))) {
             Some(((lineage, id, offset), at)) => {
                 facts.lineage = lineage;
-                facts.position = Some((id, offset + end.saturating_sub(at)));
+                facts.position = Some((id, offset + tail.valid.saturating_sub(at)));
             }
             // Without a position of its own the file goes on where the one before ended.
             None => {
                 if let Some((_, offset)) = &mut facts.position {
-                    *offset += end - start;
+                    *offset += tail.valid.saturating_sub(tail.start);
                 }
             }
         }
@@ -258,7 +219,7 @@ impl Server {
             let base = log.temp_base();
             self.disk.rename(temp, &base).map_err(text)?;
             let file = self.disk.open_append(&base).map_err(text)?;
-            log.publish_base(&*file, len)?;
+            log.publish_base(&*file, len, BaseFormat::Rdb)?;
             self.persist.log = Some(log);
             self.remove_history(io);
         } else if !self.config.save.is_empty() {
@@ -269,6 +230,50 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Whether a file has been read to its end, and found sound.
+#[derive(PartialEq, Eq)]
+enum Whole {
+    Yes,
+    NotYet,
+}
+
+/// Takes over one event of an RDB file.
+fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Result<Whole, String> {
+    match event {
+        Event::Aux(name, value) => {
+            let text = String::from_utf8_lossy(&value).into_owned();
+            match name.as_slice() {
+                b"repl-id" => facts.position = Some((text, facts.position.as_ref().map_or(0, |p| p.1))),
+                b"repl-offset" => {
+                    // The id comes first; an offset alone means nothing.
+                    if let (Some(position), Ok(offset)) = (&mut facts.position, text.parse()) {
+                        position.1 = offset;
+                    }
+                }
+                b"replicaset-dataset" => facts.lineage.dataset = Some(text),
+                b"replicaset-epoch" => facts.lineage.epoch = text.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        Event::Entry(e) => {
+            let db = e.db as usize;
+            if db >= keyspace.databases() {
+                return Err(format!(
+                    "there are keys in database {db}, this server has {}",
+                    keyspace.databases()
+                ));
+            }
+            keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
+        }
+        Event::Function(_) => {
+            tracing::warn!("A library of functions was left out: functions are not served yet")
+        }
+        Event::SelectDb(_) | Event::ResizeDb(..) => {}
+        Event::End(_) => return Ok(Whole::Yes),
+    }
+    Ok(Whole::NotYet)
 }
 
 /// Reads an annotation of [`Log::annotate`].

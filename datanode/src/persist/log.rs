@@ -93,6 +93,15 @@ impl Log {
         self.base_size
     }
 
+    /// Bytes fed that the file does not have yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.end.end() - self.end.written()
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
     pub(super) fn rewrite_due(&self, growth_percent: u64, min_size: u64) -> bool {
         let (size, base) = (self.size(), self.base_size.max(1));
         growth_percent > 0 && size > min_size && (size - base.min(size)) * 100 / base >= growth_percent
@@ -153,8 +162,13 @@ impl Log {
     }
 
     /// Puts a finished base in the place of everything before the last [`Log::begin_rewrite`].
-    pub(super) fn publish_base(&mut self, file: &dyn DiskFile, len: u64) -> Result<(), String> {
-        self.files.publish_base(file, BaseFormat::Rdb).map_err(|e| e.to_string())?;
+    pub(super) fn publish_base(
+        &mut self,
+        file: &dyn DiskFile,
+        len: u64,
+        format: BaseFormat,
+    ) -> Result<(), String> {
+        self.files.publish_base(file, format).map_err(|e| e.to_string())?;
         self.before = len;
         self.base_size = self.size();
         self.anew = false;

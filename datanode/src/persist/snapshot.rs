@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
+use crate::aof::commands::CommandWriter;
+use crate::aof::files::BaseFormat;
 use crate::config::REDIS_VERSION;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, Io};
@@ -46,16 +48,39 @@ pub(super) struct Running {
     walked: bool,
 }
 
+/// How a snapshot is written.
+enum Form {
+    Rdb(Encoder),
+    /// `aof-use-rdb-preamble no`
+    Commands(CommandWriter),
+}
+
 /// Encodes entries as the walk and the commands give them.
-struct RdbSink {
-    encoder: Encoder,
+struct FileSink {
+    form: Form,
     out: Vec<u8>,
 }
 
-impl SnapshotSink for RdbSink {
+impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
-        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-        self.encoder.entry(&mut self.out, db as u32, e.key(), &e.value, meta);
+        let db = db as u32;
+        match &mut self.form {
+            Form::Rdb(encoder) => {
+                let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
+                encoder.entry(&mut self.out, db, e.key(), &e.value, meta);
+            }
+            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), &e.value, e.expire_at()),
+        }
+    }
+}
+
+impl FileSink {
+    /// What was encoded last, with the end of the file.
+    fn end(mut self) -> Vec<u8> {
+        if let Form::Rdb(encoder) = self.form {
+            encoder.end(&mut self.out);
+        }
+        self.out
     }
 }
 
@@ -74,7 +99,13 @@ impl Running {
 }
 
 impl Server {
-    fn encoder(&self, io: &Io, aof_base: bool) -> RdbSink {
+    fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
+        if aof_base && !self.config.aof_use_rdb_preamble {
+            return FileSink {
+                form: Form::Commands(CommandWriter::default()),
+                out: Vec::with_capacity(CHUNK),
+            };
+        }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
             redis_version: REDIS_VERSION,
@@ -89,23 +120,25 @@ impl Server {
             dataset: lineage.dataset.as_deref(),
             epoch: lineage.dataset.as_ref().map(|_| lineage.epoch),
         };
-        let mut sink = RdbSink {
-            encoder: Encoder::new(self.config.rdbcompression, self.config.rdbchecksum),
-            out: Vec::with_capacity(CHUNK),
-        };
-        sink.encoder.preamble(&mut sink.out, &preamble);
+        let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
+        let mut out = Vec::with_capacity(CHUNK);
+        encoder.preamble(&mut out, &preamble);
         for db in 0..self.keyspace.databases() {
             let keys = self.keyspace.len(db) as u64;
             if keys > 0 {
-                sink.encoder.resize_db(&mut sink.out, db as u32, keys, self.keyspace.expires(db) as u64);
+                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
             }
         }
-        sink
+        FileSink { form: Form::Rdb(encoder), out }
+    }
+
+    fn base_format(&self) -> BaseFormat {
+        if self.config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Aof }
     }
 
     /// Writes a whole snapshot at once into a file that is not published yet; its length.
     fn write_snapshot(&self, io: &Io, file: &dyn DiskFile, aof_base: bool) -> std::io::Result<u64> {
-        let mut sink = self.encoder(io, aof_base);
+        let mut sink = self.sink(io, aof_base);
         let mut len = 0;
         for db in 0..self.keyspace.databases() {
             for entry in self.keyspace.iter(db) {
@@ -117,9 +150,9 @@ impl Server {
                 }
             }
         }
-        sink.encoder.end(&mut sink.out);
-        file.append(&sink.out)?;
-        Ok(len + sink.out.len() as u64)
+        let rest = sink.end();
+        file.append(&rest)?;
+        Ok(len + rest.len() as u64)
     }
 
     /// Saves the RDB file at once (`SAVE`, shutdown).
@@ -151,8 +184,9 @@ impl Server {
         let Some(temp) = self.persist.log.as_ref().map(|l| l.temp_base()) else { return Ok(()) };
         let file = self.disk.create(&temp).map_err(|e| e.to_string())?;
         let len = self.write_snapshot(io, &*file, true).map_err(|e| e.to_string())?;
+        let format = self.base_format();
         let Some(log) = &mut self.persist.log else { return Ok(()) };
-        log.publish_base(&*file, len)?;
+        log.publish_base(&*file, len, format)?;
         self.remove_history(io);
         Ok(())
     }
@@ -249,7 +283,7 @@ impl Server {
     }
 
     fn begin(&mut self, io: &mut Io, target: Target, file: Option<Arc<dyn DiskFile>>, aof_base: bool) {
-        let sink = self.encoder(io, aof_base);
+        let sink = self.sink(io, aof_base);
         if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
@@ -278,14 +312,12 @@ impl Server {
         if done {
             let Some(sink) = self.keyspace.end_snapshot() else { return };
             let sink: Box<dyn Any> = sink;
-            if let Ok(sink) = sink.downcast::<RdbSink>() {
-                let RdbSink { encoder, mut out } = *sink;
-                encoder.end(&mut out);
-                chunk = out;
+            if let Ok(sink) = sink.downcast::<FileSink>() {
+                chunk = sink.end();
             }
         } else if let Some(sink) = self.keyspace.snapshot_sink() {
             let sink: &mut dyn Any = sink;
-            if let Some(sink) = sink.downcast_mut::<RdbSink>()
+            if let Some(sink) = sink.downcast_mut::<FileSink>()
                 && sink.out.len() >= CHUNK
             {
                 chunk = std::mem::replace(&mut sink.out, Vec::with_capacity(CHUNK));
@@ -394,15 +426,17 @@ impl Server {
             }
             Target::Base => {
                 self.persist.last_rewrite_s = took;
+                let format = self.base_format();
                 let published = match (error, &mut self.persist.log, &s.file) {
                     (Some(e), ..) => Err(e),
-                    (None, Some(log), Some(file)) => log.publish_base(&**file, s.written),
+                    (None, Some(log), Some(file)) => log.publish_base(&**file, s.written, format),
                     (None, ..) => Err("the append-only file was switched off".into()),
                 };
                 match published {
                     Ok(()) => {
                         tracing::info!("Background AOF rewrite finished successfully");
                         self.persist.last_rewrite_ok = true;
+                        self.persist.rewrite_failures = 0;
                         self.persist.rewrites += 1;
                         self.remove_history(io);
                     }
@@ -422,6 +456,7 @@ impl Server {
         } else {
             tracing::error!("Background AOF rewrite failed: {why}");
             self.persist.last_rewrite_ok = false;
+            self.persist.rewrite_failures += 1;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Requests: RESP arrays of bulk strings, and inline commands as people type them.
 
+pub use crate::store::num::parse_int as parse_i64;
+
 /// Bounds on what a client may send before it is refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -119,30 +121,6 @@ fn header(buf: &[u8], pos: &mut usize, max: usize) -> Header {
     let Some(n) = parse_i64(&rest[..len]) else { return Header::Invalid };
     *pos += len + 2;
     Header::Value(n)
-}
-
-/// A canonical decimal integer: no leading zeros, plus sign or spaces, and in the range of i64; as Redis reads numbers.
-pub fn parse_i64(s: &[u8]) -> Option<i64> {
-    let (neg, digits) = match s.split_first()? {
-        (b'-', rest) => (true, rest),
-        _ => (false, s),
-    };
-    match digits.first()? {
-        b'0' if digits.len() > 1 || neg => return None,
-        b'0'..=b'9' => {}
-        _ => return None,
-    }
-    if digits.len() > 19 {
-        return None;
-    }
-    let mut v: u64 = 0;
-    for &d in digits {
-        if !d.is_ascii_digit() {
-            return None;
-        }
-        v = v.checked_mul(10)?.checked_add(u64::from(d - b'0'))?;
-    }
-    if neg { (v <= 1 << 63).then(|| (v as i64).wrapping_neg()) } else { i64::try_from(v).ok() }
 }
 
 /// An inline request: the front line of `buf`, split into words.

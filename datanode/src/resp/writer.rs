@@ -1,29 +1,12 @@
 //! Replies as a server writes them. Functions here append the protocol's parts; [`Reply`] chooses between RESP2 and
 //! RESP3 forms by the client's protocol version.
 
+use crate::store::num::IntBuf;
+pub use crate::store::num::format_float as format_double;
+
 /// Appends the decimal digits of `n`.
 pub fn integer_digits(out: &mut Vec<u8>, n: i64) {
-    let mut buf = [0u8; 20];
-    out.extend_from_slice(format_i64(&mut buf, n));
-}
-
-/// Formats `n` into `buf` and returns the digits.
-pub fn format_i64(buf: &mut [u8; 20], n: i64) -> &[u8] {
-    let mut i = buf.len();
-    let mut v = n.unsigned_abs();
-    loop {
-        i -= 1;
-        buf[i] = b'0' + (v % 10) as u8;
-        v /= 10;
-        if v == 0 {
-            break;
-        }
-    }
-    if n < 0 {
-        i -= 1;
-        buf[i] = b'-';
-    }
-    &buf[i..]
+    out.extend_from_slice(IntBuf::new().format(n));
 }
 
 fn prefixed(out: &mut Vec<u8>, prefix: u8, n: i64) {
@@ -42,41 +25,6 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 /// `*len\r\n`
 pub fn array_len(out: &mut Vec<u8>, len: usize) {
     prefixed(out, b'*', len as i64);
-}
-
-/// A double as Redis 7.0 prints it: `%.17g`, `inf`, `-inf`, `nan`.
-pub fn format_double(v: f64) -> String {
-    if v.is_nan() {
-        return "nan".into();
-    }
-    if v.is_infinite() {
-        return if v > 0.0 { "inf".into() } else { "-inf".into() };
-    }
-    if v == 0.0 {
-        return if v.is_sign_negative() { "-0".into() } else { "0".into() };
-    }
-    if v == v.trunc() && v.abs() < 1e17 {
-        return format!("{}", v as i64);
-    }
-    format_g17(v)
-}
-
-/// C's `%.17g`.
-fn format_g17(v: f64) -> String {
-    let s = format!("{v:.16e}");
-    let (mantissa, exp) = s.split_once('e').unwrap_or((&s, "0"));
-    let exp: i32 = exp.parse().unwrap_or(0);
-    if !(-4..17).contains(&exp) {
-        let m = trim_zeros(mantissa);
-        let sign = if exp < 0 { '-' } else { '+' };
-        return format!("{m}e{sign}{:02}", exp.abs());
-    }
-    let decimals = (16 - exp).max(0) as usize;
-    trim_zeros(&format!("{v:.decimals$}")).to_string()
-}
-
-fn trim_zeros(s: &str) -> &str {
-    if s.contains('.') { s.trim_end_matches('0').trim_end_matches('.') } else { s }
 }
 
 /// Writes replies in the form of a client's protocol version.
@@ -128,8 +76,7 @@ impl Reply<'_> {
 
     /// An integer as a bulk string.
     pub fn bulk_int(&mut self, n: i64) {
-        let mut buf = [0u8; 20];
-        bulk(self.out, format_i64(&mut buf, n));
+        bulk(self.out, IntBuf::new().format(n));
     }
 
     /// Null: `$-1` in RESP2, `_` in RESP3.
@@ -199,23 +146,6 @@ impl Reply<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn doubles_print_as_in_c() {
-        for (v, s) in [
-            (0.1, "0.10000000000000001"),
-            (3.0, "3"),
-            (-1.5, "-1.5"),
-            (1e20, "1e+20"),
-            (1.0e-7, "9.9999999999999995e-08"),
-            (f64::INFINITY, "inf"),
-            (-0.0, "-0"),
-            (123456.789, "123456.789"),
-            (1e17, "1e+17"),
-        ] {
-            assert_eq!(format_double(v), s, "{v:e}");
-        }
-    }
 
     #[test]
     fn extremes_of_integers() {

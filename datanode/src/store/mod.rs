@@ -4,6 +4,7 @@
 pub mod dict;
 mod either;
 pub mod elem;
+pub mod extended;
 pub mod hash;
 pub mod intset;
 pub mod keyspace;

@@ -1,5 +1,7 @@
 //! Numbers as Redis writes and reads them: the one place where bytes become integers or floats and back.
 
+use super::extended::Extended;
+
 /// Longest decimal form of an `i64`, sign included.
 const INT_LEN: usize = 20;
 
@@ -71,12 +73,21 @@ pub fn parse_int(s: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(n) } else { i64::try_from(n).ok() }
 }
 
-/// A float as C's `strtod` reads it for Redis' commands: decimal, exponent, `inf`/`infinity` in any case. Not NaN, no
-/// spaces, nothing left over.
+/// A float as C's `strtod` reads it for Redis' commands: decimal or hexadecimal, exponent, `inf`/`infinity` in any case.
+/// Not NaN, no spaces, nothing left over, nothing that is too large or so small that it would become zero.
 pub fn parse_float(s: &[u8]) -> Option<f64> {
-    // Rust reads the same forms but for hexadecimal ones, which no client writes.
-    let x: f64 = std::str::from_utf8(s).ok()?.parse().ok()?;
-    (!x.is_nan()).then_some(x)
+    let x: f64 = match std::str::from_utf8(s).ok()?.parse() {
+        Ok(x) => x,
+        // Rust does not know the hexadecimal form.
+        Err(_) => Extended::parse(s)?.to_f64(),
+    };
+    let has = |f: fn(&u8) -> bool| s.iter().take_while(|b| !b"eEpP".contains(b)).any(f);
+    let fits = match x {
+        _ if x.is_infinite() => !has(u8::is_ascii_digit),
+        0.0 => !has(|b| matches!(b, b'1'..=b'9')),
+        _ => !x.is_nan(),
+    };
+    fits.then_some(x)
 }
 
 /// The integer with the same value, if there is one (of -0 it is 0).
@@ -148,6 +159,8 @@ mod tests {
         for (x, s) in [
             (0.1, "0.10000000000000001"),
             (1.5, "1.5"),
+            (123456.789, "123456.789"),
+            (1.0e-7, "9.9999999999999995e-08"),
             (3.0, "3"),
             (123456789012.0, "123456789012"),
             (1e16, "10000000000000000"),
@@ -165,7 +178,11 @@ mod tests {
             assert_eq!(format_float(x), s);
             assert_eq!(parse_float(s.as_bytes()).map(f64::to_bits), Some(x.to_bits()), "{s}");
         }
-        assert_eq!(parse_float(b"nan"), None);
+        for bad in ["nan", "1e400", "-1e400", "1e-400", "0x", "1e", " 1"] {
+            assert_eq!(parse_float(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(parse_float(b"0x10"), Some(16.0));
+        assert_eq!(parse_float(b"0e99"), Some(0.0));
         assert_eq!(parse_float(b"1 "), None);
         assert_eq!(parse_float(b""), None);
         assert_eq!(parse_float(b"-INF"), Some(f64::NEG_INFINITY));

@@ -98,7 +98,7 @@ def test_aof_cut_at_its_end_is_loaded_up_to_there(namespace):
     node, pid = instance.process(pod)
     on_node(node, f"kill -STOP {pid}; cd {shlex.quote(volume.path)}; f=$(find . -name '*.incr.aof' | sort | tail -n1);"
                   f" truncate -s -10 $f; kill -9 {pid}")
-    until("it was started again", lambda: instance.process(pod)[1] != pid, 60, poll=0.3, ignore=(RuntimeError, ValueError))
+    until("it was started again", lambda: instance.process(pod)[1] != pid, 60, ignore=(RuntimeError, ValueError, KeyError))
     instance.wait_agreed()
     with instance.client(socket_timeout=10) as client:
         assert dataset.read(client) == expected

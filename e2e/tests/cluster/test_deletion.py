@@ -5,12 +5,11 @@ from harness import dataset
 from harness.cluster import GROUP, items
 from harness.wait import until
 
-KINDS = "statefulsets,services,configmaps,poddisruptionbudgets,pods"
+KINDS = ("statefulsets", "services", "configmaps", "poddisruptionbudgets", "pods")
 
 
 def leftovers(namespace, name):
-    found = items("-n", namespace.name, KINDS, "-l", f"{GROUP}/name={name}")
-    return [f"{item['kind']} {item['metadata']['name']}" for item in found]
+    return [f"{kind}/{item['metadata']['name']}" for kind in KINDS for item in items(kind, namespace.name, f"{GROUP}/name={name}")]
 
 
 def spec(when_deleted):
@@ -26,7 +25,7 @@ def test_retained_volumes_are_taken_over_with_their_data(namespace):
     dataset_id = instance.get()["status"]["shards"][0]["dataset"]
     instance.delete()
     until("only the volumes are left", lambda: not leftovers(namespace, "kept"), 120, poll=0.3)
-    claims = {item["metadata"]["name"] for item in items("-n", namespace.name, "pvc")}
+    claims = {item["metadata"]["name"] for item in items("persistentvolumeclaims", namespace.name)}
     assert {"data-kept-0-0", "data-kept-0-1"} <= claims
 
     again = namespace.instance("kept", spec("Retain"))
@@ -46,7 +45,7 @@ def test_deleted_volumes_are_gone_and_a_new_resource_is_empty(namespace):
         dataset.write(client)
     instance.delete()
     until("nothing is left", lambda: not leftovers(namespace, "gone"), 120, poll=0.3)
-    until("no volume is left", lambda: not [item for item in items("-n", namespace.name, "pvc")
+    until("no volume is left", lambda: not [item for item in items("persistentvolumeclaims", namespace.name)
                                             if item["metadata"]["name"].startswith("data-gone-")], 120, poll=0.3)
     again = namespace.instance("gone", spec("Delete"))
     again.wait_agreed()

@@ -57,17 +57,17 @@ def test_status_says_what_is(instance):
 
 def test_objects_and_how_locked_down_they_are(instance):
     name, space = instance.name, instance.namespace.name
-    found = {item["metadata"]["name"] for item in cluster.items("-n", space, "services")}
+    found = {item["metadata"]["name"] for item in cluster.items("services", space)}
     wanted = {name, f"{name}-replicas", f"{name}-nodes"} | ({f"{name}-sentinel"} if instance.spec["sentinels"] else set())
     assert wanted <= found
     uid = instance.get()["metadata"]["uid"]
     for kind in ("statefulsets", "services", "configmaps", "poddisruptionbudgets"):
-        owned = [item for item in cluster.items("-n", space, kind, "-l", f"{GROUP}/name={name}")]
+        owned = cluster.items(kind, space, f"{GROUP}/name={name}")
         assert owned, kind
         for item in owned:
             assert item["metadata"]["ownerReferences"][0]["uid"] == uid, item["metadata"]["name"]
     assert len(instance.password) >= 16
-    claims = [item["metadata"]["name"] for item in cluster.items("-n", space, "pvc")]
+    claims = [item["metadata"]["name"] for item in cluster.items("persistentvolumeclaims", space)]
     assert {f"data-{pod}" for pod in instance.data_pods()} <= set(claims)
     nodes = {instance.node_of(pod) for pod in instance.data_pods()}
     assert len(nodes) == 3, "members keep off each other's nodes"
