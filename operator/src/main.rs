@@ -146,6 +146,10 @@ async fn start(options: Options) -> ExitCode {
         }
         () = &mut stop => {
             info!("stopping; the instances go on");
+            if options.leader_elect {
+                // The work was dropped above: nothing is decided any more.
+                lease::release(&client, &at, &me).await;
+            }
             ExitCode::SUCCESS
         }
     }
