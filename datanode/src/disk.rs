@@ -94,7 +94,10 @@ impl DiskFile for std::fs::File {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.set_len(len)
+        self.set_len(len)?;
+        // A file from `create` writes at its own position, which must not stay behind the new end.
+        let mut f = self;
+        io::Seek::seek(&mut f, io::SeekFrom::End(0)).map(|_| ())
     }
 }
 
@@ -144,6 +147,17 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn appending_goes_on_at_the_end_of_a_truncated_file() {
+        let path = std::env::temp_dir().join(format!("disk-truncate-{}", std::process::id()));
+        let file = RealDisk.create(&path).unwrap();
+        file.append(b"whole, torn").unwrap();
+        file.truncate(5).unwrap();
+        file.append(b"!").unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap(), b"whole!");
+        RealDisk.remove(&path).unwrap();
+    }
 
     #[test]
     fn replace_leaves_only_the_new_file() {

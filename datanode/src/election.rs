@@ -169,11 +169,16 @@ impl Election<'_> {
         if !all && !self.waited(self.map.grace_ms) {
             return Decision::Wait(format!("waiting for promises of {}", list(&missing)));
         }
+        let all_empty = all && promised.iter().all(|p| p.dataset.is_none() && p.restore_error.is_none());
+        if all_empty && self.shard.founded_at == self.shard.epoch {
+            // The founder was lost before it had founded anything, and there is no copy that could be left behind.
+            return self.found_new(promised);
+        }
         if self.loss_accepted() {
             if !holders.is_empty() {
                 return self.elect(&holders);
             }
-            if all && promised.iter().all(|p| p.dataset.is_none() && p.restore_error.is_none()) {
+            if all_empty {
                 return self.found_new(promised);
             }
         }

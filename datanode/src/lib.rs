@@ -1,8 +1,26 @@
 //! A Redis 7 data server and sentinel that follows a shard map. See `docs/architecture.md`.
 
+pub mod aof;
+pub mod check;
+pub mod command;
+pub mod config;
 pub mod disk;
+#[cfg(test)]
+pub mod disk_fake;
 pub mod election;
+pub mod glob;
 pub mod io;
+pub mod logging;
+pub mod managed;
 pub mod net;
+pub mod persist;
+pub mod rdb;
+pub mod replication;
 pub mod resp;
+pub mod rng;
+pub mod sentinel;
+pub mod server;
 pub mod shardmap;
+#[cfg(test)]
+mod sim;
+pub mod store;

@@ -251,6 +251,15 @@ fn loss_accepted_by_a_person() {
 }
 
 #[test]
+fn a_founding_that_failed_is_repeated() {
+    let mut m = map(3, 1);
+    m.shards[0].founded_at = 4;
+    assert_eq!(run(&m, &[empty(0), empty(1), empty(2)], 0), Short::Founds(0));
+    assert_eq!(run(&m, &[empty(0), empty(1)], GRACE), Short::Risk);
+    assert_eq!(run(&m, &[empty(0), empty(1), holder(2, 4, 1)], 0), Short::Risk);
+}
+
+#[test]
 fn risk_names_what_is_missing() {
     let m = map(4, 1);
     let foreign = NodeStatus { dataset: Some(dataset('b')), ..holder(2, 9, 99) };

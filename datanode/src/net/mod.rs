@@ -45,9 +45,16 @@ struct Socket {
     unread: bool,
 }
 
-/// Runs the service until it asks to exit; returns its exit code.
-pub fn run(service: &mut dyn Service, listeners: Listeners) -> std::io::Result<i32> {
-    Loop::new(listeners)?.run(service)
+/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
+pub fn run(service: &mut dyn Service, listeners: Listeners, io: Io) -> std::io::Result<i32> {
+    Loop::new(listeners, io)?.run(service)
+}
+
+/// A seed that nobody can guess, from the system's source of randomness.
+pub fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library keys its hasher from the system's randomness.
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 struct Loop {
@@ -64,7 +71,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(mut listeners: Listeners) -> std::io::Result<Self> {
+    fn new(mut listeners: Listeners, io: Io) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
@@ -82,7 +89,7 @@ impl Loop {
             poll,
             listeners,
             sockets: Vec::new(),
-            io: Io::default(),
+            io,
             started: Instant::now(),
             inbox,
             connector: connect::Connector::new(post.clone()),
@@ -273,24 +280,26 @@ impl Loop {
             return;
         }
         let Some(conn) = self.io.conn(id) else { return };
-        let mut wrote = false;
+        let mut sent = 0;
         while !conn.output.sendable().is_empty() {
             match socket.stream.write(conn.output.sendable()) {
                 Ok(n) => {
                     conn.output.consume(n);
-                    wrote = true;
+                    sent += n;
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     socket.blocked = true;
+                    self.io.note_sent(sent);
                     return;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.gone(service, id, Gone::Error),
             }
         }
+        self.io.note_sent(sent);
         if socket.closing {
             self.gone(service, id, Gone::Asked);
-        } else if wrote {
+        } else if sent > 0 {
             service.drained(&mut self.io, id);
         }
     }

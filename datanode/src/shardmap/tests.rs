@@ -1,4 +1,5 @@
 use super::*;
+use crate::rng::Rng;
 
 fn addr(s: &str) -> NodeAddr {
     s.parse().unwrap()
@@ -167,48 +168,35 @@ fn lookups() {
     assert_eq!(m.shards[1].slot_count(), 8192);
 }
 
-/// A small generator (SplitMix64) so that failures repeat.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn map(&mut self) -> ShardMap {
-        let mut m = example();
-        m.generation = self.below(4);
-        m.down_after_ms = 1 + self.below(2);
-        m.settled = self.below(2) == 0;
-        let template = m.shards[0].clone();
-        m.shards.clear();
-        for index in 0..3 {
-            let epoch = self.below(4);
-            let authority = Authority {
-                epoch,
-                dataset: (self.below(2) == 0).then(|| "ab".repeat(20)),
-                master: (epoch > 0).then(|| addr(&format!("n{}:1", self.below(3)))),
-                founded_at: self.below(epoch + 1),
-            };
-            match self.below(3) {
-                0 => {}
-                1 if authority != Authority::default() => {
-                    m.former.insert(index, authority);
-                }
-                _ => {
-                    let mut s = Shard { index, slots: vec![], ..template.clone() };
-                    s.members = (0..3).map(|i| addr(&format!("n{index}{i}:1"))).collect();
-                    s.set_authority(authority);
-                    m.shards.push(s);
-                }
+fn random_map(rng: &mut Rng) -> ShardMap {
+    let mut m = example();
+    m.generation = rng.below(4);
+    m.down_after_ms = 1 + rng.below(2);
+    m.settled = rng.below(2) == 0;
+    let template = m.shards[0].clone();
+    m.shards.clear();
+    for index in 0..3 {
+        let epoch = rng.below(4);
+        let authority = Authority {
+            epoch,
+            dataset: (rng.below(2) == 0).then(|| "ab".repeat(20)),
+            master: (epoch > 0).then(|| addr(&format!("n{}:1", rng.below(3)))),
+            founded_at: rng.below(epoch + 1),
+        };
+        match rng.below(3) {
+            0 => {}
+            1 if authority != Authority::default() => {
+                m.former.insert(index, authority);
+            }
+            _ => {
+                let mut s = Shard { index, slots: vec![], ..template.clone() };
+                s.members = (0..3).map(|i| addr(&format!("n{index}{i}:1"))).collect();
+                s.set_authority(authority);
+                m.shards.push(s);
             }
         }
-        m
     }
+    m
 }
 
 #[test]
@@ -219,9 +207,9 @@ fn merge_is_commutative_associative_and_idempotent() {
         assert_eq!(changed, m != *a);
         m
     };
-    let mut rng = Rng(1);
+    let mut rng = Rng::new(1);
     for _ in 0..20_000 {
-        let (a, b, c) = (rng.map(), rng.map(), rng.map());
+        let (a, b, c) = (random_map(&mut rng), random_map(&mut rng), random_map(&mut rng));
         assert_eq!(merged(&a, &a), a);
         assert_eq!(merged(&a, &b), merged(&b, &a));
         assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));

@@ -1,0 +1,65 @@
+//! A dataset as commands: what the base of a log holds where `aof-use-rdb-preamble` is off.
+
+use std::borrow::Cow;
+
+use crate::resp::encode_command;
+use crate::store::num::format_float;
+use crate::store::value::Value;
+
+/// Most elements that one command adds, so that loading it does not block for long.
+const MAX_ELEMENTS: usize = 64;
+
+/// Writes entries of several databases in any order.
+#[derive(Debug, Default)]
+pub struct CommandWriter {
+    db: Option<u32>,
+}
+
+impl CommandWriter {
+    /// Appends the command that loads a library of functions, as [`crate::rdb::decode::Event::Function`] gives it.
+    pub fn function(&mut self, out: &mut Vec<u8>, library: &[u8]) {
+        encode_command(out, &[&b"FUNCTION"[..], b"LOAD", library]);
+    }
+
+    /// Appends the commands that make one key. An empty collection needs none.
+    pub fn entry(
+        &mut self,
+        out: &mut Vec<u8>,
+        db: u32,
+        key: &[u8],
+        value: &Value,
+        expire_at_ms: Option<i64>,
+    ) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            encode_command(out, &["SELECT", &db.to_string()]);
+        }
+        match value {
+            Value::Str(s) => encode_command(out, &[b"SET", key, &s.to_bytes()]),
+            Value::List(l) => add(out, "RPUSH", key, l.iter().map(|e| [e.to_bytes()])),
+            Value::Set(s) => add(out, "SADD", key, s.iter().map(|e| [e.to_bytes()])),
+            Value::Hash(h) => add(out, "HSET", key, h.iter().map(|(f, v)| [f.to_bytes(), v.to_bytes()])),
+            Value::ZSet(z) => {
+                let score = |s| Cow::Owned(format_float(s).into_bytes());
+                add(out, "ZADD", key, z.iter().map(|(m, s)| [score(s), m.to_bytes()]));
+            }
+        }
+        if let Some(at) = expire_at_ms {
+            encode_command(out, &[&b"PEXPIREAT"[..], key, at.to_string().as_bytes()]);
+        }
+    }
+}
+
+fn add<'a, const N: usize>(
+    out: &mut Vec<u8>,
+    command: &'a str,
+    key: &'a [u8],
+    elements: impl Iterator<Item = [Cow<'a, [u8]>; N]>,
+) {
+    let mut elements = elements.peekable();
+    while elements.peek().is_some() {
+        let mut words = vec![Cow::Borrowed(command.as_bytes()), Cow::Borrowed(key)];
+        words.extend(elements.by_ref().take(MAX_ELEMENTS).flatten());
+        encode_command(out, &words);
+    }
+}

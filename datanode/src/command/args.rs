@@ -1,0 +1,88 @@
+//! A command's arguments without copying them: ranges of the buffer they came in.
+
+use crate::resp::parse::ArgRanges;
+
+/// Borrowed arguments; index 0 is the command's name.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buf: &'a [u8],
+    ranges: &'a [(usize, usize)],
+}
+
+impl<'a> Args<'a> {
+    /// Arguments at `ranges` of `buf`.
+    pub fn new(buf: &'a [u8], ranges: &'a ArgRanges) -> Self {
+        Args { buf, ranges: &ranges.0 }
+    }
+
+    /// Number of arguments, the name included.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True if there is not even a name.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Argument `i`, if there is one.
+    pub fn get(&self, i: usize) -> Option<&'a [u8]> {
+        self.ranges.get(i).map(|&(a, b)| &self.buf[a..b])
+    }
+
+    /// Argument `i`; empty where there is none (the arity has been checked before).
+    pub fn at(&self, i: usize) -> &'a [u8] {
+        self.get(i).unwrap_or_default()
+    }
+
+    /// True if argument `i` is this word in any case.
+    pub fn is(&self, i: usize, word: &str) -> bool {
+        self.get(i).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// All from index `from` on.
+    pub fn from(self, from: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone {
+        let buf = self.buf;
+        self.ranges[from.min(self.ranges.len())..].iter().map(move |&(a, b)| &buf[a..b])
+    }
+
+    /// All, with the name.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone {
+        self.from(0)
+    }
+
+    /// A copy that outlives the buffer.
+    pub fn to_owned(self) -> OwnedArgs {
+        OwnedArgs::collect(self.iter())
+    }
+}
+
+/// Arguments with a buffer of their own: queued in a transaction, or made by the server itself.
+#[derive(Debug, Default)]
+pub struct OwnedArgs {
+    buf: Vec<u8>,
+    ranges: ArgRanges,
+}
+
+impl OwnedArgs {
+    /// Copies the parts one behind the other.
+    pub fn collect<A: AsRef<[u8]>>(parts: impl Iterator<Item = A>) -> Self {
+        let mut owned = OwnedArgs::default();
+        for part in parts {
+            let start = owned.buf.len();
+            owned.buf.extend_from_slice(part.as_ref());
+            owned.ranges.0.push((start, owned.buf.len()));
+        }
+        owned
+    }
+
+    /// Borrows them.
+    pub fn as_args(&self) -> Args<'_> {
+        Args::new(&self.buf, &self.ranges)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.buf.len() + self.ranges.0.len() * size_of::<(usize, usize)>()
+    }
+}

@@ -1,0 +1,102 @@
+//! `REPLICASET`: what the authority says to a datanode. See `docs/architecture.md`, "Commands between the parts".
+
+use super::{Ctx, Error, Flags, Group, Result, Spec};
+use crate::shardmap::{NodeAddr, ShardMap};
+
+const FLAGS: Flags = Flags(
+    Flags::ADMIN.0
+        | Flags::NOSCRIPT.0
+        | Flags::LOADING.0
+        | Flags::STALE.0
+        | Flags::NO_MULTI.0
+        | Flags::SKIP_SLOWLOG.0,
+);
+
+/// The family's commands.
+pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "replicaset", -2, unknown)
+    .flags(FLAGS)
+    .doc("7.0.0", "A container for the commands of a shard map's authority.")
+    .subcommands(&[
+        Spec::new(Group::Server, "replicaset|map", 2, map)
+            .flags(FLAGS)
+            .doc("7.0.0", "Returns the newest shard map that the node knows."),
+        Spec::new(Group::Server, "replicaset|offer", 3, offer)
+            .flags(FLAGS)
+            .doc("7.0.0", "Merges a shard map into the node's and returns the result."),
+        Spec::new(Group::Server, "replicaset|status", 2, status)
+            .flags(FLAGS)
+            .doc("7.0.0", "Returns what the node is and how far its data goes."),
+        Spec::new(Group::Server, "replicaset|promise", 4, promise)
+            .flags(FLAGS)
+            .doc("7.0.0", "Has the node acknowledge nothing to masters of older epochs any more."),
+        Spec::new(Group::Server, "replicaset|handover", 6, handover)
+            .flags(FLAGS)
+            .doc("7.0.0", "Pauses writes until a replica has the whole stream."),
+    ])];
+
+fn unknown(_: &mut Ctx<'_>) -> Result {
+    Err(Error::Syntax)
+}
+
+/// Marks the caller as part of the authority, whose connection outlives a demotion.
+fn authority(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.keys.server.managed.is_none() {
+        return Err(Error::err("this server does not follow a shard map (managed no)"));
+    }
+    if let Some(client) = ctx.client() {
+        client.control = true;
+    }
+    Ok(())
+}
+
+fn number<T: TryFrom<i64>>(ctx: &Ctx<'_>, i: usize) -> Result<T> {
+    T::try_from(ctx.int(i)?).map_err(|_| Error::OutOfRange)
+}
+
+/// `REPLICASET MAP`
+fn map(ctx: &mut Ctx<'_>) -> Result {
+    authority(ctx)?;
+    match ctx.keys.server.managed.as_ref().and_then(|m| m.map()).map(ShardMap::to_json) {
+        Some(json) => ctx.reply.bulk(json.as_bytes()),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// `REPLICASET OFFER json`
+fn offer(ctx: &mut Ctx<'_>) -> Result {
+    authority(ctx)?;
+    let merged = ctx.keys.server.offer_map(ctx.io, ctx.conn, ctx.args.at(2))?;
+    ctx.reply.bulk(merged.as_bytes());
+    Ok(())
+}
+
+/// `REPLICASET STATUS`
+fn status(ctx: &mut Ctx<'_>) -> Result {
+    authority(ctx)?;
+    let json = ctx.keys.server.status_json(ctx.io);
+    ctx.reply.bulk(json.as_bytes());
+    Ok(())
+}
+
+/// `REPLICASET PROMISE shard epoch`
+fn promise(ctx: &mut Ctx<'_>) -> Result {
+    authority(ctx)?;
+    let (shard, epoch) = (number(ctx, 2)?, number(ctx, 3)?);
+    let json = ctx.keys.server.promise(ctx.io, ctx.conn, shard, epoch)?;
+    ctx.reply.bulk(json.as_bytes());
+    Ok(())
+}
+
+/// `REPLICASET HANDOVER shard member epoch timeout-ms`
+fn handover(ctx: &mut Ctx<'_>) -> Result {
+    authority(ctx)?;
+    let shard: u32 = number(ctx, 2)?;
+    if ctx.keys.server.managed.as_ref().is_some_and(|m| m.shard != shard) {
+        return Err(Error::err("this node belongs to another shard"));
+    }
+    let member = String::from_utf8_lossy(ctx.args.at(3)).into_owned();
+    let member: NodeAddr = member.parse().map_err(|_| Error::err("the member is not HOST:PORT"))?;
+    let (epoch, timeout) = (number(ctx, 4)?, number(ctx, 5)?);
+    ctx.keys.server.handover(ctx.io, ctx.conn, member, epoch, timeout)
+}

@@ -1,0 +1,6 @@
+//! Commands of the family `zsets`.
+
+use super::Spec;
+
+/// The family's commands.
+pub const COMMANDS: &[Spec] = &[];

@@ -1,0 +1,531 @@
+//! A datanode under `managed yes`: it follows the newest shard map. See `docs/architecture.md`, "Rules of the datanode".
+//!
+//! `role` decides (pure) what a map makes of a node, this file acts on it; `errand` asks the sentinels for a planned move.
+
+mod errand;
+pub mod role;
+pub mod slots;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Args, Error};
+use crate::config::Config;
+use crate::disk::{self, Disk};
+use crate::io::{ConnId, Io};
+use crate::replication::link::MasterLink;
+use crate::resp::parse::parse_i64;
+use crate::server::client::Blocked;
+use crate::server::{Pause, Server};
+use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, ReplicaStatus, Shard, ShardMap};
+
+use errand::Errand;
+use role::Part;
+
+/// The file in `dir` that keeps map and promise.
+const STATE_FILE: &str = "replicaset.json";
+/// Longest pause that HANDOVER may ask for, milliseconds.
+const MAX_HANDOVER_MS: u64 = 60_000;
+
+/// Where the data comes from: the dataset's id and the epoch of the master whose stream it last followed. Kept in the
+/// data files themselves, so that they cannot disagree with the data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lineage {
+    /// 40 hex digits; none on a volume that never held a dataset of a shard map.
+    pub dataset: Option<String>,
+    /// Epoch of the data.
+    pub epoch: u64,
+}
+
+/// What survives a restart.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    map: Option<ShardMap>,
+    promised: u64,
+    /// Epoch at which this node last became master.
+    mastered: u64,
+}
+
+/// Map, promise and role.
+pub struct Managed {
+    path: PathBuf,
+    /// This node's address in the map.
+    pub node: NodeAddr,
+    /// Index of its shard.
+    pub shard: u32,
+    kept: Kept,
+    /// `mastered` when the process started: at that epoch or an older one it must not go on.
+    mastered_before: u64,
+    part: Part,
+    /// See [`NodeStatus::intact`].
+    intact: bool,
+    /// Offset of the master when the link was made: from there on this node is intact.
+    intact_at: Option<u64>,
+    /// What the master said of its dataset in the handshake.
+    offered_dataset: Option<String>,
+    /// Why this node does not follow its master, where that needs a person.
+    pub refuses: Option<String>,
+    errand: Option<Errand>,
+}
+
+impl Managed {
+    /// Reads what was persisted.
+    pub fn load(config: &Config, disk: &dyn Disk) -> Result<Managed, String> {
+        let host = match config.replica_announce_ip.as_str() {
+            "" => "127.0.0.1",
+            name => name,
+        };
+        let port = if config.replica_announce_port != 0 { config.replica_announce_port } else { config.port };
+        let node = NodeAddr::new(host, port).map_err(|e| format!("this node's address: {}", e.0))?;
+        let path = config.dir.join(STATE_FILE);
+        let kept: Kept = match disk::read(disk, &path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| format!("{} is damaged: {e}", path.display()))?
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Kept::default(),
+            Err(e) => return Err(format!("{} cannot be read: {e}", path.display())),
+        };
+        Ok(Managed {
+            path,
+            node,
+            shard: config.managed_shard,
+            mastered_before: kept.mastered,
+            kept,
+            part: Part::Nobody,
+            intact: false,
+            intact_at: None,
+            offered_dataset: None,
+            refuses: None,
+            errand: None,
+        })
+    }
+
+    /// The newest map known.
+    pub fn map(&self) -> Option<&ShardMap> {
+        self.kept.map.as_ref()
+    }
+
+    /// The map's entry of this node's shard.
+    pub fn own_shard(&self) -> Option<&Shard> {
+        self.map()?.shard(self.shard)
+    }
+
+    /// It has been told to be master and may take writes.
+    pub fn is_master(&self) -> bool {
+        matches!(self.part, Part::Master { .. })
+    }
+
+    /// It waits for a map that tells it what to be.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self.part, Part::Nobody)
+    }
+
+    /// `writeAckReplicas` of the map.
+    pub fn write_ack_replicas(&self) -> usize {
+        self.map().map_or(0, |m| m.write_ack_replicas as usize)
+    }
+
+    /// True if the map lists this address in our shard.
+    pub fn is_member(&self, node: &NodeAddr) -> bool {
+        self.own_shard().is_some_and(|s| s.has_member(node))
+    }
+
+    /// Why writes are refused.
+    pub fn refusal(&self) -> Error {
+        "READONLY You can't write against a read only replica.".into()
+    }
+
+    fn keep(&self, disk: &dyn Disk) -> Result<(), Error> {
+        let json = serde_json::to_vec(&self.kept).map_err(Error::err)?;
+        disk::replace(disk, &self.path, &json)
+            .map_err(|e| Error::err(format_args!("{} cannot be written: {e}", self.path.display())))
+    }
+}
+
+impl Server {
+    fn managed_mut(&mut self) -> Result<&mut Managed, Error> {
+        self.managed
+            .as_mut()
+            .ok_or_else(|| Error::err("this server does not follow a shard map (managed no)"))
+    }
+
+    /// `REPLICASET OFFER json`: merges, persists, applies; the merged map as JSON.
+    pub fn offer_map(&mut self, io: &mut Io, from: ConnId, json: &[u8]) -> Result<String, Error> {
+        let disk = self.disk.clone();
+        let managed = self.managed_mut()?;
+        let offered = ShardMap::from_json(json).map_err(|e| Error::err(&e.0))?;
+        let before = managed.kept.map.clone();
+        if ShardMap::offer(&mut managed.kept.map, offered).map_err(|e| Error::err(&e.0))?
+            && let Err(e) = managed.keep(&*disk)
+        {
+            // What could not be persisted must not be acted on.
+            managed.kept.map = before;
+            return Err(e);
+        }
+        self.apply_map(io, Some(from));
+        Ok(self.managed_mut()?.map().map(ShardMap::to_json).unwrap_or_default())
+    }
+
+    /// `REPLICASET PROMISE shard epoch`
+    pub fn promise(&mut self, io: &mut Io, from: ConnId, shard: u32, epoch: u64) -> Result<String, Error> {
+        let disk = self.disk.clone();
+        let managed = self.managed_mut()?;
+        if shard != managed.shard {
+            return Err(Error::err(format_args!("this node belongs to shard {}", managed.shard)));
+        }
+        if epoch < managed.kept.promised {
+            return Err(Error::Text(format!("STALEEPOCH promised {}", managed.kept.promised).into()));
+        }
+        if epoch > managed.kept.promised {
+            let before = managed.kept.promised;
+            managed.kept.promised = epoch;
+            if let Err(e) = managed.keep(&*disk) {
+                managed.kept.promised = before;
+                return Err(e);
+            }
+            tracing::info!("Promised epoch {epoch}");
+        }
+        let outdated = match managed.part {
+            Part::Master { epoch: own } => own < epoch,
+            Part::Replica { epoch: followed, .. } => followed < epoch,
+            Part::Nobody => false,
+        };
+        if outdated {
+            self.take_part(io, Part::Nobody, Some(from));
+        }
+        Ok(self.status_json(io))
+    }
+
+    /// Becomes what the newest map says. Sending a map again changes nothing.
+    fn apply_map(&mut self, io: &mut Io, from: Option<ConnId>) {
+        let lineage = self.persist.lineage().clone();
+        let has_data = !self.keyspace.is_empty();
+        let Some(managed) = &self.managed else { return };
+        let Some(shard) = managed.own_shard() else { return };
+        let situation = role::Situation {
+            node: &managed.node,
+            promised: managed.kept.promised,
+            mastered_before: managed.mastered_before,
+            dataset: lineage.dataset.as_deref(),
+            has_data,
+            broken: self.persist.restore_error().is_some(),
+        };
+        let part = role::assign(shard, &situation);
+        if part != managed.part {
+            self.take_part(io, part, from);
+        }
+    }
+
+    /// Changes the role. `from`: the connection that brought the news stays open.
+    fn take_part(&mut self, io: &mut Io, part: Part, from: Option<ConnId>) {
+        // Everything executed so far belongs to the old role's stream.
+        self.release_effects();
+        self.flush_stream(io);
+        let was_master = self.is_master();
+        if was_master {
+            self.step_down(io, from);
+        }
+        match part {
+            Part::Nobody => {
+                if let Some(m) = &mut self.managed {
+                    m.part = Part::Nobody;
+                }
+                self.follow(io, None);
+                tracing::info!("Waiting for a map of a newer epoch");
+            }
+            Part::Replica { ref master, epoch } => {
+                tracing::info!("Following {master} at epoch {epoch}");
+                let (host, port) = (master.host().to_owned(), master.port());
+                let same = matches!(&self.managed, Some(m) if matches!(&m.part, Part::Replica { master: old, .. } if old == master));
+                if let Some(m) = &mut self.managed {
+                    m.part = part.clone();
+                    m.intact_at = None;
+                    m.refuses = None;
+                }
+                if same {
+                    // The same master, promoted again: the link has to be introduced with the new epoch.
+                    self.follow(io, None);
+                }
+                self.follow(io, Some((host, port)));
+            }
+            Part::Master { epoch } => {
+                if let Err(e) = self.become_master(io, epoch) {
+                    tracing::error!("Could not become master at epoch {epoch}: {e}");
+                    if let Some(m) = &mut self.managed {
+                        m.part = Part::Nobody;
+                    }
+                }
+            }
+        }
+        self.publish_metrics(io);
+    }
+
+    /// A master that is one no more: nobody may take what it still had to say for an acknowledgement.
+    fn step_down(&mut self, io: &mut Io, from: Option<ConnId>) {
+        tracing::warn!("No longer master: closing clients' connections");
+        self.pause = Pause::default();
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(|c| !c.control && Some(c.conn) != from).map(|c| c.conn).collect();
+        for conn in conns {
+            self.close_client(io, conn, false);
+        }
+    }
+
+    fn become_master(&mut self, io: &mut Io, epoch: u64) -> Result<(), String> {
+        let disk = self.disk.clone();
+        let Some(managed) = self.managed.as_mut() else { return Ok(()) };
+        let Some(shard) = managed.own_shard() else { return Ok(()) };
+        let dataset = shard.dataset.clone();
+        let before = managed.kept.mastered;
+        managed.kept.mastered = epoch;
+        if let Err(e) = managed.keep(&*disk) {
+            managed.kept.mastered = before;
+            return Err(e.text().into_owned());
+        }
+        // The mark is durable before the first write is taken: an emptied volume can be told from a new one.
+        self.set_lineage(io, Lineage { dataset, epoch })?;
+        if self.repl.link.is_some() {
+            self.follow(io, None);
+        } else {
+            self.repl.fork(&mut self.rng);
+        }
+        self.repl.ensure_backlog(&self.config);
+        self.selected_db = None;
+        if let Some(m) = &mut self.managed {
+            m.part = Part::Master { epoch };
+            m.intact = true;
+            m.refuses = None;
+        }
+        tracing::warn!("Master at epoch {epoch}, offset {}", self.repl.offset());
+        Ok(())
+    }
+
+    pub(crate) fn start_as_nobody(&mut self, io: &mut Io) {
+        if let Some(m) = &mut self.managed {
+            m.part = Part::Nobody;
+        }
+        // A kept map still tells a replica whom to follow; a restarted master waits for a newer epoch.
+        self.apply_map(io, None);
+    }
+
+    pub(crate) fn managed_cron(&mut self, io: &mut Io) {
+        let offset = self.repl.offset();
+        let online = self.repl.link.as_ref().is_some_and(MasterLink::is_online);
+        if let Some(m) = &mut self.managed
+            && online
+            && m.intact_at.is_some_and(|at| offset >= at)
+        {
+            m.intact = true;
+            m.intact_at = None;
+        }
+        self.errand_cron(io);
+    }
+
+    /// The answer of `REPLICASET STATUS`, as JSON.
+    pub fn status_json(&mut self, io: &Io) -> String {
+        self.status(io).and_then(|s| serde_json::to_string(&s).ok()).unwrap_or_default()
+    }
+
+    /// The answer of `REPLICASET STATUS`.
+    pub fn status(&self, io: &Io) -> Option<NodeStatus> {
+        let m = self.managed.as_ref()?;
+        let now = io.now.mono_ms();
+        let link = self.repl.link.as_ref();
+        let replicas = self.repl.online(&self.clients).filter_map(|r| {
+            Some(ReplicaStatus {
+                node: r.address()?,
+                offset: r.acked,
+                lag_ms: now.saturating_sub(r.acked_at_ms),
+                online: true,
+            })
+        });
+        let lineage = self.persist.lineage();
+        Some(NodeStatus {
+            node: m.node.clone(),
+            shard: m.shard,
+            role: match m.part {
+                Part::Nobody => NodeRole::Nobody,
+                Part::Master { .. } => NodeRole::Master,
+                Part::Replica { .. } => NodeRole::Replica,
+            },
+            epoch: lineage.epoch,
+            offset: self.repl.offset(),
+            dataset: lineage.dataset.clone(),
+            promised: m.kept.promised,
+            map_epoch: m.own_shard().map_or(0, |s| s.epoch),
+            generation: m.map().map_or(0, |m| m.generation),
+            run_id: self.run_id.clone(),
+            started_at_ms: self.started.unix_ms.max(0) as u64,
+            intact: m.intact,
+            loading: self.loading,
+            link_up: link.is_some_and(MasterLink::is_online),
+            syncing: link.is_some_and(MasterLink::is_syncing),
+            lag_ms: link.map_or(0, |l| now.saturating_sub(l.last_io_ms)),
+            master_host: link.and_then(|l| NodeAddr::new(&l.host, l.port).ok()),
+            writable: self.is_master() && self.persist.write_refusal(&self.config).is_none(),
+            keys: (0..self.keyspace.databases()).map(|db| self.keyspace.len(db) as u64).sum(),
+            used_memory: self.used_memory,
+            disk_error: self.persist.disk_error(),
+            restore_error: self.persist.restore_error().or_else(|| m.refuses.clone()),
+            replicas: replicas.collect(),
+        })
+    }
+
+    /// `REPLICASET HANDOVER shard member epoch timeout-ms`: pauses writes; the reply comes when `member` is equal.
+    pub fn handover(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        member: NodeAddr,
+        epoch: u64,
+        timeout_ms: u64,
+    ) -> Result<(), Error> {
+        let managed = self.managed_mut()?;
+        if !managed.is_master() {
+            return Err("HANDOVER this node is not master".into());
+        }
+        if !managed.is_member(&member) || member == managed.node {
+            return Err(Error::Text(format!("HANDOVER {member} is not another member of this shard").into()));
+        }
+        if managed.own_shard().is_some_and(|s| epoch <= s.epoch) {
+            return Err("HANDOVER the epoch is not newer than the map's".into());
+        }
+        let deadline_ms = io.now.mono_ms() + timeout_ms.clamp(1, MAX_HANDOVER_MS);
+        self.pause = Pause { until_ms: deadline_ms, all: false };
+        self.release_effects();
+        self.flush_stream(io);
+        let offset = self.repl.offset();
+        tracing::info!("Handing over to {member}: writes are paused at offset {offset}");
+        self.block(conn, Blocked::Handover { member, offset }, deadline_ms);
+        self.check_blocked(io);
+        Ok(())
+    }
+
+    /// True once a member has acknowledged an offset.
+    pub(crate) fn member_has(&self, member: &NodeAddr, offset: u64) -> bool {
+        self.repl.online(&self.clients).any(|r| r.acked >= offset && r.address().as_ref() == Some(member))
+    }
+
+    /// Ends the pause of a handover that did not come about.
+    pub(crate) fn handover_failed(&mut self) {
+        self.pause = Pause::default();
+    }
+
+    /// `REPLCONF replicaset-epoch E dataset D node A`: a member wants to follow us. The answer's line.
+    pub(crate) fn admit_member(
+        &mut self,
+        conn: ConnId,
+        epoch: &[u8],
+        args: Args<'_>,
+    ) -> Result<String, Error> {
+        let offset = self.repl.offset();
+        let lineage = self.persist.lineage().clone();
+        let Some(m) = &self.managed else {
+            return Err("ERR this server does not follow a shard map".into());
+        };
+        let epoch = parse_i64(epoch).and_then(|n| u64::try_from(n).ok()).ok_or(Error::NotInteger)?;
+        let Part::Master { epoch: own } = m.part else {
+            return Err("NOTMASTER this node is not master".into());
+        };
+        if epoch != own {
+            return Err(Error::Text(
+                format!("STALEEPOCH this node is master at epoch {own}, not {epoch}").into(),
+            ));
+        }
+        let node = String::from_utf8_lossy(args.at(6)).into_owned();
+        let node: NodeAddr = node.parse().map_err(|_| Error::err("a member has to name its node"))?;
+        if !m.is_member(&node) {
+            tracing::info!(
+                "{node} replicates from here but is not a member of this shard: it does not count"
+            );
+        }
+        if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) {
+            replica.admitted = true;
+            replica.announced = node.host().to_owned();
+            replica.port = node.port();
+        }
+        Ok(format!("OK {} {own} {offset}", lineage.dataset.unwrap_or_default()))
+    }
+
+    /// What a member says of itself before PSYNC.
+    pub(crate) fn introduce_member(&self) -> Option<Vec<String>> {
+        let m = self.managed.as_ref()?;
+        let Part::Replica { epoch, .. } = &m.part else { return None };
+        let dataset = self.persist.lineage().dataset.clone().unwrap_or_else(|| "none".into());
+        let words = [
+            "REPLCONF",
+            "replicaset-epoch",
+            &epoch.to_string(),
+            "dataset",
+            &dataset,
+            "node",
+            m.node.as_str(),
+        ];
+        Some(words.iter().map(|w| (*w).to_owned()).collect())
+    }
+
+    /// The lineage guard: the master's answer to [`Server::introduce_member`].
+    pub(crate) fn check_master(&mut self, reply: &str) -> Result<(), String> {
+        let own = self.persist.lineage().clone();
+        let has_data = !self.keyspace.is_empty();
+        let Some(m) = self.managed.as_mut() else { return Ok(()) };
+        let mut words = reply.split(' ').skip(1);
+        let dataset = words.next().unwrap_or_default().to_owned();
+        let mut number = || words.next().and_then(|w| w.parse::<u64>().ok());
+        let (Some(epoch), Some(offset)) = (number(), number()) else {
+            return Err(format!("The master's answer cannot be understood: {reply}"));
+        };
+        let verdict = role::may_copy(&own, has_data, &dataset, epoch);
+        m.refuses = verdict.as_ref().err().cloned();
+        verdict?;
+        m.offered_dataset = Some(dataset);
+        m.intact_at = Some(offset);
+        Ok(())
+    }
+
+    /// The link is up: from here on the data is of the master's epoch.
+    pub(crate) fn followed_master(&mut self, io: &mut Io) {
+        let Some(m) = &self.managed else { return };
+        let Part::Replica { epoch, .. } = m.part else { return };
+        let lineage = Lineage { dataset: m.offered_dataset.clone(), epoch };
+        if *self.persist.lineage() != lineage
+            && let Err(e) = self.set_lineage(io, lineage)
+        {
+            tracing::error!("The data's epoch could not be recorded: {e}");
+        }
+    }
+
+    /// A replica acknowledges nothing to a master of an older epoch than it has promised.
+    pub(crate) fn may_acknowledge(&self) -> bool {
+        match &self.managed {
+            None => true,
+            Some(m) => matches!(m.part, Part::Replica { epoch, .. } if epoch >= m.kept.promised),
+        }
+    }
+
+    /// Under a shard map clients wait for acknowledgements: they are sent with each batch.
+    pub(crate) fn acks_at_once(&self) -> bool {
+        self.managed.is_some()
+    }
+
+    /// SIGTERM on a master: has another member made master first. Until when that is waited for, monotonic
+    /// milliseconds; 0 where there is nobody to hand over to.
+    pub(crate) fn ask_for_handover(&mut self, io: &mut Io) -> u64 {
+        if !self.is_master() || self.repl.online(&self.clients).next().is_none() {
+            return 0;
+        }
+        let Some(map) = self.managed.as_ref().and_then(Managed::map) else { return 0 };
+        let (timeout, sentinels) = (map.failover_timeout_ms, map.sentinels.clone());
+        let until = io.now.mono_ms() + timeout;
+        let shard = self.config.managed_shard;
+        self.start_errand(
+            io,
+            sentinels,
+            vec!["REPLICASET".into(), "SWITCHOVER".into(), shard.to_string()],
+            until,
+        );
+        until
+    }
+}

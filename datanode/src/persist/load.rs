@@ -1,0 +1,288 @@
+//! Reading files: at start, and a snapshot that has been received from a master.
+
+use std::path::Path;
+
+use super::log::{Log, POSITION};
+use crate::aof::files::{BaseFormat, LoadPart};
+use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
+use crate::aof::read::ReadError;
+use crate::command::OwnedArgs;
+use crate::io::{ConnId, Io};
+use crate::managed::Lineage;
+use crate::rdb::decode::{Decoder, Event, Expired};
+use crate::server::Server;
+use crate::server::dispatch::Origin;
+use crate::store::keyspace::Keyspace;
+
+/// What a file says of itself.
+#[derive(Debug, Default)]
+struct Facts {
+    lineage: Lineage,
+    /// Replication id and offset.
+    position: Option<(String, u64)>,
+}
+
+/// A place in no connection: commands of files come from nobody.
+const NOBODY: ConnId = ConnId(u64::MAX);
+
+impl Server {
+    /// Loads what is on disk. The error is what the process ends with; under a shard map the node stays up instead, says
+    /// what is wrong and touches nothing.
+    pub(crate) fn load_dataset(&mut self, io: &mut Io) -> Result<(), String> {
+        self.loading = true;
+        let started = std::time::Instant::now();
+        let outcome = self.load_files(io);
+        self.loading = false;
+        match outcome {
+            Ok(()) => {
+                let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
+                self.persist.loaded_keys = keys as u64;
+                tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
+                Ok(())
+            }
+            Err(e) if self.managed.is_some() => {
+                tracing::error!("The data on disk cannot be loaded: {e}");
+                self.keyspace.flush_all();
+                self.persist.lineage = Lineage::default();
+                self.persist.log = None;
+                self.persist.restore_error = Some(e);
+                Ok(())
+            }
+            Err(e) => {
+                tracing::error!("Fatal error loading the DB, check server logs. Exiting. {e}");
+                Err(format!("Fatal error loading the DB: {e}"))
+            }
+        }
+    }
+
+    fn load_files(&mut self, io: &mut Io) -> Result<(), String> {
+        let mut facts = Facts::default();
+        if self.config.appendonly {
+            let mut files = self.open_aof_files()?;
+            let parts = files.parts().map_err(|e| e.to_string())?;
+            if parts.is_empty() {
+                // A log that is switched on beside an existing RDB file must not hide that file's data.
+                self.load_rdb_file(io, &mut facts)?;
+                self.take_position(&facts);
+                self.persist.log = Some(Log::begin(files, self.repl.offset())?);
+                return self.write_base_now(io);
+            }
+            for part in &parts {
+                if let Some(cut_at) = self.load_log_part(io, part, &mut facts)? {
+                    files.cut(part, cut_at).map_err(|e| e.to_string())?;
+                }
+            }
+            self.take_position(&facts);
+            let size = parts.iter().map(|p| p.len).sum();
+            if let Some(end) = files.resume().map_err(|e| e.to_string())? {
+                self.persist.log = Some(Log::resumed(files, end, size, self.repl.offset()));
+            }
+        } else {
+            self.load_rdb_file(io, &mut facts)?;
+            self.take_position(&facts);
+        }
+        self.persist.dirty = 0;
+        self.effects.clear();
+        self.effects.dirty = 0;
+        Ok(())
+    }
+
+    /// Takes over lineage and place in the stream, so that replicas, or we as one, can resume.
+    fn take_position(&mut self, facts: &Facts) {
+        self.persist.lineage = facts.lineage.clone();
+        if let Some((id, offset)) = &facts.position {
+            self.repl.restore(id.clone(), *offset);
+            if self.managed.is_none() && self.config.replicaof.is_none() {
+                // A master takes a new id; those who followed the old one can go on from here.
+                self.repl.fork(&mut self.rng);
+                self.repl.ensure_backlog(&self.config);
+            }
+        }
+    }
+
+    fn load_rdb_file(&mut self, io: &mut Io, facts: &mut Facts) -> Result<(), String> {
+        let path = self.rdb_path();
+        match self.disk.len(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(format!("{} cannot be read: {e}", path.display())),
+            Ok(_) => {}
+        }
+        let follows = self.config.replicaof.is_some() || self.managed.is_some();
+        let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
+        self.keyspace = self.read_rdb(&path, expired, facts)?;
+        Ok(())
+    }
+
+    fn empty_keyspace(&self) -> Keyspace {
+        Keyspace::new(self.config.databases as usize, self.limits.seed)
+    }
+
+    /// Reads an RDB file into a keyspace of its own.
+    fn read_rdb(&self, path: &Path, expired: Expired, facts: &mut Facts) -> Result<Keyspace, String> {
+        let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let inner = self.disk.open_read(path).map_err(|e| failed(&e))?;
+        let mut keyspace = self.empty_keyspace();
+        let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
+        loop {
+            let event = decoder.next_event().map_err(|e| failed(&e))?;
+            if take_event(event, &mut keyspace, facts).map_err(|e| failed(&e))? == Whole::Yes {
+                return Ok(keyspace);
+            }
+        }
+    }
+
+    /// Loads one file of the append-only file. Where its tail is torn and that may be mended: where to cut it.
+    fn load_log_part(
+        &mut self,
+        io: &mut Io,
+        part: &LoadPart,
+        facts: &mut Facts,
+    ) -> Result<Option<u64>, String> {
+        let mut reader = PartReader::open(&*self.disk, part, &self.limits).map_err(|e| e.to_string())?;
+        let mut preamble = None;
+        self.origin_db = 0;
+        let cut = loop {
+            match reader.next_step() {
+                Ok(None) => break None,
+                Ok(Some(Step::Preamble(event))) => {
+                    let (keyspace, read) =
+                        preamble.get_or_insert_with(|| (self.empty_keyspace(), Facts::default()));
+                    if take_event(event, keyspace, read)? == Whole::Yes
+                        && let Some((keyspace, read)) = preamble.take()
+                    {
+                        self.keyspace = keyspace;
+                        *facts = read;
+                    }
+                }
+                Ok(Some(Step::Command(command))) => {
+                    let command = OwnedArgs::collect(command.iter());
+                    self.apply(io, NOBODY, command.as_args(), Origin::Aof).map_err(|e| {
+                        format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
+                    })?;
+                }
+                Err(LoadError {
+                    kind: LoadErrorKind::Commands(ReadError::Truncated { valid, .. }),
+                    path,
+                }) if part.may_be_cut && self.config.aof_load_truncated => {
+                    tracing::warn!(
+                        "AOF loaded anyway because aof-load-truncated is enabled: {} is cut to {valid} bytes",
+                        path.display()
+                    );
+                    break Some(valid);
+                }
+                Err(e) => return Err(e.to_string()),
+            }
+        };
+        let tail = reader.tail();
+        match tail.annotation.as_ref().and_then(|(line, at)| Some((parse_position(line)?, *at))) {
+            Some(((lineage, id, offset), at)) => {
+                facts.lineage = lineage;
+                facts.position = Some((id, offset + tail.valid.saturating_sub(at)));
+            }
+            // Without a position of its own the file goes on where the one before ended.
+            None => {
+                if let Some((_, offset)) = &mut facts.position {
+                    *offset += tail.valid.saturating_sub(tail.start);
+                }
+            }
+        }
+        Ok(cut)
+    }
+
+    /// Loads a received snapshot beside the present data, and takes it only when it is whole.
+    pub(crate) fn load_snapshot_of_master(&mut self, io: &mut Io, temp: &Path) -> Result<(), String> {
+        let mut facts = Facts::default();
+        self.loading = true;
+        let read = self.read_rdb(temp, Expired::Keep, &mut facts);
+        self.loading = false;
+        let mut keyspace = read?;
+        self.abort_snapshot(io);
+        std::mem::swap(&mut self.keyspace, &mut keyspace);
+        self.persist.lineage = facts.lineage;
+        // Freeing the old data takes long.
+        let id = self.job(crate::server::JobKind::Quiet);
+        let free = move || {
+            drop(keyspace);
+            Ok(0)
+        };
+        io.ask(crate::io::Action::Run(id, Box::new(free)));
+        Ok(())
+    }
+
+    /// Makes the received snapshot the local file: base of a new append-only file, or the RDB file.
+    pub(crate) fn adopt_synced_file(&mut self, io: &mut Io, temp: &Path) -> Result<(), String> {
+        let text = |e: std::io::Error| e.to_string();
+        self.persist.restore_error = None;
+        if self.config.appendonly {
+            let len = self.disk.len(temp).map_err(text)?;
+            let mut log = Log::begin(self.open_aof_files()?, self.repl.offset())?;
+            let base = log.temp_base();
+            self.disk.rename(temp, &base).map_err(text)?;
+            let file = self.disk.open_append(&base).map_err(text)?;
+            log.publish_base(&*file, len, BaseFormat::Rdb)?;
+            self.persist.log = Some(log);
+            self.remove_history(io);
+        } else if !self.config.save.is_empty() {
+            let file = self.disk.open_append(temp).map_err(text)?;
+            crate::disk::publish(&*self.disk, &*file, temp, &self.rdb_path()).map_err(text)?;
+        } else {
+            self.disk.remove(temp).map_err(text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file has been read to its end, and found sound.
+#[derive(PartialEq, Eq)]
+enum Whole {
+    Yes,
+    NotYet,
+}
+
+/// Takes over one event of an RDB file.
+fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Result<Whole, String> {
+    match event {
+        Event::Aux(name, value) => {
+            let text = String::from_utf8_lossy(&value).into_owned();
+            match name.as_slice() {
+                b"repl-id" => facts.position = Some((text, facts.position.as_ref().map_or(0, |p| p.1))),
+                b"repl-offset" => {
+                    // The id comes first; an offset alone means nothing.
+                    if let (Some(position), Ok(offset)) = (&mut facts.position, text.parse()) {
+                        position.1 = offset;
+                    }
+                }
+                b"replicaset-dataset" => facts.lineage.dataset = Some(text),
+                b"replicaset-epoch" => facts.lineage.epoch = text.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        Event::Entry(e) => {
+            let db = e.db as usize;
+            if db >= keyspace.databases() {
+                return Err(format!(
+                    "there are keys in database {db}, this server has {}",
+                    keyspace.databases()
+                ));
+            }
+            keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
+        }
+        Event::Function(_) => {
+            tracing::warn!("A library of functions was left out: functions are not served yet")
+        }
+        Event::SelectDb(_) | Event::ResizeDb(..) => {}
+        Event::End(_) => return Ok(Whole::Yes),
+    }
+    Ok(Whole::NotYet)
+}
+
+/// Reads an annotation of [`Log::annotate`].
+fn parse_position(line: &[u8]) -> Option<(Lineage, String, u64)> {
+    let text = std::str::from_utf8(line.strip_prefix(POSITION)?).ok()?;
+    let mut words = text.trim_end().split(':');
+    let dataset = words.next()?.to_owned();
+    let epoch = words.next()?.parse().ok()?;
+    let id = words.next()?.to_owned();
+    let offset = words.next()?.parse().ok()?;
+    Some((Lineage { dataset: Some(dataset), epoch }, id, offset))
+}

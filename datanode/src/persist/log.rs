@@ -1,0 +1,315 @@
+//! The append-only file while the server runs: feeding, flushing, syncing; beginning anew, rewriting.
+//!
+//! Under a shard map the log also says where in the replication stream it stands: an annotation line
+//! `#RS:dataset:epoch:replication-id:offset` wherever that does not follow from the bytes before. So a restarted member
+//! knows its epoch and offset to the byte, and can resume its master's stream.
+
+use std::io;
+use std::sync::Arc;
+
+use super::PersistJob;
+use crate::aof::files::{AofFiles, BaseFormat};
+use crate::aof::write::{Appender, timestamp};
+use crate::command::Args;
+use crate::config::types::Fsync;
+use crate::disk::{Disk, DiskFile};
+use crate::io::{Action, Io};
+use crate::managed::Lineage;
+use crate::resp::encode_command;
+use crate::server::{JobKind, Server};
+
+/// Distance between syncs under `appendfsync everysec`, milliseconds.
+const SYNC_PERIOD_MS: u64 = 1000;
+
+/// Marks where in the replication stream the log stands.
+pub(super) const POSITION: &[u8] = b"RS:";
+
+/// The open append-only file.
+pub(super) struct Log {
+    files: AofFiles,
+    end: Appender,
+    /// The offset of the replication stream that the next byte is expected to follow.
+    expected: Option<u64>,
+    /// The file has just been begun: the database has to be named.
+    fresh: bool,
+    /// Offset fed last, and offset up to which a sync under way reaches.
+    fed: u64,
+    syncing: Option<(u64, u64)>,
+    durable: u64,
+    synced_at_ms: u64,
+    stamped_s: i64,
+    /// Size of all files after the last rewrite or at start, bytes.
+    base_size: u64,
+    /// Size of the files before the one being written, bytes.
+    before: u64,
+    /// Files of an earlier time have not been replaced yet by a base.
+    anew: bool,
+}
+
+impl Log {
+    /// Goes on with a log that has been loaded. `size`: bytes of all its files.
+    pub(super) fn resumed(files: AofFiles, end: Appender, size: u64, offset: u64) -> Self {
+        let before = size.saturating_sub(end.written());
+        Log::new(files, end, before, size, offset, false)
+    }
+
+    fn new(files: AofFiles, end: Appender, before: u64, base_size: u64, offset: u64, anew: bool) -> Self {
+        Log {
+            files,
+            end,
+            expected: None,
+            fresh: true,
+            fed: offset,
+            syncing: None,
+            durable: offset,
+            synced_at_ms: 0,
+            stamped_s: 0,
+            base_size,
+            before,
+            anew,
+        }
+    }
+
+    /// Begins a log that continues none; a base has to follow.
+    pub(super) fn begin(mut files: AofFiles, offset: u64) -> Result<Self, String> {
+        let end = files.begin_anew().map_err(|e| e.to_string())?;
+        Ok(Log::new(files, end, 0, 0, offset, true))
+    }
+
+    pub(super) fn error(&self) -> Option<io::ErrorKind> {
+        self.end.error()
+    }
+
+    pub(super) fn durable_offset(&self) -> u64 {
+        self.durable
+    }
+
+    /// Bytes of all files, with what is not written yet.
+    pub(super) fn size(&self) -> u64 {
+        self.before + self.end.end()
+    }
+
+    pub(super) fn base_size(&self) -> u64 {
+        self.base_size
+    }
+
+    /// Bytes fed that the file does not have yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.end.end() - self.end.written()
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
+    pub(super) fn rewrite_due(&self, growth_percent: u64, min_size: u64) -> bool {
+        let (size, base) = (self.size(), self.base_size.max(1));
+        growth_percent > 0 && size > min_size && (size - base.min(size)) * 100 / base >= growth_percent
+    }
+
+    pub(super) fn sync_due(&self, now_ms: u64) -> bool {
+        self.syncing.is_none()
+            && self.end.written() > self.end.synced()
+            && now_ms >= self.synced_at_ms + SYNC_PERIOD_MS
+    }
+
+    /// Writes down where in the stream the log stands.
+    pub(super) fn annotate(&mut self, lineage: &Lineage, id: &str, offset: u64) {
+        let Some(dataset) = &lineage.dataset else { return };
+        let line = format!("#RS:{dataset}:{}:{id}:{offset}\r\n", lineage.epoch);
+        self.end.pending().extend_from_slice(line.as_bytes());
+        self.expected = Some(offset);
+    }
+
+    /// Writes and makes durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.end.sync()?;
+        self.durable = self.fed;
+        Ok(())
+    }
+
+    pub(super) fn synced(&mut self, result: io::Result<u64>) {
+        if let Some((len, offset)) = self.syncing.take() {
+            let outcome = result.map(|_| ());
+            if let Err(e) = &outcome {
+                tracing::error!("fsync of the AOF failed: {e}");
+            }
+            self.end.note_synced(len, &outcome);
+            if outcome.is_ok() {
+                self.durable = self.durable.max(offset);
+            }
+        }
+    }
+
+    pub(super) fn forget_history(&mut self) -> Result<(), String> {
+        self.files.forget_history().map_err(|e| e.to_string())
+    }
+
+    /// Directs what follows into a new file, from whose start on the coming base completes the log.
+    pub(super) fn begin_rewrite(&mut self) -> Result<(), String> {
+        if self.end.error().is_some() || self.anew {
+            // What could not be synced is not relied on: the new base stands alone.
+            self.end = self.files.begin_anew().map_err(|e| e.to_string())?;
+        } else {
+            self.before = self.size();
+            self.files.begin_rewrite(&mut self.end).map_err(|e| e.to_string())?;
+            self.durable = self.fed;
+        }
+        self.syncing = None;
+        self.expected = None;
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// Puts a finished base in the place of everything before the last [`Log::begin_rewrite`].
+    pub(super) fn publish_base(
+        &mut self,
+        file: &dyn DiskFile,
+        len: u64,
+        format: BaseFormat,
+    ) -> Result<(), String> {
+        self.files.publish_base(file, format).map_err(|e| e.to_string())?;
+        self.before = len;
+        self.base_size = self.size();
+        self.anew = false;
+        Ok(())
+    }
+
+    pub(super) fn temp_base(&self) -> std::path::PathBuf {
+        self.files.temp_base()
+    }
+
+    pub(super) fn history(&self) -> Vec<std::path::PathBuf> {
+        self.files.history()
+    }
+}
+
+impl Server {
+    /// Takes a unit of effects whose first byte follows offset `offset` of the replication stream.
+    pub(crate) fn feed_log(&mut self, unit: &[u8], offset: u64) {
+        let counts = self.repl.has_backlog();
+        let (db, follows) = (self.origin_db, self.repl.link.is_some());
+        let stamp = self.config.aof_timestamp_enabled.then_some(self.now_s);
+        let Some(log) = &mut self.persist.log else { return };
+        if std::mem::take(&mut log.fresh) {
+            // A master's unit names its database; a replica records its master's stream as it comes.
+            if follows && db != 0 {
+                encode_command(log.end.pending(), &["SELECT", &db.to_string()]);
+            }
+            log.expected = None;
+        }
+        if let Some(now) = stamp
+            && now > log.stamped_s
+        {
+            log.stamped_s = now;
+            timestamp(log.end.pending(), now);
+        }
+        if counts && log.expected != Some(offset) {
+            log.annotate(&self.persist.lineage, &self.repl.id, offset);
+        }
+        log.end.pending().extend_from_slice(unit);
+        log.fed = offset + if counts { unit.len() as u64 } else { 0 };
+        log.expected = Some(log.fed);
+    }
+
+    /// A command of the master's stream is about to be applied: the log records it as it came.
+    pub(crate) fn note_applied(&mut self, args: Args<'_>, raw: &[u8]) {
+        let silent = args.is_empty() || args.is(0, "ping") || args.is(0, "replconf");
+        if !silent && self.persist.aof_on() {
+            self.feed_log(raw, self.repl.offset());
+        }
+    }
+
+    /// Writes what was fed, and makes it durable under `appendfsync always`: before any reply leaves.
+    pub(crate) fn flush_aof(&mut self, io: &mut Io) {
+        let always = self.config.appendfsync == Fsync::Always;
+        let Some(log) = &mut self.persist.log else { return };
+        if log.end.end() == log.end.written() && log.error().is_none() {
+            return;
+        }
+        let failed_before = log.error().is_some();
+        let outcome = if always { log.sync() } else { log.end.flush() };
+        match outcome {
+            Ok(()) if failed_before => {
+                tracing::warn!("AOF write error looks solved, the server can write again.")
+            }
+            Ok(()) => {}
+            Err(e) => {
+                if !failed_before {
+                    tracing::error!("Error writing to the AOF file: {e}");
+                }
+                if always {
+                    // Replies to what could not be made durable must not leave.
+                    self.abandon(io, "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
+                }
+            }
+        }
+    }
+
+    /// Ends the process without another byte to anybody.
+    fn abandon(&mut self, io: &mut Io, why: &str) {
+        tracing::error!("{why}");
+        let conns: Vec<_> = self.clients.iter().map(|c| c.conn).collect();
+        for conn in conns {
+            self.close_client(io, conn, false);
+        }
+        io.ask(Action::Exit(1));
+    }
+
+    pub(super) fn sync_log_in_background(&mut self, io: &mut Io) {
+        let Some(log) = &mut self.persist.log else { return };
+        log.synced_at_ms = io.now.mono_ms();
+        log.syncing = Some((log.end.written(), log.fed));
+        let file = log.end.file();
+        let id = self.job(JobKind::Persist(PersistJob::SyncLog));
+        io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
+    }
+
+    /// Removes replaced files in the background: freeing a large file's blocks takes long.
+    pub(super) fn remove_history(&mut self, io: &mut Io) {
+        let Some(log) = &self.persist.log else { return };
+        let (paths, disk): (_, Arc<dyn Disk>) = (log.history(), self.disk.clone());
+        if paths.is_empty() || self.config.aof_disable_auto_gc {
+            return;
+        }
+        let id = self.job(JobKind::Persist(PersistJob::RemoveHistory));
+        let remove = move || {
+            for path in &paths {
+                match disk.remove(path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+            }
+            Ok(0)
+        };
+        io.ask(Action::Run(id, Box::new(remove)));
+    }
+
+    /// `CONFIG SET appendonly`: begins a log with a rewrite, or ends it.
+    pub fn set_appendonly(&mut self, io: &mut Io, on: bool) -> Result<(), String> {
+        if on == self.persist.aof_on() {
+            return Ok(());
+        }
+        self.release_effects();
+        if on {
+            let files = self.open_aof_files()?;
+            self.persist.log = Some(Log::begin(files, self.repl.offset())?);
+            self.selected_db = None;
+            self.persist.rewrite_scheduled = true;
+            self.start_scheduled(io);
+        } else {
+            if let Some(mut log) = self.persist.log.take() {
+                log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"))?;
+            }
+            self.persist.rewrite_scheduled = false;
+            self.abort_rewrite(io);
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_aof_files(&self) -> Result<AofFiles, String> {
+        let c = &self.config;
+        AofFiles::open(self.disk.clone(), &c.dir, &c.appenddirname, &c.appendfilename)
+            .map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,244 @@
+//! Persistence: the append-only file and snapshots, as policies over the formats in `aof` and `rdb`
+//! (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>).
+//!
+//! `log` writes the append-only file, `snapshot` walks the keyspace for RDB files, AOF bases and replicas, `load` reads
+//! files into a keyspace.
+
+mod load;
+mod log;
+mod snapshot;
+
+use std::path::PathBuf;
+
+pub mod info;
+
+use crate::config::Config;
+use crate::config::types::Fsync;
+use crate::io::{Io, Now};
+use crate::managed::Lineage;
+use crate::server::Server;
+use crate::server::start::ShutdownMode;
+
+use log::Log;
+use snapshot::Running;
+
+/// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
+/// CONFIG_BGSAVE_RETRY_DELAY).
+const SNAPSHOT_RETRY_MS: u64 = 5000;
+
+/// What a background job of persistence was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersistJob {
+    /// An fsync of the append-only file.
+    SyncLog,
+    /// A piece of a snapshot of so many bytes was written.
+    WriteSnapshot(u64),
+    /// A snapshot was made durable, and published where it is an RDB file.
+    FinishSnapshot,
+    /// Replaced files of the append-only file were removed.
+    RemoveHistory,
+}
+
+/// State of persistence.
+pub struct Persistence {
+    /// Changes since the last snapshot.
+    pub dirty: u64,
+    /// Unix seconds of the last snapshot.
+    pub last_save: i64,
+    /// The last background save succeeded.
+    pub last_bgsave_ok: bool,
+    /// How long it took, seconds; -1: there was none.
+    pub last_bgsave_s: i64,
+    /// Snapshots saved to files since start.
+    pub saves: u64,
+    /// A background save waits for another snapshot to end.
+    pub bgsave_scheduled: bool,
+    /// A rewrite waits for another snapshot to end.
+    pub rewrite_scheduled: bool,
+    /// The last rewrite succeeded.
+    pub last_rewrite_ok: bool,
+    /// How long it took, seconds; -1: there was none.
+    pub last_rewrite_s: i64,
+    /// Rewrites since start.
+    pub rewrites: u64,
+    /// Rewrites that failed since the last one that succeeded.
+    pub rewrite_failures: u64,
+    /// Keys loaded at start.
+    pub loaded_keys: u64,
+    lineage: Lineage,
+    restore_error: Option<String>,
+    log: Option<Log>,
+    snapshot: Option<Running>,
+    next_try_ms: u64,
+    waiting_since_ms: Option<u64>,
+}
+
+impl Persistence {
+    /// Nothing loaded, nothing open.
+    pub fn new(now: Now) -> Self {
+        Persistence {
+            dirty: 0,
+            last_save: now.unix_ms / 1000,
+            last_bgsave_ok: true,
+            last_bgsave_s: -1,
+            saves: 0,
+            bgsave_scheduled: false,
+            rewrite_scheduled: false,
+            last_rewrite_ok: true,
+            last_rewrite_s: -1,
+            rewrites: 0,
+            rewrite_failures: 0,
+            loaded_keys: 0,
+            lineage: Lineage::default(),
+            restore_error: None,
+            log: None,
+            snapshot: None,
+            next_try_ms: 0,
+            waiting_since_ms: None,
+        }
+    }
+
+    /// The append-only file is being written.
+    pub fn aof_on(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// The dataset's id and epoch, as the data files record them.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Why the files could not be loaded, under a shard map: the node then waits for a person.
+    pub fn restore_error(&self) -> Option<String> {
+        self.restore_error.clone()
+    }
+
+    /// Why files cannot be written.
+    pub fn disk_error(&self) -> Option<String> {
+        match &self.log {
+            Some(log) if log.error().is_some() => log.error().map(|e| format!("append-only file: {e}")),
+            _ if !self.last_bgsave_ok => Some("the last snapshot could not be saved".into()),
+            _ => None,
+        }
+    }
+
+    /// Why writes are refused, where a disk error is the reason.
+    pub fn write_refusal(&self, config: &Config) -> Option<String> {
+        if let Some(e) = self.log.as_ref().and_then(Log::error) {
+            return Some(format!("MISCONF Errors writing to the AOF file: {e}"));
+        }
+        let saves = !config.save.is_empty() && config.stop_writes_on_bgsave_error;
+        (saves && !self.last_bgsave_ok).then(|| MISCONF_RDB.to_owned())
+    }
+
+    /// Offset up to which the replication stream is durable here; `None` where no append-only file is kept.
+    pub fn durable_offset(&self) -> Option<u64> {
+        self.log.as_ref().map(Log::durable_offset)
+    }
+}
+
+const MISCONF_RDB: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+     disk. Commands that may modify the data set are disabled, because this instance is configured to report errors \
+     during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+     details about the RDB error.";
+
+impl Server {
+    /// A snapshot is being saved to the RDB file.
+    pub fn saving(&self) -> bool {
+        self.persist.snapshot.as_ref().is_some_and(Running::is_rdb)
+    }
+
+    /// Path of the RDB file.
+    pub(crate) fn rdb_path(&self) -> PathBuf {
+        self.config.dir.join(&self.config.dbfilename)
+    }
+
+    /// Records the lineage durably in the data files: what is written from here on belongs to it.
+    pub(crate) fn set_lineage(&mut self, io: &mut Io, lineage: Lineage) -> Result<(), String> {
+        let new_dataset = lineage.dataset != self.persist.lineage.dataset;
+        let before = std::mem::replace(&mut self.persist.lineage, lineage);
+        let outcome = self.mark_files(io, new_dataset);
+        if outcome.is_err() {
+            self.persist.lineage = before;
+        }
+        outcome
+    }
+
+    fn mark_files(&mut self, io: &mut Io, new_dataset: bool) -> Result<(), String> {
+        let (offset, id) = (self.repl.offset(), self.repl.id.clone());
+        let lineage = self.persist.lineage.clone();
+        if let Some(log) = &mut self.persist.log {
+            log.annotate(&lineage, &id, offset);
+            return log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"));
+        }
+        // An epoch alone goes into the next snapshot; a new dataset must not be taken for an empty volume before.
+        if new_dataset && !self.config.save.is_empty() { self.save_now(io) } else { Ok(()) }
+    }
+
+    /// Save points, rewrites that are due, the fsync of every second. Ten times a second.
+    pub(crate) fn persist_cron(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        if self.persist.log.as_ref().is_some_and(|l| l.sync_due(now))
+            && self.config.appendfsync == Fsync::Everysec
+        {
+            let rewriting = self.config.no_appendfsync_on_rewrite && self.persist.snapshot.is_some();
+            if !rewriting {
+                self.sync_log_in_background(io);
+            }
+        }
+        if self.persist.snapshot.is_some() || now < self.persist.next_try_ms {
+            return;
+        }
+        let age = io.now.unix_ms / 1000 - self.persist.last_save;
+        let dirty = self.persist.dirty;
+        let due = self.config.save.iter().find(|s| dirty >= s.changes && age > s.seconds as i64);
+        if let Some(point) = due
+            && self.persist.restore_error.is_none()
+        {
+            tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+            self.persist.bgsave_scheduled = true;
+        }
+        let growth = u64::from(self.config.auto_aof_rewrite_percentage);
+        if let Some(log) = &self.persist.log
+            && log.rewrite_due(growth, self.config.auto_aof_rewrite_min_size)
+        {
+            tracing::info!("Starting automatic rewriting of AOF");
+            self.persist.rewrite_scheduled = true;
+        }
+        self.start_scheduled(io);
+    }
+
+    /// A background job has ended.
+    pub(crate) fn persist_job_done(&mut self, io: &mut Io, job: PersistJob, result: std::io::Result<u64>) {
+        match job {
+            PersistJob::SyncLog => {
+                if let Some(log) = &mut self.persist.log {
+                    log.synced(result);
+                }
+            }
+            PersistJob::WriteSnapshot(bytes) => self.snapshot_written(io, bytes, result),
+            PersistJob::FinishSnapshot => self.snapshot_finished(io, result),
+            PersistJob::RemoveHistory => {
+                if let Some(log) = &mut self.persist.log
+                    && let Err(e) = result.map_err(|e| e.to_string()).and_then(|_| log.forget_history())
+                {
+                    tracing::warn!("Replaced AOF files could not be removed: {e}");
+                }
+            }
+        }
+    }
+
+    /// Makes everything durable before the process exits.
+    pub(crate) fn finish_files(&mut self, io: &mut Io, mode: ShutdownMode) -> Result<(), String> {
+        self.release_effects();
+        if let Some(log) = &mut self.persist.log {
+            log.sync().map_err(|e| format!("append-only file: {e}"))?;
+        }
+        let wanted = (!self.config.save.is_empty() && !mode.nosave) || mode.save;
+        if wanted && self.persist.restore_error.is_none() {
+            tracing::info!("Saving the final RDB snapshot before exiting.");
+            self.save_now(io)?;
+        }
+        Ok(())
+    }
+}

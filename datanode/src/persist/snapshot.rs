@@ -1,0 +1,512 @@
+//! Snapshots without a fork: the keyspace is walked a little at each tick while commands go on; whatever a command is
+//! about to change has been encoded before. One at a time, for the RDB file, the base of the append-only file, or replicas.
+
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{PersistJob, SNAPSHOT_RETRY_MS};
+use crate::aof::commands::CommandWriter;
+use crate::aof::files::BaseFormat;
+use crate::config::REDIS_VERSION;
+use crate::disk::{self, DiskFile};
+use crate::io::{Action, ConnId, Io};
+use crate::rdb::Meta;
+use crate::rdb::encode::{Encoder, Preamble, Replication};
+use crate::replication::master::SNAPSHOT_HIGH_WATER;
+use crate::replication::random_id;
+use crate::server::{JobKind, Server};
+use crate::store::keyspace::{KeyEntry, SnapshotSink};
+
+/// Buckets (of some five keys) walked per tick.
+const BUCKETS_PER_TICK: usize = 64;
+/// Encoded bytes that are handed on together.
+const CHUNK: usize = 256 * 1024;
+/// The walk waits while so many bytes are on their way to the disk.
+const IN_FLIGHT_MAX: u64 = 32 << 20;
+
+/// What a snapshot is for.
+enum Target {
+    /// The RDB file.
+    Rdb { temp: PathBuf },
+    /// The base of the append-only file.
+    Base,
+    /// Replicas that need a full resync; ends with this mark.
+    Replicas { receivers: Vec<ConnId>, mark: String },
+}
+
+/// A snapshot under way.
+pub(super) struct Running {
+    target: Target,
+    file: Option<Arc<dyn DiskFile>>,
+    started_s: i64,
+    dirty_before: u64,
+    in_flight: u64,
+    written: u64,
+    error: Option<String>,
+    /// Everything has been encoded; what is left is the disk's.
+    walked: bool,
+}
+
+/// How a snapshot is written.
+enum Form {
+    Rdb(Encoder),
+    /// `aof-use-rdb-preamble no`
+    Commands(CommandWriter),
+}
+
+/// Encodes entries as the walk and the commands give them.
+struct FileSink {
+    form: Form,
+    out: Vec<u8>,
+}
+
+impl SnapshotSink for FileSink {
+    fn entry(&mut self, db: usize, e: &KeyEntry) {
+        let db = db as u32;
+        match &mut self.form {
+            Form::Rdb(encoder) => {
+                let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
+                encoder.entry(&mut self.out, db, e.key(), &e.value, meta);
+            }
+            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), &e.value, e.expire_at()),
+        }
+    }
+}
+
+impl FileSink {
+    /// What was encoded last, with the end of the file.
+    fn end(mut self) -> Vec<u8> {
+        if let Form::Rdb(encoder) = self.form {
+            encoder.end(&mut self.out);
+        }
+        self.out
+    }
+}
+
+impl Running {
+    pub(super) fn is_rdb(&self) -> bool {
+        matches!(self.target, Target::Rdb { .. })
+    }
+
+    pub(super) fn is_rewrite(&self) -> bool {
+        matches!(self.target, Target::Base)
+    }
+
+    pub(super) fn started_s(&self) -> i64 {
+        self.started_s
+    }
+}
+
+impl Server {
+    fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
+        if aof_base && !self.config.aof_use_rdb_preamble {
+            return FileSink {
+                form: Form::Commands(CommandWriter::default()),
+                out: Vec::with_capacity(CHUNK),
+            };
+        }
+        let lineage = self.persist.lineage();
+        let preamble = Preamble {
+            redis_version: REDIS_VERSION,
+            unix_s: io.now.unix_ms / 1000,
+            used_memory: self.used_memory,
+            replication: Some(Replication {
+                stream_db: self.selected_db.map_or(0, |db| db as i64),
+                id: &self.repl.id,
+                offset: self.repl.offset() as i64,
+            }),
+            aof_base,
+            dataset: lineage.dataset.as_deref(),
+            epoch: lineage.dataset.as_ref().map(|_| lineage.epoch),
+        };
+        let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
+        let mut out = Vec::with_capacity(CHUNK);
+        encoder.preamble(&mut out, &preamble);
+        for db in 0..self.keyspace.databases() {
+            let keys = self.keyspace.len(db) as u64;
+            if keys > 0 {
+                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
+            }
+        }
+        FileSink { form: Form::Rdb(encoder), out }
+    }
+
+    fn base_format(&self) -> BaseFormat {
+        if self.config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Aof }
+    }
+
+    /// Writes a whole snapshot at once into a file that is not published yet; its length.
+    fn write_snapshot(&self, io: &Io, file: &dyn DiskFile, aof_base: bool) -> std::io::Result<u64> {
+        let mut sink = self.sink(io, aof_base);
+        let mut len = 0;
+        for db in 0..self.keyspace.databases() {
+            for entry in self.keyspace.iter(db) {
+                sink.entry(db, entry);
+                if sink.out.len() >= CHUNK {
+                    file.append(&sink.out)?;
+                    len += sink.out.len() as u64;
+                    sink.out.clear();
+                }
+            }
+        }
+        let rest = sink.end();
+        file.append(&rest)?;
+        Ok(len + rest.len() as u64)
+    }
+
+    /// Saves the RDB file at once (`SAVE`, shutdown).
+    pub fn save_now(&mut self, io: &mut Io) -> Result<(), String> {
+        let path = self.rdb_path();
+        let temp = disk::temp_name(&path);
+        let write = || {
+            let file = self.disk.create(&temp)?;
+            self.write_snapshot(io, &*file, false)?;
+            disk::publish(&*self.disk, &*file, &temp, &path)
+        };
+        match write() {
+            Ok(()) => {
+                self.saved(io, 0);
+                tracing::info!("DB saved on disk");
+                Ok(())
+            }
+            Err(e) => {
+                let _ = self.disk.remove(&temp);
+                tracing::warn!("Error saving DB on disk: {e}");
+                self.persist.last_bgsave_ok = false;
+                Err(e.to_string())
+            }
+        }
+    }
+
+    /// Writes the base of a log that has just been begun, at once.
+    pub(super) fn write_base_now(&mut self, io: &mut Io) -> Result<(), String> {
+        let Some(temp) = self.persist.log.as_ref().map(|l| l.temp_base()) else { return Ok(()) };
+        let file = self.disk.create(&temp).map_err(|e| e.to_string())?;
+        let len = self.write_snapshot(io, &*file, true).map_err(|e| e.to_string())?;
+        let format = self.base_format();
+        let Some(log) = &mut self.persist.log else { return Ok(()) };
+        log.publish_base(&*file, len, format)?;
+        self.remove_history(io);
+        Ok(())
+    }
+
+    fn saved(&mut self, io: &Io, dirty_since: u64) {
+        self.persist.dirty = dirty_since;
+        self.persist.last_save = io.now.unix_ms / 1000;
+        self.persist.last_bgsave_ok = true;
+        self.persist.saves += 1;
+    }
+
+    /// `BGSAVE [SCHEDULE]`: the reply's text.
+    pub fn bgsave(&mut self, io: &mut Io, schedule: bool) -> Result<&'static str, &'static str> {
+        match &self.persist.snapshot {
+            Some(s) if s.is_rdb() => return Err("ERR Background save already in progress"),
+            Some(s) if s.is_rewrite() && !schedule => {
+                return Err(
+                    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+                );
+            }
+            Some(_) => {
+                self.persist.bgsave_scheduled = true;
+                return Ok("Background saving scheduled");
+            }
+            None => {}
+        }
+        self.persist.bgsave_scheduled = true;
+        self.start_scheduled(io);
+        if self.persist.snapshot.is_some() {
+            Ok("Background saving started")
+        } else {
+            Err("ERR Background save failed")
+        }
+    }
+
+    /// `BGREWRITEAOF`: the reply's text.
+    pub fn bgrewriteaof(&mut self, io: &mut Io) -> Result<&'static str, &'static str> {
+        if self.persist.snapshot.as_ref().is_some_and(Running::is_rewrite) {
+            return Err("ERR Background append only file rewriting already in progress");
+        }
+        self.persist.rewrite_scheduled = true;
+        if self.persist.snapshot.is_some() {
+            return Ok("Background append only file rewriting scheduled");
+        }
+        self.start_scheduled(io);
+        if self.persist.snapshot.is_some() || !self.persist.aof_on() {
+            Ok("Background append only file rewriting started")
+        } else {
+            Err(
+                "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+            )
+        }
+    }
+
+    /// Starts what waits for its turn, if nothing is under way.
+    pub(super) fn start_scheduled(&mut self, io: &mut Io) {
+        if self.persist.snapshot.is_some() || self.loading {
+            return;
+        }
+        if std::mem::take(&mut self.persist.rewrite_scheduled) {
+            self.start_rewrite(io);
+        } else if std::mem::take(&mut self.persist.bgsave_scheduled) {
+            self.start_bgsave(io);
+        }
+    }
+
+    fn start_bgsave(&mut self, io: &mut Io) {
+        let temp = disk::temp_name(&self.rdb_path());
+        match self.disk.create(&temp) {
+            Ok(file) => {
+                tracing::info!("Background saving started");
+                self.begin(io, Target::Rdb { temp }, Some(file), false);
+            }
+            Err(e) => self.snapshot_failed(io, true, &e.to_string()),
+        }
+    }
+
+    fn start_rewrite(&mut self, io: &mut Io) {
+        self.release_effects();
+        let Some(log) = &mut self.persist.log else {
+            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
+            return;
+        };
+        let started =
+            log.begin_rewrite().and_then(|()| self.disk.create(&log.temp_base()).map_err(|e| e.to_string()));
+        match started {
+            Ok(file) => {
+                tracing::info!("Background append only file rewriting started");
+                self.selected_db = None;
+                self.begin(io, Target::Base, Some(file), true);
+            }
+            Err(e) => self.snapshot_failed(io, false, &e),
+        }
+    }
+
+    fn begin(&mut self, io: &mut Io, target: Target, file: Option<Arc<dyn DiskFile>>, aof_base: bool) {
+        let sink = self.sink(io, aof_base);
+        if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
+            return tracing::error!("a snapshot was begun while another one was under way");
+        }
+        self.persist.snapshot = Some(Running {
+            target,
+            file,
+            started_s: io.now.unix_ms / 1000,
+            dirty_before: self.persist.dirty,
+            in_flight: 0,
+            written: 0,
+            error: None,
+            walked: false,
+        });
+    }
+
+    /// Walks a snapshot on, or starts one that replicas wait for. At every tick.
+    pub(crate) fn snapshot_cron(&mut self, io: &mut Io) {
+        if self.persist.snapshot.is_none() {
+            return self.start_sync_if_due(io);
+        }
+        if self.snapshot_must_wait(io) {
+            return;
+        }
+        let done = self.keyspace.snapshot_step(BUCKETS_PER_TICK);
+        let mut chunk = Vec::new();
+        if done {
+            let Some(sink) = self.keyspace.end_snapshot() else { return };
+            let sink: Box<dyn Any> = sink;
+            if let Ok(sink) = sink.downcast::<FileSink>() {
+                chunk = sink.end();
+            }
+        } else if let Some(sink) = self.keyspace.snapshot_sink() {
+            let sink: &mut dyn Any = sink;
+            if let Some(sink) = sink.downcast_mut::<FileSink>()
+                && sink.out.len() >= CHUNK
+            {
+                chunk = std::mem::replace(&mut sink.out, Vec::with_capacity(CHUNK));
+            }
+        }
+        if !chunk.is_empty() {
+            self.hand_on(io, chunk);
+        }
+        if done {
+            self.finish_snapshot(io);
+        }
+    }
+
+    /// The walk waits for a slow disk, or for the slowest replica.
+    fn snapshot_must_wait(&mut self, io: &mut Io) -> bool {
+        let Some(s) = &self.persist.snapshot else { return true };
+        match &s.target {
+            Target::Replicas { receivers, .. } => {
+                let mut alive = false;
+                for &conn in receivers {
+                    match io.conn(conn) {
+                        Some(c) if c.output.pending() > SNAPSHOT_HIGH_WATER => return true,
+                        Some(_) => alive = true,
+                        None => {}
+                    }
+                }
+                if !alive {
+                    tracing::warn!("All replicas that a snapshot was for are gone");
+                    self.keyspace.end_snapshot();
+                    self.persist.snapshot = None;
+                }
+                !alive
+            }
+            _ => s.walked || s.in_flight > IN_FLIGHT_MAX,
+        }
+    }
+
+    fn hand_on(&mut self, io: &mut Io, chunk: Vec<u8>) {
+        let Some(s) = &mut self.persist.snapshot else { return };
+        let bytes = chunk.len() as u64;
+        s.written += bytes;
+        if let Target::Replicas { receivers, .. } = &s.target {
+            for &conn in receivers {
+                io.send(conn, &chunk);
+            }
+        } else if let Some(file) = s.file.clone() {
+            s.in_flight += bytes;
+            let id = self.job(JobKind::Persist(PersistJob::WriteSnapshot(bytes)));
+            io.ask(Action::Run(id, Box::new(move || file.append(&chunk).map(|()| 0))));
+        }
+    }
+
+    fn finish_snapshot(&mut self, io: &mut Io) {
+        let Some(s) = &mut self.persist.snapshot else { return };
+        s.walked = true;
+        let (disk, file) = (self.disk.clone(), s.file.clone());
+        let job: Option<crate::io::Job> = match (&s.target, file) {
+            (Target::Replicas { .. }, _) => None,
+            (Target::Rdb { temp }, Some(file)) => {
+                let (temp, path) = (temp.clone(), self.config.dir.join(&self.config.dbfilename));
+                Some(Box::new(move || disk::publish(&*disk, &*file, &temp, &path).map(|()| 0)))
+            }
+            (_, Some(file)) => Some(Box::new(move || file.sync().map(|()| 0))),
+            (_, None) => None,
+        };
+        if let Some(job) = job {
+            let id = self.job(JobKind::Persist(PersistJob::FinishSnapshot));
+            return io.ask(Action::Run(id, job));
+        }
+        let Some(s) = self.persist.snapshot.take() else { return };
+        if let Target::Replicas { receivers, mark } = s.target {
+            for &conn in &receivers {
+                io.send(conn, mark.as_bytes());
+            }
+            self.finish_sync(io, &receivers);
+        }
+    }
+
+    pub(super) fn snapshot_written(&mut self, _io: &mut Io, bytes: u64, result: std::io::Result<u64>) {
+        if let Some(s) = &mut self.persist.snapshot {
+            s.in_flight = s.in_flight.saturating_sub(bytes);
+            if let Err(e) = result {
+                s.error.get_or_insert(e.to_string());
+            }
+        }
+    }
+
+    pub(super) fn snapshot_finished(&mut self, io: &mut Io, result: std::io::Result<u64>) {
+        let Some(s) = self.persist.snapshot.take() else { return };
+        let took = io.now.unix_ms / 1000 - s.started_s;
+        let error = s.error.clone().or_else(|| result.err().map(|e| e.to_string()));
+        match s.target {
+            Target::Rdb { temp } => {
+                self.persist.last_bgsave_s = took;
+                match error {
+                    None => {
+                        tracing::info!("Background saving terminated with success");
+                        let dirty = self.persist.dirty.saturating_sub(s.dirty_before);
+                        self.saved(io, dirty);
+                    }
+                    Some(e) => {
+                        let _ = self.disk.remove(&temp);
+                        self.snapshot_failed(io, true, &e);
+                    }
+                }
+            }
+            Target::Base => {
+                self.persist.last_rewrite_s = took;
+                let format = self.base_format();
+                let published = match (error, &mut self.persist.log, &s.file) {
+                    (Some(e), ..) => Err(e),
+                    (None, Some(log), Some(file)) => log.publish_base(&**file, s.written, format),
+                    (None, ..) => Err("the append-only file was switched off".into()),
+                };
+                match published {
+                    Ok(()) => {
+                        tracing::info!("Background AOF rewrite finished successfully");
+                        self.persist.last_rewrite_ok = true;
+                        self.persist.rewrite_failures = 0;
+                        self.persist.rewrites += 1;
+                        self.remove_history(io);
+                    }
+                    Err(e) => self.snapshot_failed(io, false, &e),
+                }
+            }
+            Target::Replicas { .. } => {}
+        }
+        self.start_scheduled(io);
+    }
+
+    fn snapshot_failed(&mut self, io: &Io, rdb: bool, why: &str) {
+        self.persist.next_try_ms = io.now.mono_ms() + SNAPSHOT_RETRY_MS;
+        if rdb {
+            tracing::error!("Background saving error: {why}");
+            self.persist.last_bgsave_ok = false;
+        } else {
+            tracing::error!("Background AOF rewrite failed: {why}");
+            self.persist.last_rewrite_ok = false;
+            self.persist.rewrite_failures += 1;
+        }
+    }
+
+    /// Ends a rewrite under way without a result.
+    pub(super) fn abort_rewrite(&mut self, _io: &mut Io) {
+        if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.walked) {
+            self.keyspace.end_snapshot();
+            tracing::info!("AOF rewrite ended before it was complete ({} bytes written)", s.written);
+        }
+    }
+
+    /// A snapshot under way is of data that is about to be replaced as a whole.
+    pub(super) fn abort_snapshot(&mut self, io: &mut Io) {
+        let Some(s) = self.persist.snapshot.take() else { return };
+        self.keyspace.end_snapshot();
+        match s.target {
+            Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
+            Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
+            Target::Base => {}
+        }
+    }
+
+    /// Starts a snapshot for replicas that wait for one, together with others that come within the configured delay.
+    fn start_sync_if_due(&mut self, io: &mut Io) {
+        if !self.waiting_for_snapshot() {
+            self.persist.waiting_since_ms = None;
+            return;
+        }
+        let now = io.now.mono_ms();
+        let since = *self.persist.waiting_since_ms.get_or_insert(now);
+        // Under a shard map writes may be waiting for this replica.
+        let delay = if self.managed.is_some() || !self.config.repl_diskless_sync {
+            0
+        } else {
+            u64::from(self.config.repl_diskless_sync_delay) * 1000
+        };
+        if now < since + delay {
+            return;
+        }
+        self.persist.waiting_since_ms = None;
+        self.release_effects();
+        self.flush_stream(io);
+        let mark = random_id(&mut self.rng);
+        let receivers = self.start_sync_of_waiting(io, &mark);
+        tracing::info!("Starting snapshot for {} replicas", receivers.len());
+        self.begin(io, Target::Replicas { receivers, mark }, None, false);
+    }
+}
+
+fn remove_quietly(disk: &dyn disk::Disk, path: &Path) {
+    // A left-over is removed at the next attempt as well, which uses the same name.
+    let _ = disk.remove(path);
+}

@@ -1,0 +1,50 @@
+//! One value as `DUMP` gives it and `RESTORE` takes it: type, value, version (2 bytes), checksum of all before (8
+//! bytes), both little-endian (<https://redis.io/docs/latest/commands/dump/>).
+
+use super::encode::ValueWriter;
+use super::input::Input;
+use super::*;
+use crate::store::limits::Limits;
+use crate::store::value::Value;
+
+const FOOTER: usize = 10;
+
+/// The payload of a value.
+pub fn encode(values: &mut ValueWriter, value: &Value) -> Vec<u8> {
+    let mut out = vec![ValueWriter::kind(value)];
+    values.value(&mut out, value);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    let checksum = crc64::update(0, &out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+/// The value of a payload: [`ErrorKind::Version`] and [`ErrorKind::Checksum`] are what `RESTORE` answers with "DUMP payload
+/// version or checksum are wrong", others with "Bad data format".
+pub fn decode(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
+    let at = |offset: usize, kind| Error { offset: offset as u64, kind };
+    let Some((body, footer)) = payload.split_last_chunk::<FOOTER>() else {
+        return Err(at(payload.len(), ErrorKind::Truncated));
+    };
+    let (mut version, mut stored) = ([0; 2], [0; 8]);
+    version.copy_from_slice(&footer[..2]);
+    stored.copy_from_slice(&footer[2..]);
+    let (version, stored) = (u16::from_le_bytes(version), u64::from_le_bytes(stored));
+    if version > MAX_VERSION {
+        return Err(at(body.len(), ErrorKind::Version(version.into())));
+    }
+    let computed = crc64::update(0, &payload[..payload.len() - 8]);
+    if stored != computed {
+        return Err(at(body.len() + 2, ErrorKind::Checksum { stored, computed }));
+    }
+    let mut input = Input::with_buffer(body, body.len());
+    let kind = input.u8()?;
+    let value = value::read(&mut input, kind, limits)?;
+    if input.offset() != body.len() as u64 {
+        return Err(input.corrupt("bytes are left over"));
+    }
+    if decode::is_empty_collection(&value) {
+        return Err(input.corrupt("a collection without elements"));
+    }
+    Ok(value)
+}

@@ -1,0 +1,322 @@
+//! Whole files and payloads: what is written is read again, and no damage does more than cause an error.
+
+use super::decode::{Checksum, Counts, Decoder, Event, Expired};
+use super::encode::{Encoder, Preamble, Replication, ValueWriter};
+use super::*;
+use crate::store::dict::HashSeed;
+use crate::store::hash::Hash;
+use crate::store::limits::Limits;
+use crate::store::list::{End, List};
+use crate::store::set::Set;
+use crate::store::str::Str;
+use crate::store::value::Value;
+use crate::store::zset::ZSet;
+
+fn limits() -> Limits {
+    Limits::new(HashSeed::repeatable(1))
+}
+
+/// What a value holds, in an order of its own.
+fn content(value: &Value) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = match value {
+        Value::Str(s) => return vec![s.to_bytes().into_owned()],
+        Value::List(l) => return l.iter().map(|e| e.to_bytes().into_owned()).collect(),
+        Value::Set(s) => s.iter().map(|e| e.to_bytes().into_owned()).collect(),
+        Value::Hash(h) => h.iter().map(|(f, v)| [f.to_bytes(), v.to_bytes()].join(&b'=')).collect(),
+        Value::ZSet(z) => {
+            z.iter().map(|(m, s)| [&m.to_bytes()[..], &s.to_bits().to_be_bytes()].concat()).collect()
+        }
+    };
+    all.sort();
+    all
+}
+
+/// Values of every type and encoding.
+fn values() -> Vec<Value> {
+    let limits = limits();
+    let mut all = Vec::new();
+    for text in
+        ["", "0", "-1", "127", "-129", "32768", "2147483647", "-2147483648", "2147483648", "007", "text"]
+    {
+        all.push(Value::Str(Str::new(text.as_bytes())));
+    }
+    all.push(Value::Str(Str::new(&b"compressible ".repeat(1000))));
+    all.push(Value::Str(Str::new(&(0..20_000u32).map(|i| ((i * i) >> 5) as u8).collect::<Vec<_>>())));
+    for n in [1, 10, 1000] {
+        let (mut list, mut ints, mut set) = (List::new(), Set::new(), Set::new());
+        let (mut hash, mut zset) = (Hash::new(), ZSet::new());
+        for i in 0..n {
+            let text = format!("element {i} of {n}").into_bytes();
+            list.push(&limits, End::Back, &text);
+            ints.insert(&limits, format!("{}", i64::from(i) * 100_000_000_000).as_bytes());
+            set.insert(&limits, &text);
+            hash.insert(&limits, &text, format!("{i}").as_bytes());
+            zset.insert(&limits, &text, f64::from(i) / 7.0);
+        }
+        list.push(&limits, End::Front, &vec![b'L'; 10_000]);
+        zset.insert(&limits, b"first", f64::NEG_INFINITY);
+        zset.insert(&limits, b"last", f64::INFINITY);
+        all.extend([
+            Value::List(Box::new(list)),
+            Value::Set(Box::new(ints)),
+            Value::Set(Box::new(set)),
+            Value::Hash(Box::new(hash)),
+            Value::ZSet(Box::new(zset)),
+        ]);
+    }
+    all
+}
+
+fn meta(i: usize) -> Meta {
+    Meta {
+        expire_at_ms: (i % 3 == 1).then_some(4_000_000_000_000),
+        idle_s: (i % 4 == 2).then_some(77),
+        freq: (i % 4 == 3).then_some(9),
+    }
+}
+
+fn file(values: &[Value], compression: bool, checksum: bool) -> Vec<u8> {
+    let (mut e, mut out) = (Encoder::new(compression, checksum), Vec::new());
+    let replication = Some(Replication { stream_db: -1, id: "f00", offset: 1 << 40 });
+    let preamble = Preamble {
+        redis_version: "7.0.15",
+        replication,
+        dataset: Some("d00d"),
+        epoch: Some(4),
+        ..Preamble::default()
+    };
+    e.preamble(&mut out, &preamble);
+    e.function(&mut out, b"#!lua name=x\n");
+    e.resize_db(&mut out, 0, 5, 1);
+    for (i, value) in values.iter().enumerate() {
+        e.entry(&mut out, (i % 2) as u32, format!("key {i}").as_bytes(), value, meta(i));
+    }
+    e.end(&mut out);
+    out
+}
+
+/// Everything in a file.
+fn read(bytes: &[u8], expired: Expired) -> Result<(Vec<Event>, Counts), Error> {
+    let mut decoder = Decoder::new(bytes, limits(), expired);
+    let mut events = Vec::new();
+    loop {
+        events.push(decoder.next_event()?);
+        if let Some(Event::End(_)) = events.last() {
+            assert_eq!(decoder.offset(), bytes.len() as u64);
+            return Ok((events, decoder.counts()));
+        }
+    }
+}
+
+#[test]
+fn files_round_trip() {
+    let values = values();
+    for (compression, checksum) in [(true, true), (false, true), (true, false)] {
+        let bytes = file(&values, compression, checksum);
+        let (events, counts) = read(&bytes, Expired::Keep).unwrap();
+        let mut i = 0;
+        let mut aux = Vec::new();
+        for event in &events {
+            match event {
+                Event::Entry(e) => {
+                    assert_eq!((e.db as usize, e.meta), (i % 2, meta(i)));
+                    assert_eq!(e.key, format!("key {i}").into_bytes());
+                    assert_eq!(e.value.encoding(), values[i].encoding(), "{i}");
+                    assert_eq!(content(&e.value), content(&values[i]), "{i}");
+                    i += 1;
+                }
+                Event::Aux(name, value) => {
+                    aux.push(format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)))
+                }
+                Event::Function(library) => assert_eq!(library, b"#!lua name=x\n"),
+                Event::ResizeDb(keys, expires) => assert_eq!((*keys, *expires), (5, 1)),
+                Event::SelectDb(db) => assert!(*db < 2),
+                Event::End(sum) => {
+                    assert_eq!(*sum, if checksum { Checksum::Verified } else { Checksum::Disabled });
+                }
+            }
+        }
+        assert_eq!((i, counts.keys), (values.len(), values.len() as u64));
+        for pair in
+            ["redis-ver=7.0.15", "repl-stream-db=-1", "repl-offset=1099511627776", "replicaset-epoch=4"]
+        {
+            assert!(aux.iter().any(|a| a == pair), "{pair}: {aux:?}");
+        }
+    }
+}
+
+#[test]
+fn every_cut_and_every_flipped_bit_is_noticed() {
+    let bytes = file(&values()[..16], true, true);
+    for n in 0..bytes.len() {
+        assert!(read(&bytes[..n], Expired::Keep).is_err(), "cut at {n}");
+    }
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(read(&bad, Expired::Keep).is_err(), "flipped at {at}");
+    }
+}
+
+/// The checksum hides damage from the parts behind it: here it is switched off.
+#[test]
+fn no_mutation_makes_it_panic() {
+    let bytes = file(&values(), true, false);
+    let mut random = 0x2545_f491_4f6c_dd1du64;
+    let mut next = move |n: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) as usize % n
+    };
+    let (mut good, mut bad) = (0, 0);
+    for _ in 0..1500 {
+        let mut mutant = bytes.clone();
+        for _ in 0..=next(4) {
+            let at = next(mutant.len());
+            match next(4) {
+                0 => mutant[at] = next(256) as u8,
+                1 => mutant[at] = [0, 0x80, 0x81, 0xc3, 0xfe, 0xff, 0x7f, 1][next(8)],
+                2 => drop(mutant.remove(at)),
+                _ => mutant.insert(at, next(256) as u8),
+            }
+        }
+        match Decoder::new(&mutant[..], limits(), Expired::Keep).drain() {
+            Ok(()) => good += 1,
+            Err(_) => bad += 1,
+        }
+    }
+    assert!(good > 0 && bad > 500, "{good} {bad}");
+}
+
+impl<R: std::io::Read> Decoder<R> {
+    fn drain(mut self) -> Result<(), Error> {
+        while !matches!(self.next_event()?, Event::End(_)) {}
+        Ok(())
+    }
+}
+
+#[test]
+fn expired_keys_are_left_out_on_demand() {
+    let bytes = file(&values(), true, true);
+    let count = |expired| read(&bytes, expired).unwrap().1;
+    assert_eq!(count(Expired::Skip { now_ms: 3_999_999_999_999 }).expired, 0);
+    let all = count(Expired::Skip { now_ms: 4_000_000_000_001 });
+    assert!(all.expired > 5 && all.expired == all.expires);
+    assert_eq!(all.keys, count(Expired::Keep).keys);
+}
+
+fn kind_of(bytes: &[u8]) -> ErrorKind {
+    read(bytes, Expired::Keep).err().unwrap().kind
+}
+
+#[test]
+fn refusals_are_named() {
+    assert!(matches!(kind_of(b"REDIS0012\xff"), ErrorKind::Version(12)));
+    assert!(matches!(kind_of(b"REDIS0000\xff"), ErrorKind::Version(0)));
+    assert!(matches!(kind_of(b"REDIS00+7\xff"), ErrorKind::NotRdb));
+    assert!(matches!(kind_of(b"*3\r\n$3\r\nSET"), ErrorKind::NotRdb));
+    assert!(matches!(kind_of(b"REDIS"), ErrorKind::Truncated));
+    let with = |rest: &[u8]| kind_of(&[&b"REDIS0011"[..], rest].concat()).to_string();
+    assert_eq!(with(b"\x0f\x01k\x01"), "stream values are not supported yet");
+    // A module type's id is its name, six bits a character, and a version.
+    let json = with(b"\x07\x01k\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03");
+    assert!(json.contains("module type 'ReJSON-RL'"), "{json}");
+    assert_eq!(with(b"\x63\x01k"), "corrupt data: unknown value type 99");
+    assert!(with(b"\x02\x01k\x02\x01a\x01a").contains("a member twice"));
+    assert!(with(b"\x05\x01k\x01\x01a\0\0\0\0\0\0\xf8\x7f").contains("not a number"));
+    assert!(with(b"\x00\x01k\x82\0\0\0\0").contains("length encoding"));
+}
+
+#[test]
+fn module_data_slots_and_empty_collections_are_passed_over() {
+    let bytes =
+        b"REDIS0011\xf7\x01\x02\x02\x05\x03abc\x04\0\0\0\0\0\0\0\0\x03\0\0\0\0\x01\x07\0\xf4\x05\x01\0\
+                  \xfd\0\0\0\x10\x02\x01e\x00\xfd\0\0\0\x10\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+    let (events, counts) = read(bytes, Expired::Keep).unwrap();
+    assert_eq!(counts, Counts { keys: 2, expires: 2, expired: 0, empty: 1, module_aux: 1 });
+    let Event::Entry(e) = &events[0] else { panic!("an entry is expected") };
+    assert_eq!((&e.key[..], e.meta.expire_at_ms), (&b"k"[..], Some(0x1000_0000 * 1000)));
+}
+
+/// With a checksum that is right: what someone who may call RESTORE can send.
+#[test]
+fn no_payload_makes_it_panic() {
+    let mut writer = ValueWriter::new(true);
+    let mut random = 0x1234_5678_9abc_def1u64;
+    let mut next = move |n: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) as usize % n
+    };
+    let mut good = 0;
+    for value in values() {
+        let payload = dump::encode(&mut writer, &value);
+        let body = &payload[..payload.len() - 10];
+        for _ in 0..400 {
+            let mut mutant = body.to_vec();
+            for _ in 0..=next(3) {
+                let at = next(mutant.len().min(64));
+                mutant[at] =
+                    if next(2) == 0 { next(256) as u8 } else { [0, 0x80, 0x81, 0xc3, 0xff, 4][next(6)] };
+            }
+            good += u32::from(dump::decode(&with_footer(&mutant), &limits()).is_ok());
+        }
+    }
+    assert!(good > 0);
+}
+
+fn with_footer(body: &[u8]) -> Vec<u8> {
+    let all = [body, &VERSION.to_le_bytes()].concat();
+    [&all[..], &crc64::update(0, &all).to_le_bytes()].concat()
+}
+
+/// Old encodings that nothing writes any more.
+#[test]
+fn old_types_are_read() {
+    let ziplist = b"\x11\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\xfe\x05\xff";
+    let one = |kind: u8, body: &[u8]| {
+        let bytes = [b"REDIS0004", &[kind][..], b"\x01k", body, b"\xff"].concat();
+        let mut decoder = Decoder::new(&bytes[..], limits(), Expired::Keep);
+        match decoder.next_event() {
+            Ok(Event::Entry(e)) => content(&e.value),
+            Ok(_) => panic!("not an entry"),
+            Err(e) => panic!("type {kind}: {e}"),
+        }
+    };
+    let blob = [&[ziplist.len() as u8], &ziplist[..]].concat();
+    assert_eq!(one(T_LIST_ZIPLIST, &blob), [b"a", b"5"]);
+    assert_eq!(one(T_LIST_QUICKLIST, &[&[2], &blob[..], &blob].concat()), [b"a", b"5", b"a", b"5"]);
+    assert_eq!(one(T_HASH_ZIPLIST, &blob), [b"a=5"]);
+    assert_eq!(one(T_ZSET_ZIPLIST, &blob), [[&b"a"[..], &5f64.to_bits().to_be_bytes()].concat()]);
+    assert_eq!(one(T_HASH_ZIPMAP, b"\x07\x01\x01f\x01\0v\xff"), [b"f=v"]);
+    assert_eq!(one(T_LIST, b"\x02\x01x\x01y"), [b"x", b"y"]);
+    let scored = [[&b"m"[..], &1.5f64.to_bits().to_be_bytes()].concat()];
+    assert_eq!(one(T_ZSET, b"\x01\x01m\x031.5"), scored);
+    let lp = b"\x0c\0\0\0\x02\0\x81a\x02\x05\x01\xff";
+    assert_eq!(one(T_SET_LISTPACK, &[&[lp.len() as u8], &lp[..]].concat()), [b"5", b"a"]);
+}
+
+#[test]
+fn dump_payloads() {
+    let mut writer = ValueWriter::new(true);
+    for value in values() {
+        let payload = dump::encode(&mut writer, &value);
+        let back = dump::decode(&payload, &limits()).unwrap();
+        assert_eq!(content(&back), content(&value));
+        for at in (0..payload.len()).step_by(payload.len() / 50 + 1) {
+            let mut bad = payload.clone();
+            bad[at] ^= 0x10;
+            assert!(dump::decode(&bad, &limits()).is_err());
+            assert!(dump::decode(&payload[..at], &limits()).is_err());
+        }
+    }
+    // What redis-server 7.0 answers to DUMP of a key that holds 10 (see the command's page for older ones).
+    let ten = b"\x00\xc0\n\n\x00n\x9fWE\x0e\xaec\xbb";
+    assert_eq!(content(&dump::decode(ten, &limits()).unwrap()), [b"10"]);
+    assert_eq!(dump::encode(&mut writer, &Value::Str(Str::new(b"10"))), ten);
+    for bad in [&b"\x02\0"[..], b"\x00\x01ab", b"", b"\x00\x05a"] {
+        assert!(dump::decode(&with_footer(bad), &limits()).is_err(), "{bad:?}");
+    }
+}

@@ -1,0 +1,662 @@
+//! The replica's side: a link to the master that is made, introduced, synchronised and followed; and made again
+//! whenever it breaks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::command::{Args, OwnedArgs, table};
+use crate::disk::{self, DiskFile};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
+use crate::resp::encode_command;
+use crate::resp::parse::{ArgRanges, Parsed};
+use crate::resp::reader;
+use crate::server::Server;
+use crate::server::dispatch::Origin;
+
+/// Pause between two attempts to connect, milliseconds.
+const RETRY_MS: u64 = 1000;
+/// The same under a shard map, where seconds of a replica's absence hold up writes, milliseconds.
+const MANAGED_RETRY_MS: u64 = 100;
+/// Limit for one attempt to connect, milliseconds.
+const CONNECT_TIMEOUT_MS: u64 = 5000;
+/// How often the offset is acknowledged without being asked, milliseconds.
+const ACK_PERIOD_MS: u64 = 1000;
+/// Length of the mark that ends a snapshot of unknown length.
+const EOF_MARK_LEN: usize = 40;
+
+/// How far the link is.
+enum State {
+    /// Nothing is under way; the next attempt starts at this monotonic millisecond.
+    Idle { retry_at_ms: u64 },
+    /// A connection is being made.
+    Connecting(LinkToken),
+    /// Introducing ourselves: what is to be sent and answered next.
+    Handshake(Step),
+    /// The snapshot is arriving.
+    Receiving(Box<Transfer>),
+    /// The stream is flowing.
+    Online,
+}
+
+/// Steps of the handshake, each a command that is answered before the next is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Ping,
+    Auth,
+    Port,
+    Address,
+    Capabilities,
+    Epoch,
+    Psync,
+}
+
+/// A snapshot being received into a file beside the old one.
+struct Transfer {
+    id: String,
+    offset: u64,
+    temp: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Length where it was announced.
+    left: Option<u64>,
+    /// The mark that ends it otherwise.
+    mark: Vec<u8>,
+    /// The last bytes received: the mark may arrive in pieces.
+    tail: Vec<u8>,
+    received: u64,
+    begun: bool,
+}
+
+/// The link to our master.
+pub struct MasterLink {
+    /// Where the master is.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    state: State,
+    conn: Option<ConnId>,
+    /// Monotonic milliseconds when bytes last arrived.
+    pub last_io_ms: u64,
+    /// Monotonic milliseconds since when the link is down.
+    pub down_since_ms: u64,
+    acked_at_ms: u64,
+    /// A transaction of the stream that has not been closed by EXEC yet.
+    transaction: Option<Vec<OwnedArgs>>,
+}
+
+impl MasterLink {
+    /// A link that is going to be made at the next opportunity.
+    pub fn new(host: String, port: u16, now_ms: u64) -> Self {
+        MasterLink {
+            host,
+            port,
+            state: State::Idle { retry_at_ms: now_ms },
+            conn: None,
+            last_io_ms: now_ms,
+            down_since_ms: now_ms,
+            acked_at_ms: 0,
+            transaction: None,
+        }
+    }
+
+    /// Its connection, once there is one.
+    pub fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    /// The stream is flowing.
+    pub fn is_online(&self) -> bool {
+        matches!(self.state, State::Online)
+    }
+
+    /// A snapshot is arriving.
+    pub fn is_syncing(&self) -> bool {
+        matches!(self.state, State::Receiving(_))
+    }
+
+    /// Bytes of the snapshot received so far, and how many are missing where that is known.
+    pub fn progress(&self) -> Option<(u64, Option<u64>)> {
+        match &self.state {
+            State::Receiving(t) => Some((t.received, t.left)),
+            _ => None,
+        }
+    }
+
+    /// The name ROLE gives to the link's state.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Idle { .. } => "connect",
+            State::Connecting(_) => "connecting",
+            State::Handshake(_) => "handshake",
+            State::Receiving(_) => "sync",
+            State::Online => "connected",
+        }
+    }
+}
+
+impl Server {
+    /// Follows another master, or none (`REPLICAOF`). The data and, where possible, the history are kept.
+    pub fn follow(&mut self, io: &mut Io, master: Option<(String, u16)>) {
+        if let Some(link) = &self.repl.link
+            && let Some((host, port)) = &master
+            && link.host == *host
+            && link.port == *port
+        {
+            return;
+        }
+        let had_link = self.repl.link.is_some();
+        self.close_link(io);
+        self.repl.link = None;
+        self.release_effects();
+        self.selected_db = None;
+        match master {
+            Some((host, port)) => {
+                tracing::info!(
+                    "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."
+                );
+                self.repl.ensure_backlog(&self.config);
+                self.drop_replicas(io);
+                self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+                self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
+                self.link_cron(io);
+            }
+            None if had_link => {
+                // What was applied so far is a history that others share; from here on it is ours.
+                self.repl.fork(&mut self.rng);
+                self.drop_replicas(io);
+                self.repl.ensure_backlog(&self.config);
+                self.repl.alone_since_ms = io.now.mono_ms();
+                tracing::info!("MASTER MODE enabled");
+            }
+            None => {}
+        }
+    }
+
+    fn close_link(&mut self, io: &mut Io) {
+        let Some(link) = self.repl.link.as_mut() else { return };
+        if let Some(conn) = link.conn.take() {
+            io.close(conn, false);
+        }
+        if let State::Receiving(t) = &link.state {
+            let _ = self.disk.remove(&t.temp);
+        }
+        link.transaction = None;
+        link.state = State::Idle { retry_at_ms: io.now.mono_ms() };
+    }
+
+    /// Starts due attempts, notices a silent master, acknowledges. At every tick.
+    pub(crate) fn link_cron(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        let timeout = u64::from(self.config.repl_timeout as u32) * 1000;
+        let Some(link) = self.repl.link.as_mut() else { return };
+        match link.state {
+            State::Idle { retry_at_ms } if now >= retry_at_ms => {
+                self.next_token += 1;
+                let token = LinkToken(self.next_token);
+                link.state = State::Connecting(token);
+                let (host, port) = (link.host.clone(), link.port);
+                tracing::info!("Connecting to MASTER {host}:{port}");
+                io.ask(Action::Connect { token, host, port, timeout_ms: CONNECT_TIMEOUT_MS });
+            }
+            State::Online if now > link.last_io_ms + timeout => {
+                self.link_failed(io, "MASTER timeout: no data nor PING received...")
+            }
+            State::Receiving(_) | State::Handshake(_) if now > link.last_io_ms + timeout => {
+                self.link_failed(io, "Timeout connecting to the MASTER...");
+            }
+            State::Online if now >= link.acked_at_ms + ACK_PERIOD_MS => self.acknowledge(io),
+            _ => {}
+        }
+    }
+
+    fn link_failed(&mut self, io: &mut Io, why: &str) {
+        let managed = self.managed.is_some();
+        let Some(link) = self.repl.link.as_mut() else { return };
+        tracing::warn!("{why}");
+        if link.is_online() {
+            link.down_since_ms = io.now.mono_ms();
+        }
+        self.close_link(io);
+        if let Some(link) = self.repl.link.as_mut() {
+            let pause = if managed { MANAGED_RETRY_MS } else { RETRY_MS };
+            link.state = State::Idle { retry_at_ms: io.now.mono_ms() + pause };
+        }
+    }
+
+    /// Tells the master how far we are.
+    pub(crate) fn acknowledge(&mut self, io: &mut Io) {
+        let offset = self.repl.offset();
+        if !self.may_acknowledge() {
+            return;
+        }
+        let durable = self.persist.durable_offset();
+        let Some(link) = self.repl.link.as_mut() else { return };
+        let (Some(conn), State::Online) = (link.conn, &link.state) else { return };
+        link.acked_at_ms = io.now.mono_ms();
+        let mut out = Vec::new();
+        let offset = offset.to_string();
+        match durable {
+            Some(d) => encode_command(&mut out, &["REPLCONF", "ACK", &offset, "FACK", &d.to_string()]),
+            None => encode_command(&mut out, &["REPLCONF", "ACK", &offset]),
+        }
+        io.send(conn, &out);
+    }
+
+    pub(crate) fn link_connected(
+        &mut self,
+        io: &mut Io,
+        token: LinkToken,
+        result: Result<(ConnId, Peer), ConnectError>,
+    ) {
+        let expected =
+            self.repl.link.as_ref().is_some_and(|l| matches!(l.state, State::Connecting(t) if t == token));
+        match result {
+            Ok((conn, _)) if !expected => io.close(conn, false),
+            Ok((conn, _)) => {
+                let Some(link) = self.repl.link.as_mut() else { return };
+                tracing::info!("MASTER <-> REPLICA sync started");
+                link.conn = Some(conn);
+                link.last_io_ms = io.now.mono_ms();
+                self.handshake(io, Step::Ping);
+            }
+            Err(e) if expected => self.link_failed(io, &format!("Error condition on socket for SYNC: {e}")),
+            Err(_) => {}
+        }
+    }
+
+    pub(crate) fn link_closed(&mut self, io: &mut Io, why: Gone) {
+        if let Some(link) = self.repl.link.as_mut() {
+            link.conn = None;
+        }
+        if why != Gone::Asked {
+            self.link_failed(io, "Connection with master lost.");
+        }
+    }
+
+    /// Sends a step's command, or goes on to the next step where there is nothing to say.
+    fn handshake(&mut self, io: &mut Io, step: Step) {
+        let command: Option<Vec<String>> = match step {
+            Step::Ping => Some(vec!["PING".into()]),
+            Step::Auth if self.config.masterauth.is_empty() => None,
+            Step::Auth if self.config.masteruser.is_empty() => {
+                Some(vec!["AUTH".into(), self.config.masterauth.clone()])
+            }
+            Step::Auth => {
+                Some(vec!["AUTH".into(), self.config.masteruser.clone(), self.config.masterauth.clone()])
+            }
+            Step::Port => {
+                let port = match self.config.replica_announce_port {
+                    0 => self.config.port,
+                    announced => announced,
+                };
+                Some(vec!["REPLCONF".into(), "listening-port".into(), port.to_string()])
+            }
+            Step::Address if self.config.replica_announce_ip.is_empty() => None,
+            Step::Address => {
+                Some(vec!["REPLCONF".into(), "ip-address".into(), self.config.replica_announce_ip.clone()])
+            }
+            Step::Capabilities => {
+                Some(["REPLCONF", "capa", "eof", "capa", "psync2"].iter().map(|s| (*s).to_owned()).collect())
+            }
+            Step::Epoch => self.introduce_member(),
+            Step::Psync => {
+                let (id, from) = (self.repl.id.clone(), self.repl.offset() + 1);
+                // A node without data asks for all of it, whatever its counters say.
+                if self.repl.offset() == 0 && self.keyspace.is_empty() {
+                    Some(vec!["PSYNC".into(), "?".into(), "-1".into()])
+                } else {
+                    tracing::info!("Trying a partial resynchronization (request {id}:{from}).");
+                    Some(vec!["PSYNC".into(), id, from.to_string()])
+                }
+            }
+        };
+        let Some(link) = self.repl.link.as_mut() else { return };
+        link.state = State::Handshake(step);
+        match (command, link.conn) {
+            (Some(words), Some(conn)) => {
+                let mut out = Vec::new();
+                encode_command(&mut out, &words);
+                io.send(conn, &out);
+            }
+            _ => self.handshake(io, step.next()),
+        }
+    }
+
+    /// Bytes from the master have arrived.
+    pub(crate) fn link_received(&mut self, io: &mut Io) {
+        let Some(link) = self.repl.link.as_mut() else { return };
+        let Some(conn) = link.conn else { return };
+        link.last_io_ms = io.now.mono_ms();
+        loop {
+            let Some(link) = self.repl.link.as_mut() else { return };
+            if link.conn != Some(conn) {
+                return;
+            }
+            let went_on = match &link.state {
+                State::Handshake(step) => {
+                    let step = *step;
+                    self.handshake_reply(io, conn, step)
+                }
+                State::Receiving(_) => self.receive_snapshot(io, conn),
+                State::Online => {
+                    self.follow_stream(io, conn);
+                    false
+                }
+                State::Idle { .. } | State::Connecting(_) => false,
+            };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    /// Handles the reply to a handshake step; false if it is not whole yet.
+    fn handshake_reply(&mut self, io: &mut Io, conn: ConnId, step: Step) -> bool {
+        let Some(c) = io.conn(conn) else { return false };
+        while c.input.first() == Some(&b'\n') {
+            c.input.remove(0);
+        }
+        let (value, used) = match reader::read(&c.input) {
+            Ok(Some(v)) => v,
+            Ok(None) => return false,
+            Err(e) => {
+                self.link_failed(io, &format!("Master's reply cannot be understood: {e}"));
+                return false;
+            }
+        };
+        c.input.drain(..used);
+        let text = match &value {
+            reader::Value::Error(e) => format!("-{e}"),
+            other => other.text().unwrap_or_default(),
+        };
+        match step {
+            Step::Psync => return self.psync_reply(io, &text),
+            Step::Ping if text.starts_with("-NOAUTH") || text.starts_with("-NOPERM") || text == "PONG" => {}
+            Step::Ping | Step::Auth | Step::Epoch if text.starts_with('-') => {
+                self.link_failed(io, &format!("{step:?} with MASTER failed: {text}"));
+                return false;
+            }
+            Step::Epoch => {
+                if let Err(why) = self.check_master(&text) {
+                    self.link_failed(io, &why);
+                    return false;
+                }
+            }
+            // A master that does not know an option can still be followed.
+            _ if text.starts_with('-') => {
+                tracing::info!("(Non critical) Master does not understand {step:?}: {text}")
+            }
+            _ => {}
+        }
+        self.handshake(io, step.next());
+        true
+    }
+
+    fn psync_reply(&mut self, io: &mut Io, text: &str) -> bool {
+        let mut words = text.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("CONTINUE"), id, _) => {
+                tracing::info!("Successful partial resynchronization with master.");
+                if let Some(id) = id.filter(|id| id.len() == 40) {
+                    if id != self.repl.id {
+                        tracing::info!("Master replication ID changed to {id}");
+                        self.drop_replicas(io);
+                    }
+                    self.repl.rename(id);
+                }
+                self.repl.ensure_backlog(&self.config);
+                self.link_online(io);
+                true
+            }
+            (Some("FULLRESYNC"), Some(id), Some(offset)) if id.len() == 40 => {
+                let Ok(offset) = offset.parse() else {
+                    self.link_failed(io, "Master's FULLRESYNC reply has no offset");
+                    return false;
+                };
+                tracing::info!("Full resync from master: {id}:{offset}");
+                self.begin_transfer(io, id.to_owned(), offset)
+            }
+            _ => {
+                let why = match text.strip_prefix('-') {
+                    Some(e) if e.starts_with("NOMASTERLINK") || e.starts_with("LOADING") => {
+                        format!("MASTER is currently unable to PSYNC but should be in the future: {text}")
+                    }
+                    _ => format!("Unexpected reply to PSYNC from master: {text}"),
+                };
+                self.link_failed(io, &why);
+                false
+            }
+        }
+    }
+
+    fn begin_transfer(&mut self, io: &mut Io, id: String, offset: u64) -> bool {
+        let temp = disk::temp_name(&self.config.dir.join(format!("sync-{}", self.config.dbfilename)));
+        match self.disk.create(&temp) {
+            Ok(file) => {
+                let transfer = Transfer {
+                    id,
+                    offset,
+                    temp,
+                    file,
+                    left: None,
+                    mark: Vec::new(),
+                    tail: Vec::new(),
+                    received: 0,
+                    begun: false,
+                };
+                if let Some(link) = self.repl.link.as_mut() {
+                    link.state = State::Receiving(Box::new(transfer));
+                }
+                true
+            }
+            Err(e) => {
+                self.link_failed(
+                    io,
+                    &format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}"),
+                );
+                false
+            }
+        }
+    }
+
+    /// Takes over what has arrived of the snapshot; true if it is complete and the stream may follow.
+    fn receive_snapshot(&mut self, io: &mut Io, conn: ConnId) -> bool {
+        let Some(link) = self.repl.link.as_mut() else { return false };
+        let State::Receiving(t) = &mut link.state else { return false };
+        let Some(c) = io.conn(conn) else { return false };
+        match t.take(&mut c.input) {
+            Ok(true) => self.adopt_snapshot(io),
+            Ok(false) => false,
+            Err(e) => {
+                self.link_failed(io, &format!("I/O error trying to sync with MASTER: {e}"));
+                false
+            }
+        }
+    }
+
+    /// The snapshot is complete: it is loaded beside the present data, and only when that has succeeded does it take
+    /// their place, in memory and on disk.
+    fn adopt_snapshot(&mut self, io: &mut Io) -> bool {
+        let Some(link) = self.repl.link.as_mut() else { return false };
+        let State::Receiving(t) = std::mem::replace(&mut link.state, State::Online) else { return false };
+        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+        if let Err(e) =
+            t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(io, &t.temp))
+        {
+            let _ = self.disk.remove(&t.temp);
+            self.link_failed(io, &format!("Failed trying to load the MASTER synchronization DB: {e}"));
+            return false;
+        }
+        self.repl.reset_to(&t.id, t.offset, &self.config);
+        self.drop_replicas(io);
+        self.touch_all_watched(None);
+        self.selected_db = None;
+        self.origin_db = 0;
+        if let Err(e) = self.adopt_synced_file(io, &t.temp) {
+            self.link_failed(io, &format!("The received snapshot could not be made the local file: {e}"));
+            // Data in memory and on disk differ now; what is acknowledged must be on disk.
+            self.repl.reset_to(crate::replication::NO_ID, 0, &self.config);
+            return false;
+        }
+        tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        self.link_online(io);
+        true
+    }
+
+    fn link_online(&mut self, io: &mut Io) {
+        if let Some(link) = self.repl.link.as_mut() {
+            link.state = State::Online;
+            link.transaction = None;
+        }
+        self.selected_db = None;
+        self.followed_master(io);
+        self.acknowledge(io);
+    }
+
+    /// Applies the commands of the stream that have arrived.
+    fn follow_stream(&mut self, io: &mut Io, conn: ConnId) {
+        let Some(c) = io.conn(conn) else { return };
+        let input = std::mem::take(&mut c.input);
+        let mut ranges = ArgRanges::default();
+        let mut at = 0;
+        let mut asked = false;
+        while at < input.len() {
+            match Server::next_command(&input, at, &mut ranges) {
+                Parsed::Request { consumed } => {
+                    let raw = &input[at..at + consumed];
+                    at += consumed;
+                    let args = Args::new(&input, &ranges);
+                    asked |= args.is(0, "replconf") && args.is(1, "getack");
+                    self.apply_from_master(io, args, raw);
+                }
+                Parsed::Incomplete { .. } => break,
+                Parsed::Invalid(text) => {
+                    self.link_failed(io, &format!("The master's stream cannot be understood: {text}"));
+                    return;
+                }
+            }
+            if self.repl.link_conn() != Some(conn) {
+                return;
+            }
+        }
+        if let Some(c) = io.conn(conn) {
+            let newer = std::mem::replace(&mut c.input, input);
+            c.input.drain(..at);
+            c.input.extend_from_slice(&newer);
+        }
+        if asked || self.acks_at_once() {
+            self.ack_due = true;
+        }
+    }
+
+    /// One command of the stream. A transaction is applied as a whole, at its EXEC.
+    fn apply_from_master(&mut self, io: &mut Io, args: Args<'_>, raw: &[u8]) {
+        self.note_applied(args, raw);
+        // Backlog and sub-replicas get the stream byte for byte.
+        self.repl.feed(raw);
+        if args.is_empty() || args.is(0, "ping") || args.is(0, "replconf") {
+            return;
+        }
+        let Some(link) = self.repl.link.as_mut() else { return };
+        if args.is(0, "multi") {
+            link.transaction = Some(Vec::new());
+        } else if args.is(0, "exec") {
+            for command in link.transaction.take().unwrap_or_default() {
+                self.apply_one(io, command.as_args());
+            }
+            self.after_unit(io);
+        } else if let Some(queue) = &mut link.transaction {
+            queue.push(args.to_owned());
+        } else {
+            self.apply_one(io, args);
+            self.after_unit(io);
+        }
+    }
+
+    fn apply_one(&mut self, io: &mut Io, args: Args<'_>) {
+        self.stats.commands_processed += 1;
+        let conn = self.repl.link_conn().unwrap_or(ConnId(u64::MAX));
+        if let Err(e) = self.apply(io, conn, args, Origin::Master) {
+            self.stats.unexpected_errors += 1;
+            let name = table::find(args).map(|s| s.name).unwrap_or("?");
+            tracing::error!(
+                "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
+                e.text()
+            );
+        }
+    }
+}
+
+impl Step {
+    fn next(self) -> Step {
+        match self {
+            Step::Ping => Step::Auth,
+            Step::Auth => Step::Port,
+            Step::Port => Step::Address,
+            Step::Address => Step::Capabilities,
+            Step::Capabilities => Step::Epoch,
+            Step::Epoch | Step::Psync => Step::Psync,
+        }
+    }
+}
+
+impl Transfer {
+    /// Moves what belongs to the snapshot from `input` to the file; true when it is complete. What follows stays.
+    fn take(&mut self, input: &mut Vec<u8>) -> Result<bool, String> {
+        if !self.begun {
+            while input.first() == Some(&b'\n') {
+                input.remove(0);
+            }
+            let Some(end) = input.windows(2).position(|w| w == b"\r\n") else {
+                return if input.len() > 128 { Err("no snapshot header".into()) } else { Ok(false) };
+            };
+            let line: Vec<u8> = input.drain(..end + 2).collect();
+            let line = &line[..end];
+            if let Some(mark) = line.strip_prefix(b"$EOF:") {
+                if mark.len() != EOF_MARK_LEN {
+                    return Err("the snapshot's end mark has a wrong length".into());
+                }
+                self.mark = mark.to_vec();
+            } else {
+                let length = line.strip_prefix(b"$").and_then(crate::resp::parse::parse_i64);
+                match length.and_then(|n| u64::try_from(n).ok()) {
+                    Some(n) => self.left = Some(n),
+                    None => return Err(format!("bad snapshot header {:?}", String::from_utf8_lossy(line))),
+                }
+            }
+            self.begun = true;
+        }
+        match self.left {
+            Some(left) => {
+                let n = (input.len() as u64).min(left) as usize;
+                self.store(&input[..n])?;
+                input.drain(..n);
+                self.left = Some(left - n as u64);
+                Ok(left == n as u64)
+            }
+            None => {
+                // The mark may be cut anywhere: the last bytes are kept back until more have come.
+                self.tail.append(input);
+                if let Some(at) = find(&self.tail, &self.mark) {
+                    *input = self.tail.split_off(at + EOF_MARK_LEN);
+                    self.tail.truncate(at);
+                    let rest = std::mem::take(&mut self.tail);
+                    self.store(&rest)?;
+                    return Ok(true);
+                }
+                let keep = self.tail.len().min(EOF_MARK_LEN - 1);
+                let rest: Vec<u8> = self.tail.drain(..self.tail.len() - keep).collect();
+                self.store(&rest)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.received += bytes.len() as u64;
+        self.file.append(bytes).map_err(|e| format!("write error: {e}"))
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}

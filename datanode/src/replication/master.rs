@@ -1,0 +1,355 @@
+//! The master's side: replicas that introduce themselves (REPLCONF), ask for the stream (PSYNC), get a snapshot where
+//! the backlog does not reach back far enough, then the stream, and acknowledge it.
+
+use super::{ReplicaState, Stage};
+use crate::command::{Args, Error};
+use crate::io::{ConnId, Io};
+use crate::resp::encode_command;
+use crate::resp::parse::parse_i64;
+use crate::server::Server;
+use crate::server::client::Client;
+
+/// While a replica's output holds more than this, the snapshot that is being sent to it is not walked on, bytes.
+pub const SNAPSHOT_HIGH_WATER: usize = 1 << 20;
+
+impl Server {
+    /// `REPLCONF option value …`: the reply's line, if one is due.
+    pub fn replconf(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<Option<String>, Error> {
+        if args.len().is_multiple_of(2) {
+            return Err(Error::Syntax);
+        }
+        let now = io.now;
+        for i in (1..args.len()).step_by(2) {
+            let value = args.at(i + 1);
+            let number = parse_i64(value).and_then(|n| u64::try_from(n).ok());
+            if args.is(i, "replicaset-epoch") {
+                self.clients
+                    .get_mut(conn)
+                    .map(|c| c.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now))));
+                return self.admit_member(conn, value, args).map(Some);
+            }
+            let Some(client) = self.clients.get_mut(conn) else { return Ok(None) };
+            let replica = client.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now)));
+            if args.is(i, "listening-port") {
+                replica.port = number.and_then(|n| n.try_into().ok()).ok_or(Error::NotInteger)?;
+            } else if args.is(i, "ip-address") {
+                let text = String::from_utf8_lossy(value).into_owned();
+                if text.len() > 255 {
+                    return Err(Error::err(format_args!(
+                        "REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                        text.len()
+                    )));
+                }
+                replica.announced = text;
+            } else if args.is(i, "capa") {
+                replica.capa_eof |= args.is(i + 1, "eof");
+                replica.capa_psync2 |= args.is(i + 1, "psync2");
+            } else if args.is(i, "rdb-only") {
+                replica.rdb_only = number == Some(1);
+            } else if args.is(i, "rdb-filter-only") {
+                return Err(Error::err("RDB filters are not supported"));
+            } else if args.is(i, "ack") {
+                let Some(offset) = number else { return Ok(None) };
+                if replica.synced_or_syncing() {
+                    replica.acked = replica.acked.max(offset);
+                    replica.acked_at_ms = now.mono_ms();
+                    if args.is(i + 2, "fack") {
+                        let durable = args.get(i + 3).and_then(parse_i64).unwrap_or(0).max(0) as u64;
+                        replica.acked_durable = replica.acked_durable.max(durable);
+                    }
+                    self.repl.acks_changed = true;
+                }
+                return Ok(None);
+            } else if args.is(i, "getack") {
+                return Ok(None);
+            } else {
+                return Err(Error::err(format_args!(
+                    "Unrecognized REPLCONF option: {}",
+                    String::from_utf8_lossy(args.at(i))
+                )));
+            }
+        }
+        Ok(Some("OK".into()))
+    }
+
+    /// `PSYNC id offset`: continues the replica's history or starts a full resync. The reply is written to `out`.
+    pub fn psync(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let known = self.clients.get(conn).is_some_and(|c| c.is_replica());
+        if known {
+            return Ok(());
+        }
+        if !self.is_master() && !self.repl.link_is_up() {
+            return Err("NOMASTERLINK Can't SYNC while not connected with my master".into());
+        }
+        let introduced = self.clients.get(conn).and_then(|c| c.replica.as_ref());
+        if self.managed.is_some() && !introduced.is_some_and(|r| r.admitted || r.rdb_only) {
+            return Err("ERR this node follows a shard map: only its members replicate from it".into());
+        }
+        self.repl.ensure_backlog(&self.config);
+        // What is pending belongs in front of this replica's part of the stream.
+        self.release_effects();
+        self.flush_stream(io);
+        let full = args.is(0, "sync");
+        let from = args.get(2).and_then(parse_i64).and_then(|n| u64::try_from(n).ok());
+        let id = String::from_utf8_lossy(args.at(1)).into_owned();
+        let peer = self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default();
+        let now = io.now;
+        let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
+        let replica = client.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now)));
+        if replica.announced.is_empty() {
+            replica.announced = peer.rsplit_once(':').map(|(ip, _)| ip.to_owned()).unwrap_or_default();
+        }
+        replica.acked_at_ms = now.mono_ms();
+        if !full
+            && let Some(from) = from
+            && self.repl.can_continue(&id, from)
+        {
+            replica.stage = Stage::Online;
+            replica.acked = from.saturating_sub(1);
+            let line = if replica.capa_psync2 {
+                format!("+CONTINUE {}\r\n", self.repl.id)
+            } else {
+                "+CONTINUE\r\n".into()
+            };
+            out.extend_from_slice(line.as_bytes());
+            if let Some(b) = self.repl.backlog() {
+                b.copy_from(from, out);
+            }
+            self.repl.replicas.push(conn);
+            self.stats.sync_partial_ok += 1;
+            tracing::info!("Partial resynchronization request from {peer} accepted, from offset {from}.");
+            self.replicas_changed();
+            return Ok(());
+        }
+        if !full && id != "?" {
+            self.stats.sync_partial_err += 1;
+            tracing::info!("Partial resynchronization not accepted from {peer}: id {id} offset {from:?}");
+        }
+        if !replica.capa_eof && !full {
+            // Every replica since Redis 4.0 has it; without it the length would have to be known beforehand.
+            return Err("ERR replicas have to announce the capability 'eof'".into());
+        }
+        replica.stage = Stage::WaitsForSnapshot;
+        self.repl.replicas.push(conn);
+        self.stats.sync_full += 1;
+        tracing::info!("Full resync requested by replica {peer}");
+        Ok(())
+    }
+
+    /// A snapshot for replicas begins at the present offset: those that wait for one get its header.
+    pub fn start_sync_of_waiting(&mut self, io: &mut Io, eof_mark: &str) -> Vec<ConnId> {
+        let header = format!("+FULLRESYNC {} {}\r\n$EOF:{eof_mark}\r\n", self.repl.id, self.repl.offset());
+        let mut receivers = Vec::new();
+        for &conn in &self.repl.replicas {
+            if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut())
+                && replica.stage == Stage::WaitsForSnapshot
+            {
+                replica.stage = Stage::ReceivesSnapshot;
+                io.send(conn, header.as_bytes());
+                receivers.push(conn);
+            }
+        }
+        // The stream behind the snapshot has to name its database.
+        self.selected_db = None;
+        receivers
+    }
+
+    /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows.
+    pub fn finish_sync(&mut self, io: &mut Io, receivers: &[ConnId]) {
+        for &conn in receivers {
+            let Some(client) = self.clients.get_mut(conn) else { continue };
+            let Some(replica) = client.replica.as_mut() else { continue };
+            if replica.rdb_only {
+                tracing::info!("Closing the connection of a client that only wanted the snapshot");
+                self.close_client(io, conn, true);
+                continue;
+            }
+            replica.stage = Stage::Online;
+            replica.acked_at_ms = io.now.mono_ms();
+            let queued = std::mem::take(&mut replica.queued);
+            io.send(conn, &queued);
+            tracing::info!("Synchronization with replica {} succeeded", client.peer.remote);
+        }
+        self.replicas_changed();
+    }
+
+    /// The snapshot could not be finished: the replicas have to ask again.
+    pub fn abort_sync(&mut self, io: &mut Io, receivers: &[ConnId]) {
+        for &conn in receivers {
+            self.close_client(io, conn, false);
+        }
+    }
+
+    /// Replicas that wait for a snapshot.
+    pub fn waiting_for_snapshot(&self) -> bool {
+        self.repl.replicas.iter().any(|&c| {
+            self.clients
+                .get(c)
+                .and_then(|c| c.replica.as_ref())
+                .is_some_and(|r| r.stage == Stage::WaitsForSnapshot)
+        })
+    }
+
+    /// Hands what the stream has grown by to backlog and replicas.
+    pub(crate) fn flush_stream(&mut self, io: &mut Io) {
+        let paused = self.pause.until_ms > io.now.mono_ms() && self.shutdown.is_none();
+        if self.repl.wants_acks && !paused && self.is_master() && !self.repl.replicas.is_empty() {
+            self.repl.wants_acks = false;
+            let mut ask = Vec::new();
+            encode_command(&mut ask, &["REPLCONF", "GETACK", "*"]);
+            self.repl.feed(&ask);
+        }
+        let bytes = self.repl.take_pending();
+        if !bytes.is_empty() {
+            for &conn in &self.repl.replicas {
+                let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else {
+                    continue;
+                };
+                match replica.stage {
+                    Stage::Online if !replica.rdb_only => io.send(conn, &bytes),
+                    Stage::ReceivesSnapshot if !replica.rdb_only => replica.queued.extend_from_slice(&bytes),
+                    _ => {}
+                }
+            }
+        }
+        self.repl.recycle(bytes);
+    }
+
+    /// PINGs replicas, drops those that have been silent for `repl-timeout`, lets an unused backlog go. Once a second.
+    pub(crate) fn replica_cron(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        let period = u64::from(self.config.repl_ping_replica_period as u32) * 1000;
+        // During a handover offsets have to stand still, to be comparable.
+        let paused = self.pause.until_ms > now;
+        if self.is_master()
+            && !paused
+            && !self.repl.replicas.is_empty()
+            && now >= self.repl.pinged_at_ms + period
+        {
+            self.repl.pinged_at_ms = now;
+            let mut ping = Vec::new();
+            encode_command(&mut ping, &["PING"]);
+            self.repl.feed(&ping);
+        }
+        let timeout = u64::from(self.config.repl_timeout as u32) * 1000;
+        let mut late = Vec::new();
+        for &conn in &self.repl.replicas {
+            let Some(client) = self.clients.get(conn) else { continue };
+            let Some(replica) = &client.replica else { continue };
+            match replica.stage {
+                Stage::Online if now > replica.acked_at_ms + timeout => late.push(conn),
+                // Newlines keep the link alive while the replica has to wait.
+                Stage::WaitsForSnapshot => io.send(conn, b"\n"),
+                _ => {}
+            }
+        }
+        for conn in late {
+            tracing::warn!("Disconnecting timedout replica {}", self.peer_name(conn));
+            self.close_client(io, conn, false);
+        }
+        let ttl = self.config.repl_backlog_ttl as u64 * 1000;
+        if self.repl.replicas.is_empty()
+            && self.repl.has_backlog()
+            && !self.repl.always_counts
+            && self.repl.link.is_none()
+            && ttl > 0
+            && now > self.repl.alone_since_ms + ttl
+        {
+            tracing::info!(
+                "Replication backlog freed: no replica for {} seconds.",
+                self.config.repl_backlog_ttl
+            );
+            self.repl.drop_backlog(&mut self.rng);
+        }
+    }
+
+    /// A replica's connection is gone.
+    pub(crate) fn replica_gone(&mut self, io: &mut Io, conn: ConnId, client: &Client) {
+        if self.repl.replicas.contains(&conn) {
+            self.repl.replicas.retain(|&c| c != conn);
+            tracing::warn!("Connection with replica {} lost.", client.peer.remote);
+            if self.repl.replicas.is_empty() {
+                self.repl.alone_since_ms = io.now.mono_ms();
+            }
+            self.replicas_changed();
+        }
+    }
+
+    /// Closes all replicas' connections: our history may have changed, they have to ask again.
+    pub fn drop_replicas(&mut self, io: &mut Io) {
+        for conn in self.repl.replicas.clone() {
+            self.close_client(io, conn, false);
+        }
+    }
+
+    fn peer_name(&self, conn: ConnId) -> String {
+        self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default()
+    }
+
+    fn replicas_changed(&mut self) {
+        self.repl.acks_changed = true;
+    }
+
+    /// How many replicas must have acknowledged a write before its reply leaves.
+    pub fn write_ack_replicas(&self) -> usize {
+        match &self.managed {
+            Some(m) => m.write_ack_replicas(),
+            None => self.config.write_ack_replicas as usize,
+        }
+    }
+
+    /// The offset that enough replicas have acknowledged for replies to leave.
+    pub fn acknowledged_offset(&self) -> u64 {
+        let needed = self.write_ack_replicas();
+        if needed == 0 {
+            return u64::MAX;
+        }
+        let mut acks: Vec<u64> =
+            self.repl.online(&self.clients).filter(|r| self.counts_as_member(r)).map(|r| r.acked).collect();
+        acks.sort_unstable_by(|a, b| b.cmp(a));
+        acks.get(needed - 1).copied().unwrap_or(0)
+    }
+
+    /// Under a shard map only its members' acknowledgements count.
+    fn counts_as_member(&self, replica: &ReplicaState) -> bool {
+        match &self.managed {
+            Some(m) => replica.admitted && replica.address().is_some_and(|a| m.is_member(&a)),
+            None => true,
+        }
+    }
+
+    /// Lets replies leave whose writes enough replicas have acknowledged, and ends WAITs.
+    pub(crate) fn release_holds(&mut self, io: &mut Io) {
+        if !std::mem::take(&mut self.repl.acks_changed) {
+            return;
+        }
+        if !self.held.is_empty() {
+            let reached = self.acknowledged_offset();
+            let mut held = std::mem::take(&mut self.held);
+            held.retain(|&conn| {
+                let (Some(client), Some(c)) = (self.clients.get_mut(conn), io.conn(conn)) else {
+                    return false;
+                };
+                let before = client.holds.len();
+                while client.holds.front().is_some_and(|h| h.offset <= reached) {
+                    client.holds.pop_front();
+                }
+                let next = client.holds.front().map(|h| h.at);
+                c.output.set_hold(next);
+                if client.holds.len() != before {
+                    io.flush(conn);
+                }
+                next.is_some()
+            });
+            self.held = held;
+        }
+        self.check_blocked(io);
+        self.resume_clients(io);
+    }
+}

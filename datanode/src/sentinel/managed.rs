@@ -1,0 +1,348 @@
+//! The shard map in a sentinel: keeping it, exchanging it with other sentinels and members, STATUS of both kinds, and
+//! when a sentinel that has lost its state may vote again.
+
+use std::collections::BTreeMap;
+
+use super::failover::Step;
+use super::instance::{Channel, Expect, InstId, Kind};
+use super::monitor::{PING_FRACTION, PING_MANAGED_MS};
+use super::state::State;
+use super::switchover::Attempt;
+use super::{HELLO_PERIOD_MS, Sentinel, StartError};
+use crate::disk;
+use crate::io::{Io, Now};
+use crate::resp::reader::Value;
+use crate::shardmap::{
+    MapError, MemberView, NodeAddr, NodeStatus, SentinelStatus, Shard, ShardMap, ShardState, ShardView,
+};
+
+/// Interval of asking other sentinels for their epoch while this one may not vote, milliseconds.
+const LEARN_PERIOD_MS: u64 = 200;
+/// An instance whose STATUS shows an older map is offered ours at most this often, milliseconds.
+const REOFFER_MS: u64 = 200;
+
+/// What only managed sentinels have.
+pub(super) struct Managed {
+    pub own: NodeAddr,
+    pub map: Option<ShardMap>,
+    /// It knows what it may have voted for in an earlier life, or that there was none.
+    pub may_vote: bool,
+    /// The other sentinels of the map.
+    pub peers: BTreeMap<NodeAddr, InstId>,
+    /// Elections and moves that this sentinel leads or wants to lead, by master name.
+    pub attempts: BTreeMap<String, Attempt>,
+}
+
+impl Sentinel {
+    pub(super) fn restore_managed(&mut self, now: Now) -> Result<(), StartError> {
+        let path = self.state_file();
+        let bad = |e: String| StartError::State(path.display().to_string(), e);
+        let own = self.own_addr().ok_or_else(|| bad("announce-ip is not a host name".into()))?;
+        let mut managed =
+            Managed { own, map: None, may_vote: false, peers: BTreeMap::new(), attempts: BTreeMap::new() };
+        let mut votes = BTreeMap::new();
+        match disk::read(&*self.disk, &path) {
+            Ok(bytes) => {
+                let state: State = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+                if let Some(map) = &state.map {
+                    map.validate().map_err(|e| bad(e.to_string()))?;
+                }
+                self.myid = state.myid;
+                self.current_epoch = state.current_epoch;
+                managed.may_vote = state.may_vote;
+                managed.map = state.map;
+                votes = state.votes;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(bad(e.to_string())),
+        }
+        self.managed = Some(managed);
+        // No connection exists yet, so nothing of what is asked for here is lost.
+        let mut io = Io::default();
+        io.now = now;
+        self.sync_topology(&mut io);
+        for (name, vote) in votes {
+            if let Some(m) = self.masters.get_mut(&name) {
+                m.leader = vote.leader;
+                m.opt.leader_epoch = vote.epoch;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn map(&self) -> Option<&ShardMap> {
+        self.managed.as_ref()?.map.as_ref()
+    }
+
+    /// The shard behind a master name.
+    pub(super) fn shard_named(&self, name: &str) -> Option<&Shard> {
+        self.map()?.shard_named(name)
+    }
+
+    /// True where a vote can't contradict one that was given before.
+    pub(super) fn may_vote(&self) -> bool {
+        match &self.managed {
+            None => true,
+            Some(g) => g.may_vote && g.map.as_ref().is_some_and(|m| m.sentinels.contains(&g.own)),
+        }
+    }
+
+    /// Merges an offered map, durably, and follows it. True if something was new.
+    pub(super) fn learn(&mut self, io: &mut Io, offered: ShardMap) -> Result<bool, MapError> {
+        let Some(managed) = &mut self.managed else {
+            return Err(MapError("this sentinel is not managed by a shard map ('managed yes')".into()));
+        };
+        let before = managed.map.clone();
+        if !ShardMap::offer(&mut managed.map, offered)? {
+            return Ok(false);
+        }
+        let epoch_before = self.current_epoch;
+        let epochs = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| s.epoch));
+        self.current_epoch = epochs.max().unwrap_or(0).max(self.current_epoch);
+        if let Err(e) = self.save() {
+            self.current_epoch = epoch_before;
+            if let Some(managed) = &mut self.managed {
+                managed.map = before;
+            }
+            return Err(MapError(format!("the map could not be saved: {e}")));
+        }
+        self.sync_topology(io);
+        self.spread_soon();
+        Ok(true)
+    }
+
+    /// Has the next timer offer the map to the other sentinels.
+    pub(super) fn spread_soon(&mut self) {
+        let peers: Vec<InstId> = self.managed.iter().flat_map(|g| g.peers.values().copied()).collect();
+        for id in peers {
+            if let Some(i) = self.insts.get_mut(&id) {
+                i.offered_ms = 0;
+            }
+        }
+    }
+
+    pub(super) fn managed_timer(&mut self, io: &mut Io) {
+        if self.managed.is_none() {
+            return;
+        }
+        let now = io.now.mono_ms();
+        for id in self.insts.keys().copied().collect::<Vec<_>>() {
+            let Some(i) = self.insts.get(&id).filter(|i| i.command.up()) else { continue };
+            let offer = now.saturating_sub(i.offered_ms) >= HELLO_PERIOD_MS
+                && !i.command.pending.contains(&Expect::Offer);
+            let period =
+                (i.down_after_ms / PING_FRACTION).clamp(*PING_MANAGED_MS.start(), *PING_MANAGED_MS.end());
+            let status = now.saturating_sub(i.status_asked_ms) >= period
+                && !i.command.pending.contains(&Expect::Status);
+            let node = i.kind != Kind::Sentinel;
+            if offer {
+                self.offer_to(io, id);
+            }
+            if status && node {
+                self.send(io, id, Channel::Command, Expect::Status, &["REPLICASET", "STATUS"]);
+                if let Some(i) = self.insts.get_mut(&id) {
+                    i.status_asked_ms = now;
+                }
+            }
+            self.ask_epoch(io, id);
+        }
+    }
+
+    fn ask_epoch(&mut self, io: &mut Io, id: InstId) {
+        let now = io.now.mono_ms();
+        let learning = self.managed.as_ref().is_some_and(|g| !g.may_vote);
+        let period = if learning { LEARN_PERIOD_MS } else { HELLO_PERIOD_MS };
+        let Some(i) = self.insts.get_mut(&id).filter(|i| i.kind == Kind::Sentinel) else { return };
+        if now.saturating_sub(i.status_asked_ms) >= period && !i.command.pending.contains(&Expect::PeerEpoch)
+        {
+            i.status_asked_ms = now;
+            self.send(io, id, Channel::Command, Expect::PeerEpoch, &["REPLICASET", "EPOCH"]);
+        }
+    }
+
+    /// Offers the map to one instance. Members hear of a decision only once a majority of sentinels knows it.
+    pub(super) fn offer_to(&mut self, io: &mut Io, id: InstId) {
+        let Some(i) = self.insts.get(&id) else { return };
+        let spreading = self.masters.get(&i.group).is_some_and(|m| m.failover.step == Step::Spread);
+        if spreading && i.kind != Kind::Sentinel {
+            return;
+        }
+        let Some(json) = self.map().map(ShardMap::to_json) else { return };
+        if self.send(io, id, Channel::Command, Expect::Offer, &["REPLICASET", "OFFER", &json])
+            && let Some(i) = self.insts.get_mut(&id)
+        {
+            i.offered_ms = io.now.mono_ms();
+        }
+    }
+
+    pub(super) fn offer_answer(&mut self, io: &mut Io, id: InstId, value: &Value) {
+        let addr = self.insts.get(&id).map(|i| i.addr.to_string()).unwrap_or_default();
+        let json = match value {
+            Value::Bulk(json) => json,
+            Value::Error(e) => return tracing::warn!("{addr} refuses the shard map: {e}"),
+            _ => return,
+        };
+        match ShardMap::from_json(json) {
+            Ok(map) => {
+                self.count_spread(io, id, &map);
+                if let Err(e) = self.learn(io, map) {
+                    tracing::warn!("the map of {addr} is refused: {e}");
+                }
+            }
+            Err(e) => tracing::warn!("{addr}: {e}"),
+        }
+    }
+
+    pub(super) fn status_answer(&mut self, io: &mut Io, id: InstId, value: &Value) {
+        let Some(status) = node_status(value) else { return };
+        self.take_status(io, id, status);
+    }
+
+    pub(super) fn take_status(&mut self, io: &mut Io, id: InstId, status: NodeStatus) {
+        let now = io.now.mono_ms();
+        let Some(i) = self.insts.get_mut(&id) else { return };
+        let name = i.group.clone();
+        let promised = status.promised;
+        let (map_epoch, generation) = (status.map_epoch, status.generation);
+        i.role_reported = match status.role {
+            crate::shardmap::NodeRole::Master => Kind::Master,
+            _ => Kind::Replica,
+        };
+        i.run_id = status.run_id.clone();
+        i.status = Some(status);
+        i.status_ms = now;
+        let stale = now.saturating_sub(i.offered_ms) >= REOFFER_MS;
+        if promised > self.current_epoch && self.may_vote() {
+            self.adopt_epoch(io, promised, &name);
+        }
+        let Some(shard) = self.shard_named(&name) else { return };
+        let differs = shard.epoch != map_epoch || self.map().is_some_and(|m| m.generation != generation);
+        if differs && stale {
+            self.offer_to(io, id);
+        }
+    }
+
+    /// `REPLICASET EPOCH`: what a sentinel that lost its state learns from: epoch, 1 if it may not vote, id.
+    pub(super) fn peer_epoch_answer(&mut self, io: &mut Io, id: InstId, value: &Value) {
+        let Some([Value::Int(epoch), Value::Int(fresh), run_id]) = value.items() else { return };
+        let epoch = (*epoch).max(0) as u64;
+        let Some(i) = self.insts.get_mut(&id) else { return };
+        i.peer_epoch = Some((epoch, *fresh == 1));
+        i.run_id = run_id.text().unwrap_or_default();
+        i.last_hello_ms = io.now.mono_ms();
+        if self.managed.as_ref().is_some_and(|g| g.may_vote) {
+            if epoch > self.current_epoch {
+                self.adopt_epoch(io, epoch, "");
+            }
+            return;
+        }
+        self.try_to_learn(io);
+    }
+
+    /// Ends the time of not voting: a majority of sentinels that know has been heard, or all there are (of a new
+    /// deployment nobody knows anything). Votes of an earlier life can only have been for epochs up to theirs.
+    pub(super) fn try_to_learn(&mut self, io: &mut Io) {
+        let Some(managed) = self.managed.as_ref().filter(|g| !g.may_vote) else { return };
+        let Some(map) = managed.map.as_ref() else { return };
+        if !map.sentinels.contains(&managed.own) {
+            return;
+        }
+        let heard: Vec<(u64, bool)> =
+            managed.peers.values().filter_map(|id| self.insts.get(id)?.peer_epoch).collect();
+        let knowing = heard.iter().filter(|(_, fresh)| !fresh).count();
+        let majority = map.sentinels.len() / 2 + 1;
+        if knowing < majority && heard.len() < managed.peers.len() {
+            return;
+        }
+        let promised = self.insts.values().filter_map(|i| Some(i.status.as_ref()?.promised));
+        let epoch = heard.iter().map(|(e, _)| *e).chain(promised).max().unwrap_or(0).max(self.current_epoch);
+        self.current_epoch = epoch;
+        for m in self.masters.values_mut() {
+            m.opt.leader_epoch = m.opt.leader_epoch.max(epoch);
+            m.leader = None;
+        }
+        if let Some(managed) = &mut self.managed {
+            managed.may_vote = true;
+        }
+        if let Err(e) = self.save() {
+            tracing::error!("Sentinel was not able to save its state to {}: {e}", self.state_path());
+            if let Some(managed) = &mut self.managed {
+                managed.may_vote = false;
+            }
+            return;
+        }
+        self.tell(io, "+learned", &format!("#epoch {epoch}"), None);
+    }
+
+    /// Answer of `REPLICASET STATUS`.
+    pub(super) fn own_status(&self, now: u64) -> Option<SentinelStatus> {
+        let managed = self.managed.as_ref()?;
+        let shards = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| (m.master_name(s.index), s)));
+        let reachable = 1 + managed
+            .peers
+            .values()
+            .filter_map(|id| self.insts.get(id))
+            .filter(|i| i.command.up() && !i.sdown() && i.peer_epoch.is_some())
+            .count() as u32;
+        Some(SentinelStatus {
+            node: managed.own.clone(),
+            run_id: self.myid.clone(),
+            generation: managed.map.as_ref().map_or(0, |m| m.generation),
+            shards: shards
+                .map(|(name, s)| {
+                    let (state, reason) = self.shard_state(&name, s);
+                    ShardView {
+                        index: s.index,
+                        state,
+                        reason,
+                        epoch: s.epoch,
+                        master: s.master.clone(),
+                        members: self.member_views(&name, s, now),
+                        sentinels_reachable: reachable,
+                    }
+                })
+                .collect(),
+        })
+    }
+
+    fn shard_state(&self, name: &str, shard: &Shard) -> (ShardState, String) {
+        let Some(m) = self.masters.get(name) else { return (ShardState::Unfounded, String::new()) };
+        let attempt = self.managed.as_ref().and_then(|g| g.attempts.get(name));
+        let reason = attempt.map(|a| a.reason.clone()).unwrap_or_default();
+        let down = self.master_inst(name).is_some_and(|i| i.sdown());
+        let state = match attempt {
+            Some(a) if a.at_risk => ShardState::AtRisk,
+            _ if shard.epoch == 0 => ShardState::Unfounded,
+            Some(a) if a.planned => ShardState::Switchover,
+            Some(_) => ShardState::Electing,
+            None if m.odown_since_ms.is_some() => ShardState::Odown,
+            None if down => ShardState::Sdown,
+            None => ShardState::Ok,
+        };
+        let reason = match (&state, self.may_vote()) {
+            (ShardState::Ok, _) => String::new(),
+            (_, false) => "this sentinel may not vote before it has learned from a majority".into(),
+            _ => reason,
+        };
+        (state, reason)
+    }
+
+    fn member_views(&self, name: &str, shard: &Shard, now: u64) -> Vec<MemberView> {
+        let view = |addr: &NodeAddr| {
+            let inst = self.member_at(name, addr.host(), addr.port()).and_then(|id| self.insts.get(&id));
+            MemberView {
+                node: addr.clone(),
+                reachable: inst.is_some_and(|i| i.command.up() && !i.sdown() && i.status.is_some()),
+                last_seen_ms: inst.map_or(0, |i| now.saturating_sub(i.last_ok_ms)),
+                status: inst.and_then(|i| i.status.clone()),
+            }
+        };
+        shard.members.iter().map(view).collect()
+    }
+}
+
+/// Reads a member's STATUS.
+pub(super) fn node_status(value: &Value) -> Option<NodeStatus> {
+    let Value::Bulk(json) = value else { return None };
+    serde_json::from_slice(json).inspect_err(|e| tracing::warn!("not a STATUS: {e}")).ok()
+}

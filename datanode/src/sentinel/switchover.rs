@@ -1,0 +1,471 @@
+//! Elections and planned moves under the shard map: votes, for a planned move the handover, promises, the decision
+//! ([`election::decide`]), the new map to a majority of sentinels, then to the members.
+//!
+//! Contract: whoever leads an epoch decides it once; members hear of the decision only after it is durable at a majority
+//! of sentinels. Until promises are asked for, a planned move can be broken off and the old master goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Sentinel;
+use super::failover::{Failover, Step};
+use super::instance::{Channel, Expect, InstId};
+use super::managed::node_status;
+use crate::election::{self, Decision, Election};
+use crate::io::Io;
+use crate::resp::reader::Value;
+use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, Shard};
+
+/// Longest wait for a majority's votes, milliseconds.
+const VOTES_MS: u64 = 1000;
+/// Interval of asking a member for its promise again, milliseconds.
+const PROMISE_PERIOD_MS: u64 = 200;
+/// Interval of offering a decision to sentinels again, milliseconds.
+const SPREAD_PERIOD_MS: u64 = 100;
+/// The first attempt is staggered by the sentinel's place in the map, so that votes are rarely split, milliseconds.
+const STAGGER_MS: u64 = 40;
+/// After a lost attempt the next one follows within this, at random, milliseconds.
+const RETRY_MS: u64 = 400;
+/// How long the pause of a handover may last, milliseconds.
+const HANDOVER_MS: u64 = 5000;
+/// How long a planned move waits for its target's promise, milliseconds.
+const TARGET_PROMISE_MS: u64 = 1000;
+/// Attempts to connect after which a refusal is believed.
+const ABSENT_REFUSALS: u32 = 3;
+
+/// What the leader of an epoch knows of its attempt; the step is in [`Failover`].
+pub(super) struct Attempt {
+    pub planned: bool,
+    pub at_risk: bool,
+    pub reason: String,
+    target: Option<NodeAddr>,
+    /// Drawn once, so that deciding again gives the same answer.
+    fresh_dataset: String,
+    promises: BTreeMap<NodeAddr, NodeStatus>,
+    asked_ms: BTreeMap<NodeAddr, u64>,
+    handover_sent: bool,
+    /// Sentinels that know the decision.
+    told: BTreeSet<InstId>,
+    offered_ms: u64,
+}
+
+impl Sentinel {
+    fn attempt(&mut self, name: &str) -> Option<&mut Attempt> {
+        self.managed.as_mut()?.attempts.get_mut(name)
+    }
+
+    /// The state machine of one shard.
+    pub(super) fn drive_shard(&mut self, io: &mut Io, name: &str) {
+        let now = io.now.mono_ms();
+        let Some(shard) = self.shard_named(name).cloned() else { return };
+        let Some(m) = self.masters.get(name) else { return };
+        match m.failover.step {
+            Step::None => self.consider(io, name, &shard),
+            Step::WaitStart => self.await_votes(io, name),
+            Step::Handover => self.await_handover(io, name, &shard),
+            Step::Promises => self.await_promises(io, name, &shard),
+            Step::Spread => self.spread(io, name, &shard),
+            _ => {}
+        }
+        let force = self.masters.get(name).is_some_and(|m| m.failover.started_ms == now);
+        self.ask_peers(io, name, force);
+    }
+
+    /// Starts an election where one is needed.
+    fn consider(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+        let now = io.now.mono_ms();
+        let rank = self.map().map_or(0, |m| {
+            let own = self.managed.as_ref().map(|g| &g.own);
+            m.sentinels.iter().position(|s| Some(s) == own).unwrap_or(m.sentinels.len())
+        }) as u64;
+        let may = self.may_vote();
+        let jitter = self.rng.below(STAGGER_MS / 2);
+        let Some(m) = self.masters.get_mut(name) else { return };
+        let needed = shard.epoch == 0 || m.odown_since_ms.is_some();
+        if !needed || !may {
+            if !needed && m.failover.not_before_ms <= now {
+                m.failover.not_before_ms = 0;
+            }
+            return;
+        }
+        if m.failover.not_before_ms == 0 {
+            m.failover.not_before_ms = now + rank * STAGGER_MS + jitter;
+        }
+        if now >= m.failover.not_before_ms {
+            self.begin(io, name, None, false);
+        }
+    }
+
+    /// A planned move; `Err` is the reply's error text.
+    pub(super) fn start_planned(
+        &mut self,
+        io: &mut Io,
+        name: &str,
+        to: Option<&NodeAddr>,
+    ) -> Result<(), String> {
+        let Some(shard) = self.shard_named(name).cloned() else {
+            return Err("ERR No such master with that name".into());
+        };
+        let Some(m) = self.masters.get(name) else { return Err("ERR No such master with that name".into()) };
+        if m.failover.active() {
+            return Err("INPROG Failover already in progress".into());
+        }
+        if !self.may_vote() {
+            return Err("NOQUORUM this sentinel may not vote before it has learned from a majority".into());
+        }
+        let Some(master) = shard.master.clone() else { return Err("ERR the shard has no master yet".into()) };
+        if self.master_inst(name).is_none_or(|i| !i.command.up() || i.sdown()) {
+            return Err(format!("ERR the master {master} does not answer: it can't hand over"));
+        }
+        if let Some(to) = to {
+            if !shard.has_member(to) {
+                return Err(format!("ERR {to} is not a member of shard {}", shard.index));
+            }
+            if *to == master {
+                return Err(format!("ERR {to} is the master already"));
+            }
+        }
+        let target = match self.best_target(name, &shard, to) {
+            Some(t) => t,
+            None => return Err("NOGOODSLAVE No suitable replica to promote".into()),
+        };
+        self.begin(io, name, Some(target), true);
+        Ok(())
+    }
+
+    /// The replica that is best prepared to take over.
+    fn best_target(&self, name: &str, shard: &Shard, to: Option<&NodeAddr>) -> Option<NodeAddr> {
+        shard
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| Some(*m) != shard.master.as_ref() && to.is_none_or(|t| t == *m))
+            .filter_map(|(ordinal, m)| {
+                let i = self.member_at(name, m.host(), m.port()).and_then(|id| self.insts.get(&id))?;
+                let s = i.status.as_ref()?;
+                let good = !i.sdown()
+                    && i.command.up()
+                    && s.role == NodeRole::Replica
+                    && s.link_up
+                    && !s.syncing
+                    && !s.loading
+                    && s.disk_error.is_none()
+                    && s.dataset == shard.dataset;
+                good.then_some(((s.epoch, s.offset, std::cmp::Reverse(ordinal)), m))
+            })
+            .max()
+            .map(|(_, m)| m.clone())
+    }
+
+    fn begin(&mut self, io: &mut Io, name: &str, target: Option<NodeAddr>, planned: bool) {
+        let now = io.now.mono_ms();
+        let before = self.current_epoch;
+        self.current_epoch += 1;
+        let epoch = self.current_epoch;
+        if let Err(e) = self.save() {
+            tracing::error!("no election without a place to keep its epoch: {e}");
+            self.current_epoch = before;
+            return;
+        }
+        let attempt = Attempt {
+            planned,
+            at_risk: false,
+            reason: "waiting for votes".into(),
+            target,
+            fresh_dataset: self.rng.hex40(),
+            promises: BTreeMap::new(),
+            asked_ms: BTreeMap::new(),
+            handover_sent: false,
+            told: BTreeSet::new(),
+            offered_ms: 0,
+        };
+        if let Some(g) = &mut self.managed {
+            g.attempts.insert(name.to_owned(), attempt);
+        }
+        if let Some(m) = self.masters.get_mut(name) {
+            m.failover = Failover {
+                step: Step::WaitStart,
+                since_ms: now,
+                epoch,
+                started_ms: now,
+                forced: planned,
+                ..m.failover.clone()
+            };
+        }
+        self.tell(io, "+new-epoch", &epoch.to_string(), Some(name));
+        self.event_of(io, "+try-failover", name, "");
+    }
+
+    /// Breaks an attempt off; the next one may follow soon.
+    fn give_up(&mut self, io: &mut Io, name: &str, event: &str, why: &str) {
+        let now = io.now.mono_ms();
+        let delay = RETRY_MS / 4 + self.rng.below(RETRY_MS);
+        self.event_of(io, event, name, why);
+        if let Some(m) = self.masters.get_mut(name) {
+            m.failover.end();
+            m.failover.not_before_ms = now + delay;
+        }
+        if let Some(g) = &mut self.managed {
+            g.attempts.remove(name);
+        }
+    }
+
+    fn enter_step(&mut self, io: &mut Io, name: &str, step: Step) {
+        if let Some(m) = self.masters.get_mut(name) {
+            m.failover.enter(step, io.now.mono_ms());
+        }
+    }
+
+    fn await_votes(&mut self, io: &mut Io, name: &str) {
+        let now = io.now.mono_ms();
+        let Some(m) = self.masters.get(name) else { return };
+        let (epoch, since, forced) = (m.failover.epoch, m.failover.since_ms, m.failover.forced);
+        if self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str()) {
+            self.event_of(io, "+elected-leader", name, "");
+            self.enter_step(io, name, if forced { Step::Handover } else { Step::Promises });
+        } else if now.saturating_sub(since) > VOTES_MS {
+            self.give_up(io, name, "-failover-abort-not-elected", "");
+        }
+    }
+
+    fn await_handover(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+        let now = io.now.mono_ms();
+        let Some(m) = self.masters.get(name) else { return };
+        let (epoch, since, master) = (m.failover.epoch, m.failover.since_ms, m.inst);
+        let limit = HANDOVER_MS.min(m.opt.failover_timeout_ms / 2).max(1);
+        let Some(a) = self.attempt(name) else { return };
+        let (sent, target) = (a.handover_sent, a.target.clone());
+        let (Some(master), Some(target)) = (master, target) else {
+            return self.give_up(io, name, "-failover-abort-no-good-slave", "");
+        };
+        if !sent {
+            let words = [
+                "REPLICASET",
+                "HANDOVER",
+                &shard.index.to_string(),
+                target.as_str(),
+                &epoch.to_string(),
+                &limit.to_string(),
+            ];
+            let expect = Expect::Handover { shard: shard.index, epoch };
+            if self.send(io, master, Channel::Second, expect, &words) {
+                if let Some(a) = self.attempt(name) {
+                    a.handover_sent = true;
+                    a.reason = format!("waiting until {target} has everything");
+                }
+                if let Some(id) = self.member_at(name, target.host(), target.port()) {
+                    self.event(io, "+selected-slave", id, "");
+                }
+            }
+        }
+        if now.saturating_sub(since) > limit {
+            self.give_up(io, name, "-failover-abort-slave-timeout", "#handover");
+        }
+    }
+
+    pub(super) fn handover_answer(
+        &mut self,
+        io: &mut Io,
+        _id: InstId,
+        shard: u32,
+        epoch: u64,
+        value: &Value,
+    ) {
+        let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
+        let current = self
+            .masters
+            .get(&name)
+            .is_some_and(|m| m.failover.step == Step::Handover && m.failover.epoch == epoch);
+        if !current {
+            return;
+        }
+        match value {
+            Value::Error(e) => {
+                let why = format!("#{e}");
+                self.give_up(io, &name, "-failover-abort-slave-timeout", &why);
+            }
+            _ => self.enter_step(io, &name, Step::Promises),
+        }
+    }
+
+    fn await_promises(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+        let now = io.now.mono_ms();
+        let Some(m) = self.masters.get(name) else { return };
+        let (epoch, since) = (m.failover.epoch, m.failover.since_ms);
+        let Some(a) = self.attempt(name) else { return };
+        let due: Vec<NodeAddr> = shard
+            .members
+            .iter()
+            .filter(|n| {
+                let asked = a.asked_ms.get(*n).copied().unwrap_or(0);
+                let open = a.promises.get(*n).is_none_or(|p| p.loading);
+                open && now.saturating_sub(asked) >= PROMISE_PERIOD_MS
+            })
+            .cloned()
+            .collect();
+        for node in due {
+            let Some(id) = self.member_at(name, node.host(), node.port()) else { continue };
+            let expect = Expect::Promise { shard: shard.index, epoch };
+            let waiting = self.insts.get(&id).is_some_and(|i| i.command.pending.contains(&expect));
+            let words = ["REPLICASET", "PROMISE", &shard.index.to_string(), &epoch.to_string()];
+            if !waiting && self.send(io, id, Channel::Command, expect, &words) {
+                if let Some(a) = self.attempt(name) {
+                    a.asked_ms.insert(node, now);
+                }
+            }
+        }
+        self.decide_shard(io, name, shard, epoch, since);
+    }
+
+    fn decide_shard(&mut self, io: &mut Io, name: &str, shard: &Shard, epoch: u64, since: u64) {
+        let now = io.now.mono_ms();
+        let absent: Vec<NodeAddr> = self
+            .members(name)
+            .into_iter()
+            .filter_map(|id| self.insts.get(&id))
+            .filter(|i| i.command.refusals >= ABSENT_REFUSALS)
+            .map(|i| i.addr.clone())
+            .collect();
+        let Some(map) = self.map().cloned() else { return };
+        let Some(a) = self.attempt(name) else { return };
+        let promises: Vec<NodeStatus> = a.promises.values().cloned().collect();
+        let preferred = a.target.as_ref().filter(|_| now.saturating_sub(since) < TARGET_PROMISE_MS);
+        let decision = election::decide(&Election {
+            map: &map,
+            shard,
+            epoch,
+            promises: &promises,
+            absent: &absent,
+            started_ms: since,
+            now_ms: now,
+            preferred,
+            fresh_dataset: &a.fresh_dataset,
+        });
+        match decision {
+            Decision::Wait(reason) => a.reason = reason,
+            Decision::AtRisk(reason) => {
+                let news = !a.at_risk || a.reason != reason;
+                a.at_risk = true;
+                a.reason.clone_from(&reason);
+                if news {
+                    self.event_of(io, "+data-at-risk", name, &format!("#{reason}"));
+                }
+            }
+            Decision::Elect(elected) => {
+                let mut decided = map;
+                if let Some(s) = decided.shard_mut(shard.index) {
+                    elected.apply(s);
+                }
+                a.reason = format!("{} is elected", elected.master);
+                a.at_risk = false;
+                self.enter_step(io, name, Step::Spread);
+                if let Err(e) = self.learn(io, decided) {
+                    return self.give_up(io, name, "-failover-abort-not-saved", &format!("#{e}"));
+                }
+                if let Some(id) = self.member_at(name, elected.master.host(), elected.master.port()) {
+                    self.event(io, "+selected-slave", id, &format!("#epoch {epoch}"));
+                }
+                if let Some(shard) = self.shard_named(name).cloned() {
+                    self.spread(io, name, &shard);
+                }
+            }
+        }
+    }
+
+    pub(super) fn promise_answer(&mut self, io: &mut Io, id: InstId, shard: u32, epoch: u64, value: &Value) {
+        let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
+        let current = self
+            .masters
+            .get(&name)
+            .is_some_and(|m| m.failover.step == Step::Promises && m.failover.epoch == epoch);
+        if let Value::Error(e) = value {
+            if current
+                && let Some(newer) = e.strip_prefix("STALEEPOCH").and_then(last_number)
+                && newer > epoch
+            {
+                if newer > self.current_epoch {
+                    self.adopt_epoch(io, newer, &name);
+                }
+                self.give_up(io, &name, "-failover-abort-stale-epoch", &format!("#{e}"));
+            }
+            return;
+        }
+        let Some(status) = node_status(value) else { return };
+        let promised = status.clone();
+        self.take_status(io, id, status);
+        let Some(addr) = self.insts.get(&id).map(|i| i.addr.clone()) else { return };
+        if current && promised.node == addr && promised.promised == epoch {
+            if let Some(a) = self.attempt(&name) {
+                a.promises.insert(addr, promised);
+            }
+            let since = self.masters.get(&name).map_or(0, |m| m.failover.since_ms);
+            if let Some(s) = self.shard_named(&name).cloned() {
+                self.decide_shard(io, &name, &s, epoch, since);
+            }
+        }
+    }
+
+    /// Offers the decision to the sentinels until a majority has it.
+    fn spread(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+        let now = io.now.mono_ms();
+        let peers: Vec<InstId> = self.managed.iter().flat_map(|g| g.peers.values().copied()).collect();
+        let majority = self.map().map_or(1, |m| m.sentinels.len() / 2 + 1);
+        let Some(a) = self.attempt(name) else { return };
+        let told = a.told.iter().filter(|id| peers.contains(id)).count() + 1;
+        if told >= majority {
+            return self.publish_decision(io, name, shard);
+        }
+        if now.saturating_sub(a.offered_ms) >= SPREAD_PERIOD_MS {
+            a.offered_ms = now;
+            let open: Vec<InstId> = peers.into_iter().filter(|id| !a.told.contains(id)).collect();
+            for id in open {
+                if self.insts.get(&id).is_some_and(|i| !i.command.pending.contains(&Expect::Offer)) {
+                    self.offer_to(io, id);
+                }
+            }
+        }
+    }
+
+    /// Notes that a sentinel knows the decision that is being spread.
+    pub(super) fn count_spread(&mut self, io: &mut Io, id: InstId, map: &crate::shardmap::ShardMap) {
+        for name in self.masters.keys().cloned().collect::<Vec<_>>() {
+            let Some(m) = self.masters.get(&name).filter(|m| m.failover.step == Step::Spread) else {
+                continue;
+            };
+            let epoch = m.failover.epoch;
+            let Some(shard) = self.shard_named(&name).cloned() else { continue };
+            if map.shard(shard.index).is_some_and(|s| s.epoch >= epoch) {
+                if let Some(a) = self.attempt(&name) {
+                    a.told.insert(id);
+                }
+                self.spread(io, &name, &shard);
+            }
+        }
+    }
+
+    /// The decision is safe: members and clients may hear of it.
+    fn publish_decision(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+        if let Some(m) = self.masters.get_mut(name) {
+            m.failover.end();
+            m.failover.not_before_ms = 0;
+        }
+        if let Some(g) = &mut self.managed {
+            g.attempts.remove(name);
+        }
+        for id in self.members(name) {
+            self.offer_to(io, id);
+        }
+        let again = self.master_inst(name).is_some_and(|i| Some(&i.addr) == shard.master.as_ref());
+        self.follow_authority(io, name, shard);
+        if again {
+            // The same master at a new epoch: what it reported before says nothing any more.
+            if let Some(m) = self.masters.get_mut(name) {
+                m.odown_since_ms = None;
+            }
+        }
+        self.event_of(io, "+failover-end", name, "");
+    }
+}
+
+fn last_number(text: &str) -> Option<u64> {
+    text.rsplit(|c: char| !c.is_ascii_digit()).find(|w| !w.is_empty())?.parse().ok()
+}

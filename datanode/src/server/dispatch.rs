@@ -1,0 +1,385 @@
+//! From bytes to a command's function: parsing, the checks that come before every command, execution, and what its
+//! effects set off (propagation, blocked clients, held replies).
+
+use std::time::Instant;
+
+use super::Server;
+use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::slowlog::SlowLog;
+use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
+use crate::io::{ConnId, Io};
+use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
+use crate::resp::writer::Reply;
+use crate::store::keyspace::SEE_ALL;
+
+/// Who wants a command executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: all checks apply.
+    Client,
+    /// Our master's stream: whatever it says is done.
+    Master,
+    /// The append-only file at start.
+    Aof,
+}
+
+impl Server {
+    /// Serves the requests that a client has sent so far.
+    pub(super) fn serve(&mut self, io: &mut Io, conn: ConnId) {
+        let Some(c) = io.conn(conn) else { return };
+        let input = std::mem::take(&mut c.input);
+        let mut out = std::mem::take(&mut self.scratch);
+        let mut ranges = std::mem::take(&mut self.ranges);
+        let mut at = 0;
+        while at < input.len() {
+            let Some(client) = self.clients.get(conn) else { break };
+            if client.closing || client.blocked.is_some() {
+                break;
+            }
+            let bounds = if client.authenticated {
+                Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() }
+            } else {
+                UNAUTHENTICATED_BOUNDS
+            };
+            if input[at] == b'*' {
+                match parse::request(&input, at, &bounds, &mut ranges) {
+                    Parsed::Request { consumed } => {
+                        at += consumed;
+                        self.request(io, conn, Args::new(&input, &ranges), &mut out);
+                    }
+                    Parsed::Incomplete { .. } => break,
+                    Parsed::Invalid(text) => {
+                        self.protocol_error(io, conn, &text, &mut out);
+                        at = input.len();
+                    }
+                }
+            } else {
+                match parse::inline(&input, at, &bounds) {
+                    Inline::Words(words, consumed) => {
+                        at += consumed;
+                        let owned = OwnedArgs::collect(words.iter());
+                        self.request(io, conn, owned.as_args(), &mut out);
+                    }
+                    Inline::Incomplete => break,
+                    Inline::Invalid(text) => {
+                        self.protocol_error(io, conn, &text, &mut out);
+                        at = input.len();
+                    }
+                }
+            }
+        }
+        if let Some(c) = io.conn(conn) {
+            // The buffer goes back with what is left; its capacity only where that is not excessive.
+            const KEEP: usize = 64 * 1024;
+            if at < input.len() || input.capacity() <= 2 * KEEP {
+                let newer = std::mem::replace(&mut c.input, input);
+                c.input.drain(..at);
+                c.input.extend_from_slice(&newer);
+            }
+            if !out.is_empty() {
+                c.output.bytes().extend_from_slice(&out);
+                io.flush(conn);
+            }
+        }
+        out.clear();
+        self.scratch = out;
+        self.ranges = ranges;
+        self.check_query_buffer(io, conn);
+    }
+
+    fn protocol_error(&mut self, io: &mut Io, conn: ConnId, text: &str, out: &mut Vec<u8>) {
+        Reply { out, proto: 2 }.error(text);
+        tracing::debug!("Protocol error from client: {text}");
+        self.close_client(io, conn, true);
+    }
+
+    fn check_query_buffer(&mut self, io: &mut Io, conn: ConnId) {
+        let limit = self.config.client_query_buffer_limit as usize;
+        if io.conn(conn).is_some_and(|c| c.input.len() > limit) {
+            tracing::warn!("Closing client that reached max query buffer length");
+            self.close_client(io, conn, false);
+        }
+    }
+
+    /// One request of a client: the reply goes to `out`.
+    pub(super) fn request(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) {
+        if args.is_empty() {
+            return;
+        }
+        self.stats.commands_processed += 1;
+        let start = out.len();
+        let offset_before = self.repl.offset();
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.last_active_ms = io.now.mono_ms();
+        let proto = client.proto;
+        if let Err(e) = self.checked(io, conn, args, out) {
+            self.stats.count_error(&e.code());
+            let proto = self.clients.get(conn).map_or(proto, |c| c.proto);
+            Reply { out, proto }.error(&e.text());
+        }
+        self.after_unit(io);
+        let offset = self.repl.offset();
+        let holds = self.write_ack_replicas() > 0;
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        match client.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off | ReplyMode::Skip => out.truncate(start),
+            ReplyMode::SkipNext => {}
+        }
+        client.reply_mode = match client.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            other => other,
+        };
+        if offset != offset_before {
+            client.write_offset = offset;
+            if holds && !client.is_replica() {
+                self.hold_reply(io, conn, start, offset, out);
+            }
+        }
+    }
+
+    /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
+    pub(super) fn hold_reply(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        start: usize,
+        offset: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let (Some(c), Some(client)) = (io.conn(conn), self.clients.get_mut(conn)) else { return };
+        c.output.bytes().extend_from_slice(&out[..start]);
+        let at = c.output.end();
+        c.output.bytes().extend_from_slice(&out[start..]);
+        out.clear();
+        if client.holds.is_empty() {
+            c.output.set_hold(Some(at));
+            self.held.push(conn);
+        }
+        client.holds.push_back(Hold { at, offset });
+        io.flush(conn);
+    }
+
+    fn checked(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+        let in_multi = self.clients.get(conn).is_some_and(|c| c.multi.is_some());
+        let result = self.admit(io, conn, args);
+        let spec = match result {
+            Ok(spec) => spec,
+            Err(e) => {
+                // The error says what was wrong; which command it was, if any, has to be asked again.
+                if let Ok(spec) = table::find(args) {
+                    self.stats.count_rejected(spec.name);
+                }
+                if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
+                    multi.failed = true;
+                }
+                if in_multi && table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
+                    self.discard_transaction(conn);
+                    return Err(transactions::exec_abort(&e));
+                }
+                return Err(e);
+            }
+        };
+        if in_multi && !table::runs_inside_multi(spec.name) {
+            let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
+            let proto = client.proto;
+            let multi = client.multi.get_or_insert_with(Multi::default);
+            multi.writes |= spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+            multi.queue.push((spec, args.to_owned()));
+            Reply { out, proto }.simple("QUEUED");
+            return Ok(());
+        }
+        if self.must_pause(io, conn, spec) {
+            if let Some(client) = self.clients.get_mut(conn) {
+                client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
+                self.blocked_clients += 1;
+            }
+            return Ok(());
+        }
+        self.call(io, conn, spec, args, Origin::Client, out);
+        Ok(())
+    }
+
+    /// The checks before a client's command, in Redis' order; the command if it may run.
+    fn admit(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<&'static Spec, Error> {
+        let spec = table::find(args)?;
+        let Some(client) = self.clients.get(conn) else { return Ok(spec) };
+        if !client.authenticated && !spec.flags.any(Flags::NO_AUTH) {
+            return Err("NOAUTH Authentication required.".into());
+        }
+        if client.subscribed() && client.proto == 2 && !table::allowed_while_subscribed(spec.name) {
+            return Err(Error::err(format_args!(
+                "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                spec.name
+            )));
+        }
+        if client.multi.is_some() && spec.flags.any(Flags::NO_MULTI) {
+            return Err("ERR Command not allowed inside a transaction".into());
+        }
+        let exec = spec.name == "exec";
+        let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
+        let writes = spec.flags.any(Flags::WRITE) || queued_writes;
+        self.redirect(conn, spec, args)?;
+        if self.config.maxmemory > 0 && !self.make_room(io) && spec.flags.any(Flags::DENYOOM) {
+            return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
+        }
+        if writes && self.is_master() {
+            if let Some(text) = self.persist.write_refusal(&self.config) {
+                return Err(Error::Text(text.into()));
+            }
+            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
+                return Err("NOREPLICAS Not enough good replicas to write.".into());
+            }
+        }
+        if writes && let Some(refusal) = self.role_refuses_writes() {
+            return Err(refusal);
+        }
+        if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
+            return Err(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
+            );
+        }
+        if self.loading && !spec.flags.any(Flags::LOADING) {
+            return Err("LOADING Redis is loading the dataset in memory".into());
+        }
+        Ok(spec)
+    }
+
+    /// Runs a command and takes over its effects. Errors become the reply.
+    pub(crate) fn call(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: &'static Spec,
+        args: Args<'_>,
+        origin: Origin,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let started = Instant::now();
+        let (db, proto) = match self.clients.get_mut(conn) {
+            Some(client) => {
+                client.last_command = spec.name;
+                self.no_touch = client.no_touch;
+                (client.db, client.proto)
+            }
+            None => {
+                self.no_touch = false;
+                (self.origin_db, 2)
+            }
+        };
+        let before = self.effects.dirty;
+        let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
+        let mut ctx = Ctx {
+            keys: Keys { server: self, db, origin, now_ms },
+            io,
+            conn,
+            args,
+            reply: Reply { out, proto },
+            spec,
+            propagation: Propagation::IfDirty,
+        };
+        let result = (spec.handler)(&mut ctx);
+        let propagation = ctx.propagation;
+        let dirty = self.effects.dirty != before;
+        if self.propagates(origin) {
+            match propagation {
+                Propagation::IfDirty if dirty => self.effects.add_args(db, args),
+                Propagation::Always => self.effects.add_args(db, args),
+                Propagation::IfDirty | Propagation::Done => {}
+            }
+        }
+        let failed = result.is_err();
+        if let Err(e) = result {
+            self.stats.count_error(&e.code());
+            Reply { out, proto }.error(&e.text());
+        }
+        let took = started.elapsed();
+        self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
+            let client = self.clients.get(conn);
+            let peer = client.map(|c| c.peer.remote.clone()).unwrap_or_default();
+            let name = client.map(|c| c.name.clone()).unwrap_or_default();
+            self.slowlog.add(spec, args, io.now.unix_ms / 1000, took, peer, name);
+            self.slowlog.trim(&self.config);
+        }
+        if !self.monitors.is_empty() {
+            self.show_to_monitors(io, conn, db, spec, args, origin);
+        }
+        !failed
+    }
+
+    /// Effects are kept where somebody keeps or follows them; the master's stream is passed on as it is.
+    pub(super) fn propagates(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Client => self.persist.aof_on() || self.repl.has_backlog(),
+            // The link records the stream as it came.
+            Origin::Master | Origin::Aof => false,
+        }
+    }
+
+    /// After a command or transaction: its effects leave as one unit, and clients that waited for a key are served.
+    pub(crate) fn after_unit(&mut self, io: &mut Io) {
+        self.release_effects();
+        for (class, event, db, key) in std::mem::take(&mut self.events) {
+            self.notify(io, class, event, db, &key);
+        }
+        while let Some((db, key)) = self.ready_keys.pop_front() {
+            self.serve_blocked_on(io, db, &key);
+        }
+    }
+
+    /// Hands the collected effects to the append-only file and the replication stream.
+    pub(crate) fn release_effects(&mut self) {
+        let dirty = std::mem::take(&mut self.effects.dirty);
+        self.persist.dirty += dirty;
+        if self.effects.is_empty() {
+            return;
+        }
+        let mut unit = std::mem::take(&mut self.unit);
+        self.effects.drain_into(&mut unit, &mut self.selected_db);
+        if self.persist.aof_on() {
+            self.feed_log(&unit, self.repl.offset());
+        }
+        if self.is_master() {
+            self.repl.feed(&unit);
+        }
+        unit.clear();
+        self.unit = unit;
+    }
+
+    /// A command of the master's stream or the append-only file; `conn` need not be a client.
+    pub(crate) fn apply(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        args: Args<'_>,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        let spec = table::find(args)?;
+        let mut sink = std::mem::take(&mut self.apply_sink);
+        sink.clear();
+        self.call(io, conn, spec, args, origin, &mut sink);
+        let failed = sink.first() == Some(&b'-');
+        let text = String::from_utf8_lossy(&sink).trim_end().to_owned();
+        self.apply_sink = sink;
+        if failed { Err(Error::Text(text.trim_start_matches('-').to_owned().into())) } else { Ok(()) }
+    }
+
+    /// Argument ranges of a stream's next command, for the loops that read streams.
+    pub(crate) fn next_command(buf: &[u8], at: usize, ranges: &mut ArgRanges) -> Parsed {
+        if buf.get(at).is_some_and(|&b| b == b'\n') {
+            // Newlines keep a link alive while its master prepares something.
+            ranges.0.clear();
+            return Parsed::Request { consumed: 1 };
+        }
+        match buf.get(at) {
+            Some(b'*') => {
+                parse::request(buf, at, &Bounds { max_args: usize::MAX >> 8, ..Bounds::default() }, ranges)
+            }
+            Some(_) => Parsed::Invalid("expected '*'".into()),
+            None => Parsed::Incomplete { need: 0 },
+        }
+    }
+}

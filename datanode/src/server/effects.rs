@@ -1,0 +1,85 @@
+//! The effects of the running command or transaction, as the commands that a replica or the AOF has to repeat.
+//! They are collected while it runs and leave as one unit: several are wrapped in MULTI/EXEC, so that no replica and no
+//! reloaded AOF ever shows half of it.
+
+use crate::resp::encode_command;
+
+/// Effects collected so far.
+#[derive(Default)]
+pub struct Effects {
+    encoded: Vec<u8>,
+    /// Database and start in `encoded` of each command.
+    commands: Vec<(usize, usize)>,
+    /// Number of changes, as `rdb_changes_since_last_save` counts them.
+    pub dirty: u64,
+}
+
+impl Effects {
+    /// Adds a command to be repeated in a database.
+    pub fn add<A: AsRef<[u8]>>(&mut self, db: usize, args: &[A]) {
+        self.commands.push((db, self.encoded.len()));
+        encode_command(&mut self.encoded, args);
+    }
+
+    /// Adds a command as it came.
+    pub fn add_args(&mut self, db: usize, args: crate::command::Args<'_>) {
+        self.commands.push((db, self.encoded.len()));
+        crate::resp::writer::array_len(&mut self.encoded, args.len());
+        for a in args.iter() {
+            crate::resp::writer::bulk(&mut self.encoded, a);
+        }
+    }
+
+    /// True if there is nothing to repeat.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Forgets what was collected (where nobody keeps or follows it).
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        self.commands.clear();
+    }
+
+    /// Appends the unit to `stream`, with SELECT where the database differs from `selected`, and forgets it.
+    pub fn drain_into(&mut self, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
+        let wrap = self.commands.len() > 1;
+        let mut opened = false;
+        for (i, &(db, start)) in self.commands.iter().enumerate() {
+            if *selected != Some(db) {
+                encode_command(stream, &[b"SELECT".as_slice(), db.to_string().as_bytes()]);
+                *selected = Some(db);
+            }
+            if wrap && !opened {
+                encode_command(stream, &[b"MULTI"]);
+                opened = true;
+            }
+            let end = self.commands.get(i + 1).map_or(self.encoded.len(), |next| next.1);
+            stream.extend_from_slice(&self.encoded[start..end]);
+        }
+        if opened {
+            encode_command(stream, &[b"EXEC"]);
+        }
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_effect_travels_alone_and_several_as_a_transaction() {
+        let (mut e, mut out, mut selected) = (Effects::default(), Vec::new(), None);
+        e.add(0, &["DEL", "a"]);
+        e.drain_into(&mut out, &mut selected);
+        assert_eq!(out, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n");
+        out.clear();
+        e.add(0, &["DEL", "a"]);
+        e.add(1, &["DEL", "b"]);
+        e.drain_into(&mut out, &mut selected);
+        let text = String::from_utf8(out).unwrap();
+        let words: Vec<&str> = text.split("\r\n").filter(|w| w.chars().all(char::is_alphanumeric)).collect();
+        assert_eq!(words, ["MULTI", "DEL", "a", "SELECT", "1", "DEL", "b", "EXEC", ""]);
+    }
+}

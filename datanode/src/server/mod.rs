@@ -1,0 +1,279 @@
+//! The data server: a synchronous core that is driven through [`Service`]. One thread, one total order of writes:
+//! command → store → effects → append-only file and replication stream → reply, which leaves no earlier than the
+//! configured durability allows.
+
+pub mod alloc;
+pub mod blocking;
+pub mod client;
+pub mod cron;
+pub mod dispatch;
+pub mod effects;
+pub mod eviction;
+pub mod histogram;
+pub mod info;
+pub mod limits;
+pub mod memory;
+pub mod metrics;
+pub mod monitor;
+pub mod process;
+pub mod pubsub;
+pub mod roles;
+pub mod slowlog;
+pub mod start;
+pub mod stats;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::managed::Managed;
+use crate::persist::Persistence;
+use crate::replication::Replication;
+use crate::resp::parse::ArgRanges;
+use crate::store::keyspace::Keyspace;
+use crate::store::rng::Rng;
+
+use blocking::{BlockedKeys, Watches};
+use client::Clients;
+use effects::Effects;
+use pubsub::PubSub;
+use stats::Stats;
+
+/// What a running server was started from.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    /// Path of the executable.
+    pub executable: String,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// Writes (or everything) of clients wait until a deadline: `CLIENT PAUSE`, or a planned move of mastership.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pause {
+    /// Monotonic milliseconds; 0: no pause.
+    pub until_ms: u64,
+    /// Reads wait, too.
+    pub all: bool,
+}
+
+/// The data server's whole state.
+pub struct Server {
+    /// Configuration.
+    pub config: Config,
+    /// Process facts.
+    pub origins: Origins,
+    /// Identity of this run of the process: 40 hex digits.
+    pub run_id: String,
+    /// When it was started.
+    pub started: Now,
+    /// Connected clients.
+    pub clients: Clients,
+    /// The data.
+    pub keyspace: Keyspace,
+    /// Effects of the running unit.
+    pub effects: Effects,
+    /// Replication: our stream, our replicas, our master.
+    pub repl: Replication,
+    /// Append-only file and snapshots.
+    pub persist: Persistence,
+    /// Subscriptions.
+    pub pubsub: PubSub,
+    /// Counters.
+    pub stats: Stats,
+    /// Random numbers.
+    pub rng: Rng,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Shard map and promises, under `managed yes`.
+    pub managed: Option<Managed>,
+    /// Who waits for which key.
+    pub blocked_keys: BlockedKeys,
+    /// Keys that got elements while clients wait for them.
+    pub ready_keys: VecDeque<(usize, Box<[u8]>)>,
+    /// Who watches which key.
+    pub watches: Watches,
+    /// Loading the dataset at start or from the master.
+    pub loading: bool,
+    /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
+    pub pause: Pause,
+    /// Paused clients: `CLIENT PAUSE`.
+    pub client_pause: Pause,
+    /// Who gets every command (`MONITOR`).
+    pub monitors: Vec<ConnId>,
+    /// Commands that took long.
+    pub slowlog: slowlog::SlowLog,
+    /// Number of blocked clients.
+    pub blocked_clients: usize,
+    /// Memory in use, bytes, as of the last look.
+    pub used_memory: u64,
+    /// `used_memory` before any data was loaded.
+    pub startup_memory: u64,
+    /// Values that have been handed to the background thread to be freed.
+    pub lazyfreed: u64,
+    /// What eviction remembers.
+    pub evictor: eviction::Evictor,
+    /// The running command's client does not count as a user of keys (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
+    /// Largest `used_memory` seen.
+    pub peak_memory: u64,
+    /// `DEBUG SET-ACTIVE-EXPIRE`
+    pub active_expire: bool,
+    /// A shutdown in progress.
+    pub shutdown: Option<start::Shutdown>,
+    /// Thresholds of encodings.
+    pub limits: crate::store::limits::Limits,
+    /// The clock of `OBJECT IDLETIME` and `FREQ`.
+    pub access_clock: memory::AccessClock,
+    /// A transaction is being executed.
+    pub in_exec: bool,
+    /// Keyspace events of the running unit that could not be published at once.
+    pub(crate) events: Vec<(crate::command::Event, &'static str, usize, Box<[u8]>)>,
+    /// Large values to be freed in the background.
+    pub(crate) lazy: Vec<crate::store::value::Value>,
+    /// Clients that were unblocked and may have sent more.
+    pub(crate) resume: Vec<ConnId>,
+    /// The master is to be told our offset at the end of this loop.
+    pub(crate) ack_due: bool,
+    /// Where the figures for `/metrics` go.
+    pub metrics: Option<Arc<crate::server::metrics::Board>>,
+    /// Clients with held replies.
+    pub(crate) held: Vec<ConnId>,
+    pub(crate) selected_db: Option<usize>,
+    pub(crate) origin_db: usize,
+    /// Unix seconds, as of the last tick.
+    pub(crate) now_s: i64,
+    pub(crate) next_job: u64,
+    pub(crate) next_token: u64,
+    pub(crate) jobs: HashMap<JobId, JobKind>,
+    scratch: Vec<u8>,
+    unit: Vec<u8>,
+    apply_sink: Vec<u8>,
+    ranges: ArgRanges,
+    cron: cron::Cron,
+}
+
+/// What a background job was for; decides who hears of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// Persistence: writing or publishing a file, an fsync.
+    Persist(crate::persist::PersistJob),
+    /// Freeing memory, or something else whose end matters to nobody.
+    Quiet,
+}
+
+impl Server {
+    /// A name for a new background job.
+    pub(crate) fn job(&mut self, kind: JobKind) -> JobId {
+        self.next_job += 1;
+        let id = JobId(self.next_job);
+        self.jobs.insert(id, kind);
+        id
+    }
+
+    /// Closes a client; `flush`: after what it may still get has been sent.
+    pub fn close_client(&mut self, io: &mut Io, conn: ConnId, flush: bool) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.closing = true;
+        }
+        io.close(conn, flush);
+    }
+
+    /// Forgets everything that refers to a client.
+    fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
+        self.unblock(conn);
+        self.unwatch_all(conn);
+        let Some(client) = self.clients.remove(conn) else { return };
+        self.pubsub.forget(&client);
+        self.monitors.retain(|&c| c != conn);
+        self.held.retain(|&c| c != conn);
+        if client.replica.is_some() {
+            self.replica_gone(io, conn, &client);
+        }
+    }
+}
+
+impl Service for Server {
+    fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: Peer) {
+        self.stats.connections_received += 1;
+        if self.clients.len() >= self.config.maxclients as usize {
+            self.stats.rejected_connections += 1;
+            io.send(conn, b"-ERR max number of clients reached\r\n");
+            io.close(conn, true);
+            return;
+        }
+        let open = self.config.requirepass.is_empty();
+        let client = self.clients.add(conn, peer, io.now);
+        client.authenticated = open;
+        if self.config.protected_mode && open && !client.is_local() {
+            io.send(conn, PROTECTED_MODE.as_bytes());
+            self.close_client(io, conn, true);
+        }
+    }
+
+    fn received(&mut self, io: &mut Io, conn: ConnId) {
+        if let Some(c) = io.conn(conn) {
+            self.stats.note_input(c.input.len() as u64);
+        }
+        if self.repl.link_conn() == Some(conn) {
+            self.link_received(io);
+        } else if self.errand_conn() == Some(conn) {
+            self.errand_received(io, conn);
+        } else {
+            self.serve(io, conn);
+        }
+    }
+
+    fn drained(&mut self, _io: &mut Io, _conn: ConnId) {}
+
+    fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
+        if self.repl.link_conn() == Some(conn) {
+            self.link_closed(io, why);
+        } else if !self.managed_link_closed(io, conn) {
+            self.forget_client(io, conn);
+        }
+    }
+
+    fn connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>) {
+        if !self.managed_link_connected(io, token, &result) {
+            self.link_connected(io, token, result);
+        }
+    }
+
+    fn job_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>) {
+        match self.jobs.remove(&job) {
+            Some(JobKind::Persist(kind)) => self.persist_job_done(io, kind, result),
+            Some(JobKind::Quiet) | None => {}
+        }
+    }
+
+    fn tick(&mut self, io: &mut Io) {
+        self.run_cron(io);
+    }
+
+    fn before_sleep(&mut self, io: &mut Io) {
+        self.release_effects();
+        self.flush_aof(io);
+        self.flush_stream(io);
+        if std::mem::take(&mut self.ack_due) {
+            self.acknowledge(io);
+        }
+        self.release_holds(io);
+        self.check_output_limits(io);
+    }
+
+    fn tick_ms(&self) -> u64 {
+        self.tick_interval()
+    }
+
+    fn terminate(&mut self, io: &mut Io) {
+        tracing::warn!("Received SIGTERM scheduling shutdown...");
+        self.begin_shutdown(io, start::ShutdownMode::default());
+    }
+}
+
+const PROTECTED_MODE: &str = "-DENIED This server runs in protected mode: no bind address and no password are \
+     configured, so that connections are only accepted from the loopback interface. Set a password (requirepass), or a \
+     bind address, or 'protected-mode no' if the network is safe.\r\n";

@@ -1,0 +1,83 @@
+//! What this node is: a master, a replica, or (under a shard map) nobody yet; and what follows for commands.
+
+use super::Server;
+use crate::command::{Args, Error, Event, Flags, Spec};
+use crate::io::{ConnId, Io};
+use crate::server::dispatch::Origin;
+
+impl Server {
+    /// It takes writes (or would, if other conditions allowed it).
+    pub fn is_master(&self) -> bool {
+        self.repl.link.is_none() && self.managed.as_ref().is_none_or(|m| m.is_master())
+    }
+
+    /// Why writes of clients are refused, where the role is the reason.
+    pub(super) fn role_refuses_writes(&self) -> Option<Error> {
+        if let Some(managed) = &self.managed
+            && !managed.is_master()
+        {
+            return Some(managed.refusal());
+        }
+        let readonly = self.repl.link.is_some() && self.config.replica_read_only;
+        readonly.then(|| "READONLY You can't write against a read only replica.".into())
+    }
+
+    /// Writes of clients wait, for whatever reason.
+    pub fn paused(&self, now: crate::io::Now) -> bool {
+        self.pause.until_ms.max(self.client_pause.until_ms) > now.mono_ms()
+    }
+
+    /// True if a client's command has to wait for the end of a pause.
+    pub(super) fn must_pause(&self, io: &Io, conn: ConnId, spec: &Spec) -> bool {
+        let now = io.now.mono_ms();
+        let pauses = [self.pause, self.client_pause];
+        if pauses.iter().all(|p| p.until_ms <= now) {
+            return false;
+        }
+        let all = pauses.iter().any(|p| p.until_ms > now && p.all);
+        let replica = self.clients.get(conn).is_some_and(|c| c.replica.is_some());
+        let writes = spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE) || spec.name == "exec";
+        let control = matches!(
+            spec.name,
+            "client|pause" | "client|unpause" | "replicaset" | "info" | "ping" | "replconf"
+        ) || spec.name.starts_with("replicaset|");
+        !replica && !control && (writes || all)
+    }
+
+    /// Adds an effect where somebody keeps or follows effects.
+    pub fn add_effect<A: AsRef<[u8]>>(&mut self, db: usize, args: &[A], origin: Origin) {
+        if self.propagates(origin) {
+            self.effects.add(db, args);
+        }
+    }
+
+    /// In cluster mode: the keys must be of one slot, and that slot ours.
+    pub(super) fn redirect(
+        &mut self,
+        conn: ConnId,
+        spec: &'static Spec,
+        args: Args<'_>,
+    ) -> Result<(), Error> {
+        if !self.config.cluster_enabled {
+            return Ok(());
+        }
+        crate::managed::slots::redirect(self, conn, spec, args)
+    }
+
+    /// Publishes a keyspace event to those who listen (`notify-keyspace-events`).
+    pub fn notify(&mut self, io: &mut Io, class: Event, event: &str, db: usize, key: &[u8]) {
+        let wanted = self.config.notify_keyspace_events;
+        if !wanted.has(class.letter()) {
+            return;
+        }
+        if wanted.has(b'K') {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            self.pubsub.publish(io, &self.clients, &channel, event.as_bytes());
+        }
+        if wanted.has(b'E') {
+            let channel = format!("__keyevent@{db}__:{event}");
+            self.pubsub.publish(io, &self.clients, channel.as_bytes(), key);
+        }
+    }
+}

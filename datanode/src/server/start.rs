@@ -1,0 +1,214 @@
+//! Start and shutdown.
+
+use std::sync::Arc;
+
+use super::{Origins, Server};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::io::{Action, Io, Now};
+use crate::managed::Managed;
+use crate::persist::Persistence;
+use crate::replication::link::MasterLink;
+use crate::replication::{Replication, random_id};
+use crate::store::dict::HashSeed;
+use crate::store::keyspace::Keyspace;
+use crate::store::limits::Limits;
+use crate::store::rng::Rng;
+
+/// How to shut down (`SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShutdownMode {
+    /// Save even without save points.
+    pub save: bool,
+    /// Do not save even with save points.
+    pub nosave: bool,
+    /// Do not wait for replicas.
+    pub now: bool,
+    /// Exit even if saving fails.
+    pub force: bool,
+}
+
+/// A shutdown that waits for replicas.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// How.
+    pub mode: ShutdownMode,
+    /// Monotonic milliseconds at which it goes on without them.
+    pub deadline_ms: u64,
+    /// Under a shard map: the time until which another member may be made master first.
+    pub handover_until_ms: u64,
+    /// The process is about to exit.
+    pub done: bool,
+}
+
+/// Thresholds of encodings as configured.
+pub fn limits_of(config: &Config, seed: HashSeed) -> Limits {
+    Limits {
+        seed,
+        list_max_listpack_size: i64::from(config.list_max_listpack_size),
+        hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
+        hash_max_listpack_value: config.hash_max_listpack_value as usize,
+        set_max_intset_entries: config.set_max_intset_entries as usize,
+        zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
+        zset_max_listpack_value: config.zset_max_listpack_value as usize,
+    }
+}
+
+impl Server {
+    /// A server that has not loaded its data yet.
+    pub fn new(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        seed: u64,
+        now: Now,
+        origins: Origins,
+    ) -> Result<Server, String> {
+        let mut rng = Rng::new(seed);
+        let hash_seed = HashSeed::new(rng.next_u64());
+        let managed = if config.managed { Some(Managed::load(&config, &*disk)?) } else { None };
+        let run_id = random_id(&mut rng);
+        let mut repl = Replication::new(&mut rng);
+        repl.always_counts = managed.is_some();
+        let mut server = Server {
+            limits: limits_of(&config, hash_seed),
+            keyspace: Keyspace::new(config.databases as usize, hash_seed),
+            persist: Persistence::new(now),
+            origins,
+            run_id,
+            started: now,
+            clients: Default::default(),
+            effects: Default::default(),
+            repl,
+            pubsub: Default::default(),
+            stats: Default::default(),
+            rng,
+            disk,
+            managed,
+            blocked_keys: Default::default(),
+            ready_keys: Default::default(),
+            watches: Default::default(),
+            loading: false,
+            pause: Default::default(),
+            client_pause: Default::default(),
+            monitors: Vec::new(),
+            slowlog: Default::default(),
+            blocked_clients: 0,
+            used_memory: 0,
+            startup_memory: super::alloc::in_use(),
+            lazyfreed: 0,
+            evictor: Default::default(),
+            no_touch: false,
+            peak_memory: 0,
+            active_expire: true,
+            shutdown: None,
+            access_clock: Default::default(),
+            in_exec: false,
+            lazy: Vec::new(),
+            events: Vec::new(),
+            resume: Vec::new(),
+            ack_due: false,
+            metrics: None,
+            held: Vec::new(),
+            selected_db: None,
+            origin_db: 0,
+            now_s: now.unix_ms / 1000,
+            next_job: 0,
+            next_token: 0,
+            jobs: Default::default(),
+            scratch: Vec::new(),
+            unit: Vec::new(),
+            apply_sink: Vec::new(),
+            ranges: Default::default(),
+            cron: Default::default(),
+            config,
+        };
+        server.access_clock.advance(now, &server.config);
+        Ok(server)
+    }
+
+    /// Loads the data, opens the append-only file, starts to follow the configured master. The error is what the
+    /// process ends with.
+    pub fn start(&mut self, io: &mut Io) -> Result<(), String> {
+        self.load_dataset(io)?;
+        if self.managed.is_some() {
+            self.repl.ensure_backlog(&self.config);
+            self.start_as_nobody(io);
+        } else if let Some((host, port)) = self.config.replicaof.clone() {
+            self.repl.ensure_backlog(&self.config);
+            self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
+        }
+        self.refresh_memory();
+        Ok(())
+    }
+
+    /// Begins an orderly end: replicas get what is missing to them, files are made durable, then the process exits.
+    pub fn begin_shutdown(&mut self, io: &mut Io, mode: ShutdownMode) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        let now = io.now.mono_ms();
+        let wait = if mode.now { 0 } else { u64::from(self.config.shutdown_timeout) * 1000 };
+        let handover_until_ms = if mode.now { 0 } else { self.ask_for_handover(io) };
+        if handover_until_ms == 0 {
+            // Nothing new may be written while replicas catch up with the last of it.
+            self.pause = super::Pause { until_ms: u64::MAX, all: false };
+        }
+        self.repl.wants_acks = true;
+        self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
+        self.shutdown_cron(io);
+    }
+
+    /// Gives a shutdown up (`SHUTDOWN ABORT`); false if there is none, or it is too late.
+    pub fn abort_shutdown(&mut self, io: &mut Io) -> bool {
+        let running = self.shutdown.is_some_and(|s| !s.done);
+        if running {
+            tracing::warn!("Shutdown manually aborted.");
+            self.end_shutdown(io);
+        }
+        running
+    }
+
+    fn end_shutdown(&mut self, io: &mut Io) {
+        self.shutdown = None;
+        self.pause = Default::default();
+        self.shutdown_failed(io);
+    }
+
+    /// Goes on with a shutdown once replicas are equal or its time is over.
+    pub(super) fn shutdown_cron(&mut self, io: &mut Io) {
+        let Some(s) = self.shutdown else { return };
+        let now = io.now.mono_ms();
+        if s.done {
+            return;
+        }
+        if self.is_master() && s.handover_until_ms > now {
+            return;
+        }
+        if self.is_master() && self.pause.until_ms == 0 {
+            self.pause = super::Pause { until_ms: u64::MAX, all: false };
+            self.repl.wants_acks = true;
+        }
+        let offset = self.repl.offset();
+        let behind = self.is_master() && self.repl.online(&self.clients).any(|r| r.acked < offset);
+        if behind && now < s.deadline_ms {
+            return;
+        }
+        if behind {
+            tracing::warn!("Some replicas are lagging; shutting down without waiting for them any longer");
+        }
+        match self.finish_files(io, s.mode) {
+            Err(e) if !s.mode.force => {
+                tracing::error!("Error trying to save the DB, can't exit: {e}");
+                self.end_shutdown(io);
+            }
+            result => {
+                if let Err(e) = result {
+                    tracing::error!("Error trying to save the DB; exiting anyway: {e}");
+                }
+                tracing::warn!("Redis is now ready to exit, bye bye...");
+                io.ask(Action::Exit(0));
+                self.shutdown = Some(Shutdown { done: true, ..s });
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Counters that INFO and the metrics show.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::histogram::Histogram;
+
+/// Calls of one command.
+#[derive(Debug, Default, Clone)]
+pub struct CommandStats {
+    /// Executions.
+    pub calls: u64,
+    /// Time spent, nanoseconds.
+    pub nanos: u64,
+    /// Executions that replied with an error.
+    pub failed: u64,
+    /// Refused before execution.
+    pub rejected: u64,
+    /// How long they took, where `latency-tracking` is on.
+    pub latency: Option<Histogram>,
+}
+
+/// Everything counted since start or `CONFIG RESETSTAT`.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub connections_received: u64,
+    pub rejected_connections: u64,
+    pub commands_processed: u64,
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub expired_keys: u64,
+    pub evicted_keys: u64,
+    pub clients_closed_by_output: u64,
+    pub reads: u64,
+    pub writes: u64,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub sync_full: u64,
+    pub sync_partial_ok: u64,
+    pub sync_partial_err: u64,
+    pub unexpected_errors: u64,
+    pub ops_per_sec: u64,
+    pub input_kbps: f64,
+    pub output_kbps: f64,
+    pub commands: HashMap<&'static str, CommandStats>,
+    pub errors: BTreeMap<String, u64>,
+    pub total_errors: u64,
+    sampled: Sample,
+}
+
+/// The counters that rates are taken from, as they last were.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sample {
+    mono_ms: u64,
+    commands: u64,
+    input: u64,
+    output: u64,
+}
+
+/// Distinct error codes that are counted; scripts can make up any number of them.
+const MAX_ERROR_CODES: usize = 128;
+
+impl Stats {
+    /// Counts an error reply by its code.
+    pub fn count_error(&mut self, code: &str) {
+        self.total_errors += 1;
+        if let Some(n) = self.errors.get_mut(code) {
+            *n += 1;
+        } else if self.errors.len() < MAX_ERROR_CODES {
+            self.errors.insert(code.to_owned(), 1);
+        }
+    }
+
+    /// Counts an execution.
+    pub fn count_call(&mut self, name: &'static str, took: Duration, failed: bool, latency: bool) {
+        let c = self.commands.entry(name).or_default();
+        c.calls += 1;
+        c.nanos += took.as_nanos() as u64;
+        c.failed += u64::from(failed);
+        if latency {
+            c.latency.get_or_insert_default().add(took);
+        }
+    }
+
+    /// Counts a command that was refused before its execution.
+    pub fn count_rejected(&mut self, name: &'static str) {
+        self.commands.entry(name).or_default().rejected += 1;
+    }
+
+    /// Counts received bytes.
+    pub fn note_input(&mut self, bytes: u64) {
+        self.reads += 1;
+        self.input_bytes += bytes;
+    }
+
+    /// Takes rates per second from what was counted since the last sample.
+    pub fn sample(&mut self, mono_ms: u64) {
+        let last = self.sampled;
+        let elapsed = mono_ms.saturating_sub(last.mono_ms);
+        if elapsed >= 1000 {
+            let kbps = |now: u64, before: u64| now.saturating_sub(before) as f64 / 1.024 / elapsed as f64;
+            self.ops_per_sec = self.commands_processed.saturating_sub(last.commands) * 1000 / elapsed;
+            self.input_kbps = kbps(self.input_bytes, last.input);
+            self.output_kbps = kbps(self.output_bytes, last.output);
+            self.sampled = Sample {
+                mono_ms,
+                commands: self.commands_processed,
+                input: self.input_bytes,
+                output: self.output_bytes,
+            };
+        }
+    }
+
+    /// Starts to count anew (`CONFIG RESETSTAT`).
+    pub fn reset(&mut self) {
+        *self = Stats {
+            sampled: Sample { mono_ms: self.sampled.mono_ms, ..Sample::default() },
+            ..Stats::default()
+        };
+    }
+}

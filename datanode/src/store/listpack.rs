@@ -1,0 +1,475 @@
+//! Redis' listpack: a list of strings and integers in one piece of memory, byte for byte as Redis 7 keeps it, since it
+//! goes into RDB files and DUMP payloads as it is.
+//!
+//! Layout: total bytes (u32 LE), number of elements (u16 LE, 65535: count them), the elements, 0xFF. An element is its
+//! encoding, its data, and the length of both, written so that it can be read backwards.
+//! Positions are offsets of elements; they are valid until the listpack changes.
+
+use super::Corrupt;
+use super::elem::Elem;
+use super::num::parse_int;
+
+const HEADER: usize = 6;
+const END: u8 = 0xff;
+const COUNT_UNKNOWN: u16 = u16::MAX;
+/// Largest listpack in bytes, as in Redis.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// See the module's description.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Listpack(Vec<u8>);
+
+impl Default for Listpack {
+    fn default() -> Self {
+        Listpack::new()
+    }
+}
+
+/// The encoding and data of one element, ready to be copied in.
+struct Encoded<'a> {
+    head: [u8; 9],
+    head_len: usize,
+    data: &'a [u8],
+}
+
+impl<'a> Encoded<'a> {
+    fn new(e: Elem<'a>) -> Encoded<'a> {
+        let (mut head, mut put) = ([0; 9], 0);
+        let mut push = |bytes: &[u8]| {
+            head[put..put + bytes.len()].copy_from_slice(bytes);
+            put += bytes.len();
+        };
+        let mut data: &[u8] = &[];
+        let int = match e {
+            Elem::Int(n) => Some(n),
+            Elem::Bytes(b) => parse_int(b).or_else(|| {
+                data = b;
+                None
+            }),
+        };
+        match int {
+            Some(n @ 0..=127) => push(&[n as u8]),
+            Some(n @ -4096..=4095) => push(&[0xc0 | ((n >> 8) as u8 & 0x1f), n as u8]),
+            Some(n) => {
+                let le = n.to_le_bytes();
+                let (code, len) = match n {
+                    -0x8000..=0x7fff => (0xf1, 2),
+                    -0x80_0000..=0x7f_ffff => (0xf2, 3),
+                    -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
+                    _ => (0xf4, 8),
+                };
+                push(&[code]);
+                push(&le[..len]);
+            }
+            None => match data.len() {
+                len @ 0..64 => push(&[0x80 | len as u8]),
+                len @ 64..4096 => push(&[0xe0 | (len >> 8) as u8, len as u8]),
+                len => {
+                    push(&[0xf0]);
+                    push(&(len as u32).to_le_bytes());
+                }
+            },
+        }
+        Encoded { head, head_len: put, data }
+    }
+
+    fn len(&self) -> usize {
+        self.head_len + self.data.len()
+    }
+}
+
+/// Bytes that the backward length `len` takes. The limits are Redis' own, one below what would fit.
+fn back_len_size(len: usize) -> usize {
+    match len {
+        0..=127 => 1,
+        128..16383 => 2,
+        16383..2097151 => 3,
+        2097151..268435455 => 4,
+        _ => 5,
+    }
+}
+
+fn put_back_len(out: &mut [u8], len: usize) {
+    let n = out.len();
+    for (i, b) in out.iter_mut().rev().enumerate() {
+        *b = (len >> (7 * i)) as u8 & 127 | if i + 1 < n { 128 } else { 0 };
+    }
+}
+
+/// The length that ends in the last byte of `b`.
+fn read_back_len(b: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for (i, &byte) in b.iter().rev().take(5).enumerate() {
+        len |= usize::from(byte & 127) << (7 * i);
+        if byte & 128 == 0 {
+            return Some(len);
+        }
+    }
+    None
+}
+
+/// The element that `b` starts with, and the length of its encoding and data.
+#[inline]
+fn decode(b: &[u8]) -> Option<(Elem<'_>, usize)> {
+    let first = *b.first()?;
+    let text = |at: usize, len: usize| Some((Elem::Bytes(b.get(at..at.checked_add(len)?)?), at + len));
+    let int = |len: usize| {
+        let raw = b.get(1..=len)?;
+        let mut le = [if raw[len - 1] & 0x80 != 0 { 0xff } else { 0 }; 8];
+        le[..len].copy_from_slice(raw);
+        Some((Elem::Int(i64::from_le_bytes(le)), 1 + len))
+    };
+    match first {
+        0..=0x7f => Some((Elem::Int(i64::from(first)), 1)),
+        0x80..=0xbf => text(1, usize::from(first & 0x3f)),
+        0xc0..=0xdf => {
+            let n = i64::from(first & 0x1f) << 8 | i64::from(*b.get(1)?);
+            Some((Elem::Int(if n > 4095 { n - 8192 } else { n }), 2))
+        }
+        0xe0..=0xef => text(2, usize::from(first & 0x0f) << 8 | usize::from(*b.get(1)?)),
+        0xf0 => text(5, u32::from_le_bytes(b.get(1..5)?.try_into().ok()?) as usize),
+        0xf1 => int(2),
+        0xf2 => int(3),
+        0xf3 => int(4),
+        0xf4 => int(8),
+        _ => None,
+    }
+}
+
+/// Checks every length in `b`, so that all operations on it are safe. Never panics.
+pub fn validate(b: &[u8]) -> Result<(), Corrupt> {
+    let err = |what| Err(Corrupt(what));
+    if b.len() < HEADER + 1 || b.len() > MAX_BYTES {
+        return err("listpack: impossible size");
+    }
+    if u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize != b.len() {
+        return err("listpack: its length is not the one it states");
+    }
+    let end = b.len() - 1;
+    if b[end] != END {
+        return err("listpack: no end mark");
+    }
+    let (mut at, mut count) = (HEADER, 0usize);
+    while at < end {
+        let Some((_, len)) = decode(&b[at..end]) else { return err("listpack: element out of bounds") };
+        let size = back_len_size(len);
+        let Some(back) = b[..end].get(at + len..at + len + size) else {
+            return err("listpack: element out of bounds");
+        };
+        let mut want = [0; 5];
+        put_back_len(&mut want[..size], len);
+        if back != &want[..size] {
+            return err("listpack: backward length does not match");
+        }
+        at += len + size;
+        count += 1;
+    }
+    let stated = u16::from_le_bytes([b[4], b[5]]);
+    if stated != COUNT_UNKNOWN && usize::from(stated) != count {
+        return err("listpack: wrong number of elements");
+    }
+    Ok(())
+}
+
+impl Listpack {
+    /// An empty one.
+    pub fn new() -> Listpack {
+        Listpack(vec![7, 0, 0, 0, 0, 0, END])
+    }
+
+    /// Takes over bytes from a file, after `validate`.
+    pub fn from_bytes(b: Vec<u8>) -> Result<Listpack, Corrupt> {
+        validate(&b)?;
+        Ok(Listpack(b))
+    }
+
+    /// As it goes into files.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Size in bytes, header and end included.
+    #[inline]
+    pub fn byte_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Memory it holds.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// Whether another `extra` bytes of data may be added.
+    pub fn has_room(&self, extra: usize) -> bool {
+        // No encoding adds more than 5 bytes in front and 5 behind.
+        self.0.len() + extra + 10 <= MAX_BYTES
+    }
+
+    fn stated_count(&self) -> u16 {
+        u16::from_le_bytes([self.0[4], self.0[5]])
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self.stated_count() {
+            COUNT_UNKNOWN => self.iter().count(),
+            n => usize::from(n),
+        }
+    }
+
+    /// Whether there is no element.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == HEADER + 1
+    }
+
+    fn end(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    #[inline]
+    fn read(&self, pos: usize) -> (Elem<'_>, usize) {
+        decode(&self.0[pos..]).expect("a position names an element")
+    }
+
+    /// The element at a position.
+    #[inline]
+    pub fn get(&self, pos: usize) -> Elem<'_> {
+        self.read(pos).0
+    }
+
+    /// The first position.
+    #[inline]
+    pub fn first(&self) -> Option<usize> {
+        (!self.is_empty()).then_some(HEADER)
+    }
+
+    /// The last position.
+    #[inline]
+    pub fn last(&self) -> Option<usize> {
+        self.prev(self.end())
+    }
+
+    #[inline]
+    fn after(&self, pos: usize) -> usize {
+        let len = self.read(pos).1;
+        pos + len + back_len_size(len)
+    }
+
+    /// The position after `pos`.
+    #[inline]
+    pub fn next(&self, pos: usize) -> Option<usize> {
+        let next = self.after(pos);
+        (next < self.end()).then_some(next)
+    }
+
+    /// The position before `pos`.
+    #[inline]
+    pub fn prev(&self, pos: usize) -> Option<usize> {
+        if pos <= HEADER {
+            return None;
+        }
+        let len = read_back_len(&self.0[..pos]).expect("elements can be read backwards");
+        Some(pos - len - back_len_size(len))
+    }
+
+    /// The position of element number `index`, negative from the end (-1 is the last).
+    pub fn seek(&self, index: i64) -> Option<usize> {
+        let count = self.stated_count();
+        // From the nearer end, if the number of elements is known.
+        let index = match count {
+            COUNT_UNKNOWN => index,
+            n if index >= i64::from(n) || index < -i64::from(n) => return None,
+            n if index >= i64::from(n / 2) => index - i64::from(n),
+            n if index < -i64::from(n / 2) => index + i64::from(n),
+            _ => index,
+        };
+        if index >= 0 {
+            let mut pos = self.first()?;
+            for _ in 0..index {
+                pos = self.next(pos)?;
+            }
+            Some(pos)
+        } else {
+            let mut pos = self.last()?;
+            for _ in 0..-(index + 1) {
+                pos = self.prev(pos)?;
+            }
+            Some(pos)
+        }
+    }
+
+    /// The position of the first element equal to `needle` among every `stride`-th, from `from` on.
+    pub fn find(&self, from: Option<usize>, needle: &[u8], stride: usize) -> Option<usize> {
+        // We store an integer as one, but a file may come from somebody who does not.
+        let int = parse_int(needle);
+        let mut pos = from?;
+        loop {
+            let hit = match (self.get(pos), int) {
+                (Elem::Int(a), Some(b)) => a == b,
+                (Elem::Bytes(a), _) => a == needle,
+                _ => false,
+            };
+            if hit {
+                return Some(pos);
+            }
+            for _ in 0..stride {
+                pos = self.next(pos)?;
+            }
+        }
+    }
+
+    fn set_header(&mut self, count: u16) {
+        let total = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&total.to_le_bytes());
+        self.0[4..6].copy_from_slice(&count.to_le_bytes());
+    }
+
+    /// Replaces the bytes `at..at + old` by the element. The header is left to the caller.
+    fn write(&mut self, at: usize, old: usize, e: Elem) {
+        let enc = Encoded::new(e);
+        let len = enc.len();
+        let new = len + back_len_size(len);
+        let total = self.0.len();
+        if new > old {
+            self.0.resize(total + new - old, 0);
+        }
+        self.0.copy_within(at + old..total, at + new);
+        self.0.truncate(total + new - old);
+        self.0[at..at + enc.head_len].copy_from_slice(&enc.head[..enc.head_len]);
+        self.0[at + enc.head_len..at + len].copy_from_slice(enc.data);
+        put_back_len(&mut self.0[at + len..at + new], len);
+    }
+
+    fn insert_at(&mut self, at: usize, e: Elem) {
+        self.write(at, 0, e);
+        // Saturates at "unknown".
+        self.set_header(self.stated_count().saturating_add(1));
+    }
+
+    /// Adds an element before the one at `pos`, which then is the position of the new one.
+    pub fn insert_before(&mut self, pos: usize, e: Elem) {
+        self.insert_at(pos, e);
+    }
+
+    /// Adds an element after the one at `pos`; returns the position of the new one.
+    pub fn insert_after(&mut self, pos: usize, e: Elem) -> usize {
+        let at = self.after(pos);
+        self.insert_at(at, e);
+        at
+    }
+
+    /// Adds an element at the end.
+    #[inline]
+    pub fn push_back(&mut self, e: Elem) {
+        self.insert_at(self.end(), e);
+    }
+
+    /// Adds an element at the front.
+    pub fn push_front(&mut self, e: Elem) {
+        self.insert_at(HEADER, e);
+    }
+
+    /// Puts another element in the place of the one at `pos`.
+    pub fn replace(&mut self, pos: usize, e: Elem) {
+        let old = self.after(pos) - pos;
+        self.write(pos, old, e);
+        self.set_header(self.stated_count());
+    }
+
+    /// Removes `count` elements (or as many as there are) from `pos` on; what then is at `pos`, if anything, is what
+    /// followed them.
+    pub fn remove(&mut self, pos: usize, count: usize) -> Option<usize> {
+        let (mut to, mut removed) = (pos, 0);
+        while removed < count && to < self.end() {
+            to = self.after(to);
+            removed += 1;
+        }
+        self.0.drain(pos..to);
+        let known = match self.stated_count() {
+            COUNT_UNKNOWN => COUNT_UNKNOWN,
+            n => n - removed as u16,
+        };
+        self.set_header(known);
+        (pos < self.end()).then_some(pos)
+    }
+
+    /// Moves the elements from `pos` on into a new listpack.
+    pub fn split_off(&mut self, pos: usize) -> Listpack {
+        let mut tail = Listpack(Vec::with_capacity(HEADER + self.0.len() - pos));
+        tail.0.extend_from_slice(&[0; HEADER]);
+        tail.0.extend_from_slice(&self.0[pos..]);
+        tail.set_header(COUNT_UNKNOWN);
+        let moved = tail.iter().count();
+        tail.set_header(u16::try_from(moved).unwrap_or(COUNT_UNKNOWN));
+        self.0.truncate(pos);
+        self.0.push(END);
+        self.set_header(COUNT_UNKNOWN);
+        let left = self.iter().count();
+        self.set_header(u16::try_from(left).unwrap_or(COUNT_UNKNOWN));
+        tail
+    }
+
+    /// The elements, from either end.
+    #[inline]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { lp: self, from: HEADER, to: self.end() }
+    }
+
+    /// The elements from position `pos` on.
+    pub fn iter_from(&self, pos: Option<usize>) -> Iter<'_> {
+        Iter { lp: self, from: pos.unwrap_or(self.end()), to: self.end() }
+    }
+
+    /// `count` elements (or as many as there are) from number `start` on, from either end.
+    pub fn slice(&self, start: usize, count: usize) -> Iter<'_> {
+        let from = self.seek(start as i64).unwrap_or(self.end());
+        let to = match self.len() - start.min(self.len()) {
+            rest if rest <= count => self.end(),
+            _ => self.seek((start + count) as i64).unwrap_or(self.end()),
+        };
+        Iter { lp: self, from, to }
+    }
+}
+
+impl std::fmt::Debug for Listpack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Elements of a listpack.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    lp: &'a Listpack,
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Elem<'a>;
+    #[inline]
+    fn next(&mut self) -> Option<Elem<'a>> {
+        if self.from >= self.to {
+            return None;
+        }
+        let (e, len) = self.lp.read(self.from);
+        self.from += len + back_len_size(len);
+        Some(e)
+    }
+}
+
+impl<'a> DoubleEndedIterator for Iter<'a> {
+    fn next_back(&mut self) -> Option<Elem<'a>> {
+        if self.from >= self.to {
+            return None;
+        }
+        self.to = self.lp.prev(self.to)?;
+        Some(self.lp.get(self.to))
+    }
+}
+
+#[cfg(test)]
+#[path = "listpack_tests.rs"]
+mod tests;

@@ -1,0 +1,230 @@
+//! Set values: an intset while small and all integers, a table after that.
+
+use super::dict::{Dict, Entry};
+use super::either::Either;
+use super::elem::Elem;
+use super::intset::Intset;
+use super::limits::Limits;
+use super::num::{IntBuf, parse_int};
+use super::rng::Rng;
+use super::small::SmallBytes;
+
+/// A set value.
+#[derive(Clone)]
+pub struct Set(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Ints(Intset),
+    Table(Box<Dict<Box<SmallBytes>>>),
+}
+
+impl Entry for Box<SmallBytes> {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Set::new()
+    }
+}
+
+impl Set {
+    /// An empty one.
+    pub fn new() -> Set {
+        Set(Repr::Ints(Intset::new()))
+    }
+
+    /// Takes over an intset from a file.
+    pub fn from_intset(ints: Intset, limits: &Limits) -> Set {
+        let fits = ints.len() <= limits.set_max_intset_entries;
+        let mut s = Set(Repr::Ints(ints));
+        if !fits {
+            s.make_table(limits);
+        }
+        s
+    }
+
+    /// The intset, while it is one: as it goes into files.
+    pub fn as_intset(&self) -> Option<&Intset> {
+        match &self.0 {
+            Repr::Ints(ints) => Some(ints),
+            Repr::Table(_) => None,
+        }
+    }
+
+    /// Number of members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Ints(ints) => ints.len(),
+            Repr::Table(t) => t.len(),
+        }
+    }
+
+    /// Whether it has no member.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it has this member.
+    #[inline]
+    pub fn contains(&self, member: &[u8]) -> bool {
+        match &self.0 {
+            Repr::Ints(ints) => parse_int(member).is_some_and(|n| ints.contains(n)),
+            Repr::Table(t) => t.contains(member),
+        }
+    }
+
+    /// Adds a member; false if it was there.
+    pub fn insert(&mut self, limits: &Limits, member: &[u8]) -> bool {
+        if let Repr::Ints(ints) = &mut self.0
+            && let Some(n) = parse_int(member)
+        {
+            if ints.contains(n) {
+                return false;
+            }
+            if ints.len() < limits.set_max_intset_entries {
+                return ints.insert(n);
+            }
+        }
+        let table = self.make_table(limits);
+        table.find_or_insert_with(member, || Box::new(SmallBytes::new(member))).1
+    }
+
+    fn make_table(&mut self, limits: &Limits) -> &mut Dict<Box<SmallBytes>> {
+        if let Repr::Ints(ints) = &self.0 {
+            let mut table = Box::new(Dict::new(limits.seed));
+            for n in ints.iter() {
+                table.insert(Box::new(SmallBytes::new(IntBuf::new().format(n))));
+            }
+            self.0 = Repr::Table(table);
+        }
+        match &mut self.0 {
+            Repr::Table(t) => t,
+            Repr::Ints(_) => unreachable!("it has just been made a table"),
+        }
+    }
+
+    /// Removes a member; false if it was not there.
+    pub fn remove(&mut self, member: &[u8]) -> bool {
+        match &mut self.0 {
+            Repr::Ints(ints) => parse_int(member).is_some_and(|n| ints.remove(n)),
+            Repr::Table(t) => t.remove(member).is_some(),
+        }
+    }
+
+    /// The members; integers of an intset in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = Elem<'_>> {
+        match &self.0 {
+            Repr::Ints(ints) => Either::One(ints.iter().map(Elem::Int)),
+            Repr::Table(t) => Either::Two(t.iter().map(|m| Elem::Bytes(m))),
+        }
+    }
+
+    /// One member, all with the same probability.
+    pub fn random(&self, rng: &mut Rng) -> Option<Elem<'_>> {
+        match &self.0 {
+            Repr::Ints(ints) => ints.get(rng.below(ints.len())).map(Elem::Int),
+            Repr::Table(t) => t.random(rng).map(|m| Elem::Bytes(m)),
+        }
+    }
+
+    /// See `Dict::scan`; an intset is given whole.
+    pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Elem)) -> u64 {
+        match &self.0 {
+            Repr::Ints(ints) => {
+                ints.iter().for_each(|n| f(Elem::Int(n)));
+                0
+            }
+            Repr::Table(t) => t.scan(cursor, &mut |m| f(Elem::Bytes(m))),
+        }
+    }
+
+    /// The name `OBJECT ENCODING` gives it.
+    pub fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Repr::Ints(_) => "intset",
+            Repr::Table(_) => "hashtable",
+        }
+    }
+
+    /// Memory beyond its own size; `sample` members of a table are looked at (0: all).
+    pub fn heap_bytes(&self, sample: usize) -> usize {
+        match &self.0 {
+            Repr::Ints(ints) => ints.heap_bytes(),
+            Repr::Table(t) => super::table_bytes(t, sample, size_of::<SmallBytes>(), |m| m.heap_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dict::HashSeed;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn behaves_like_a_set() {
+        let limits = Limits::new(HashSeed::repeatable(3));
+        for seed in 0..30 {
+            let mut rng = Rng::new(seed);
+            let (mut s, mut model) = (Set::new(), BTreeSet::new());
+            let words = seed % 3 == 0;
+            let space = if seed % 2 == 0 { 400 } else { 2000 };
+            for _ in 0..5000 {
+                let n = rng.below(space) as i64 - 50;
+                let m = if words && n % 2 == 0 { format!("m{n}") } else { n.to_string() }.into_bytes();
+                if rng.below(5) < 3 {
+                    assert_eq!(s.insert(&limits, &m), model.insert(m));
+                } else {
+                    assert_eq!(s.remove(&m), model.remove(&m));
+                }
+                let m = rng.below(space).to_string().into_bytes();
+                assert_eq!((s.contains(&m), s.len()), (model.contains(&m), model.len()));
+                if let Some(e) = s.random(&mut rng) {
+                    assert!(model.contains(&*e.to_bytes()));
+                }
+            }
+            assert_eq!(s.encoding(), if words || space > 1000 { "hashtable" } else { "intset" });
+            let all: BTreeSet<Vec<u8>> = s.iter().map(|e| e.to_bytes().into_owned()).collect();
+            assert_eq!(all, model);
+            assert_eq!(s.clone().iter().count(), model.len());
+            let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+            loop {
+                cursor = s.scan(cursor, &mut |e| {
+                    seen.insert(e.to_bytes().into_owned());
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert_eq!(seen, model);
+        }
+    }
+
+    #[test]
+    fn converts_where_redis_does() {
+        let limits = Limits::new(HashSeed::repeatable(3));
+        let mut s = Set::new();
+        (0..512).for_each(|i| assert!(s.insert(&limits, i.to_string().as_bytes())));
+        assert!(!s.insert(&limits, b"7"));
+        assert_eq!(s.encoding(), "intset");
+        assert!(s.insert(&limits, b"512"));
+        assert_eq!((s.encoding(), s.len()), ("hashtable", 513));
+        let mut s = Set::new();
+        s.insert(&limits, b"1");
+        // Not the canonical form of an integer.
+        assert!(s.insert(&limits, b"01") && s.contains(b"1"));
+        assert_eq!(s.encoding(), "hashtable");
+        let ints = |n| {
+            let mut ints = Intset::new();
+            (0..n).for_each(|i| assert!(ints.insert(i)));
+            Set::from_intset(ints, &limits)
+        };
+        assert_eq!((ints(512).encoding(), ints(513).encoding()), ("intset", "hashtable"));
+    }
+}

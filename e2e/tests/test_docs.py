@@ -1,0 +1,107 @@
+"""The documents: their links lead somewhere, and the page on the API says what the CRD says."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+API_PAGE = ROOT / "docs" / "api.md"
+COMMAND_TIMEOUT_S = 60
+# Below these, the fields are Kubernetes' own.
+OPAQUE = ("resources", "config", "scheduling.nodeSelector", "scheduling.tolerations", "scheduling.affinity",
+          "scheduling.topologySpreadConstraints")
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def crd():
+    return yaml.safe_load((ROOT / "crds" / "redisreplicasets.yaml").read_text())
+
+
+def spec_fields():
+    """(dotted path below spec, schema) of every field a person writes."""
+    def walk(schema, path):
+        for name, field in schema["properties"].items():
+            below = f"{path}{name}"
+            if "properties" in field and below not in OPAQUE:
+                yield from walk(field, below + ".")
+            else:
+                yield below, field
+    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    yield from walk(schema["properties"]["spec"], "")
+
+
+def row_of(path):
+    """The table row of docs/api.md about a field, named by its path or by what is left of it below its section."""
+    for name in (path, path.split(".", 1)[-1]):
+        rows = [line for line in API_PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+        if rows:
+            assert len(rows) == 1, f"{name} has {len(rows)} rows"
+            return rows[0]
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def test_every_field_is_explained_with_its_default():
+    fields = list(spec_fields())
+    assert len(fields) > 25
+    for path, schema in fields:
+        row = row_of(path)
+        assert row, f"spec.{path} is not in docs/api.md"
+        default = schema.get("default")
+        if default not in (None, "", {}, []):
+            text = default if isinstance(default, str) else json.dumps(default)
+            assert text in row.split("|")[2], f"spec.{path} defaults to {text}: {row}"
+
+
+def test_every_status_field_is_explained():
+    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    shard = schema["shards"]["items"]["properties"]
+    member = shard["members"]["items"]["properties"]
+    status = API_PAGE.read_text().partition("## Status")[2].partition("\n## ")[0]
+    for name in {*schema, *shard, *member} - {"shards", "members"}:
+        assert f"`{name}`" in status, name
+
+
+def test_every_reason_is_explained():
+    """Each reason that the operator gives in a condition has its line in docs/operations.md."""
+    code = "".join(file.read_text() for file in (ROOT / "operator" / "src").rglob("*.rs"))
+    calls = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(", code)
+    reasons = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(\s*\"([A-Z][A-Za-z]+)\"", code)
+    assert len(calls) == len(reasons), "a reason is not written where it is given, so that this test cannot see it"
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert not [reason for reason in set(reasons) if f"`{reason}`" not in page]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("page", [page for page in PAGES if "kind: RedisReplicaSet" in page.read_text()],
+                         ids=lambda page: page.name)
+def test_the_api_server_accepts_the_samples(page):
+    samples = re.findall(r"^(apiVersion: redis\.replicaset\.dev.*?)(?=^EOF|^```)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert samples
+    assert shutil.which("kubectl"), "kubectl is not in PATH"
+    for sample in samples:
+        done = subprocess.run(["kubectl", "apply", "--dry-run=server", "-f", "-"], input=sample, capture_output=True,
+                              text=True, timeout=COMMAND_TIMEOUT_S)
+        assert done.returncode == 0, done.stderr
