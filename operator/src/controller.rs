@@ -71,8 +71,8 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
     let mut tasks: HashMap<Key, AbortHandle> = HashMap::new();
     loop {
         for resource in shared.caches.resources.state() {
-            let Some(namespace) = resource.namespace() else { continue };
-            let key = (namespace, resource.name_any());
+            let Some(at) = resource.namespace() else { continue };
+            let key = (at, resource.name_any());
             if tasks.get(&key).is_some_and(|task| !task.is_finished()) {
                 continue;
             }
@@ -90,7 +90,11 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
             }
             !task.is_finished()
         });
-        telemetry::set(Metric::Resources, &[], tasks.len() as f64);
+        telemetry::set(
+            Metric::Resources,
+            &[("watched", namespace.as_deref().unwrap_or(""))],
+            tasks.len() as f64,
+        );
         // A key that found no place in the queue is seen at the next round.
         let _ = timeout(Duration::from_secs(5), keys.recv()).await;
         while keys.try_recv().is_ok() {}
