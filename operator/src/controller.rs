@@ -11,7 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
@@ -66,11 +66,13 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
     let caches = Caches::start(&client, namespace.as_deref(), touched).await;
     telemetry::ready();
     let shared = Arc::new(Shared { client, caches, settings, instance });
-    let mut tasks: HashMap<Key, JoinHandle<()>> = HashMap::new();
+    // Dropped with this future, and all tasks with it.
+    let mut running = JoinSet::new();
+    let mut tasks: HashMap<Key, AbortHandle> = HashMap::new();
     loop {
         for resource in shared.caches.resources.state() {
-            let Some(namespace) = resource.namespace() else { continue };
-            let key = (namespace, resource.name_any());
+            let Some(at) = resource.namespace() else { continue };
+            let key = (at, resource.name_any());
             if tasks.get(&key).is_some_and(|task| !task.is_finished()) {
                 continue;
             }
@@ -78,15 +80,21 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
             pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), notify.clone());
             let span = info_span!("look", resource = format!("{}/{}", key.0, key.1));
             info!(namespace = key.0, name = key.1, "looking after it");
-            tasks.insert(key.clone(), tokio::spawn(look_after(shared.clone(), key, notify).instrument(span)));
+            tasks
+                .insert(key.clone(), running.spawn(look_after(shared.clone(), key, notify).instrument(span)));
         }
+        while running.try_join_next().is_some() {}
         tasks.retain(|key, task| {
             if task.is_finished() {
                 pending.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             }
             !task.is_finished()
         });
-        telemetry::set(Metric::Resources, &[], tasks.len() as f64);
+        telemetry::set(
+            Metric::Resources,
+            &[("watched", namespace.as_deref().unwrap_or(""))],
+            tasks.len() as f64,
+        );
         // A key that found no place in the queue is seen at the next round.
         let _ = timeout(Duration::from_secs(5), keys.recv()).await;
         while keys.try_recv().is_ok() {}

@@ -94,11 +94,15 @@ pub fn ready() {
     READY.store(true, Ordering::Relaxed);
 }
 
-/// Sets up the log: JSON, or plain text where standard error is a terminal's.
-pub fn log() {
+/// Sets up the log: `format` is `json` or `text`; left out, it is text where standard error is a terminal's.
+pub fn log(format: Option<&str>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+    let text = match format {
+        Some(format) => format == "text",
+        None => std::io::IsTerminal::is_terminal(&std::io::stderr()),
+    };
+    if text {
         builder.init();
     } else {
         builder.json().flatten_event(true).with_span_list(false).init();
