@@ -266,9 +266,10 @@ fn list(ctx: &mut Ctx<'_>) -> Result {
             }
         }
         None => {
-            for client in server.clients.iter().filter(|c| kind.is_none_or(|k| k == Type::of(c))) {
-                text += &line(client, ctx.io);
-            }
+            let mut found: Vec<&Client> =
+                server.clients.iter().filter(|c| kind.is_none_or(|k| k == Type::of(c))).collect();
+            found.sort_unstable_by_key(|c| c.id);
+            found.into_iter().for_each(|client| text += &line(client, ctx.io));
         }
     }
     ctx.reply.verbatim(&text);
@@ -525,3 +526,7 @@ fn client_help(ctx: &mut Ctx<'_>) -> Result {
         ],
     )
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

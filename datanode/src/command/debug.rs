@@ -83,13 +83,17 @@ fn populate(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
+/// What `DEBUG PROTOCOL double` has always answered; not meant to be precise.
+#[allow(clippy::approx_constant)]
+const SOME_DOUBLE: f64 = 3.141;
+
 /// `DEBUG PROTOCOL type`: a value of each type of reply.
 fn protocol(ctx: &mut Ctx<'_>) -> Result {
     let reply = &mut ctx.reply;
     match ctx.args.at(2).to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.int(12345),
-        b"double" => reply.double(3.141),
+        b"double" => reply.double(SOME_DOUBLE),
         b"null" => reply.null(),
         b"array" => {
             reply.array(3);

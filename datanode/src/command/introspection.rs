@@ -86,7 +86,7 @@ fn describe(reply: &mut Reply<'_>, spec: &Spec) {
     let specs = facts::key_specs(spec);
     reply.set(specs.len());
     specs.iter().for_each(|k| k.write(reply));
-    reply.array(spec.subcommands.len());
+    reply.set(spec.subcommands.len());
     spec.subcommands.iter().for_each(|s| describe(reply, s));
 }
 
