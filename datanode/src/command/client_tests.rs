@@ -163,3 +163,22 @@ fn info_tells_sections_apart() {
     assert!(one.contains("role:master") && !one.contains("# Server"));
     assert_eq!(b.send(c, "INFO nosuch"), "$0\r\n\r\n");
 }
+
+#[test]
+fn messages_travel_to_replicas() {
+    let mut b = bench();
+    let c = b.connect();
+    b.server.repl.ensure_backlog(&Config::default());
+    b.send(c, "PUBLISH ch message");
+    let mut stream = Vec::new();
+    b.server.repl.backlog().unwrap().copy_from(1, &mut stream);
+    assert!(stream.ends_with(b"*3\r\n$7\r\nPUBLISH\r\n$2\r\nch\r\n$7\r\nmessage\r\n"));
+}
+
+#[test]
+fn http_is_cut_off() {
+    let mut b = bench();
+    let c = b.connect();
+    assert_eq!(b.send(c, "POST / HTTP/1.1\r\nAPPEND k v"), "");
+    assert!(b.server.keyspace.is_empty());
+}
