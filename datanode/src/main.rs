@@ -10,6 +10,7 @@ use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
 use datanode::net::{self, Listeners};
 use datanode::sentinel::Sentinel;
+use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
 
 #[global_allocator]
@@ -81,6 +82,12 @@ fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     tracing::info!("Server initialized");
     let mut io = Io::default();
     io.now = now;
+    if server.config.metrics_port != 0 {
+        let board = Arc::new(Board::default());
+        net::http::serve(server.config.metrics_port, board.clone())
+            .map_err(|e| format!("cannot serve metrics on port {}: {e}", server.config.metrics_port))?;
+        server.metrics = Some(board);
+    }
     server.start(&mut io)?;
     tracing::info!("Ready to accept connections");
     net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"))
