@@ -561,6 +561,20 @@ fn a_planned_move_that_cannot_finish_leaves_the_master() {
 }
 
 #[test]
+fn an_election_left_by_its_leader_is_finished_by_another() {
+    let mut w = World::new(6, CALM);
+    let (master, _) = w.until_agreed(10_000);
+    w.run_ms(1000);
+    for i in [master, (master + 1) % MEMBERS] {
+        w.m(i).unwrap().volume.promised += 3;
+    }
+    assert_eq!(w.agreed(), None, "a master that has promised takes no writes");
+    let (again, _) = w.until_agreed(6000);
+    assert_eq!(again, master, "nobody is ahead of it");
+    w.nothing_lost(again);
+}
+
+#[test]
 fn a_sentinel_that_lost_its_state_votes_only_after_it_has_learned() {
     let mut w = World::new(5, CALM);
     w.until_agreed(10_000);
