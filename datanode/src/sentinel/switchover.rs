@@ -318,10 +318,11 @@ impl Sentinel {
             let expect = Expect::Promise { shard: shard.index, epoch };
             let waiting = self.insts.get(&id).is_some_and(|i| i.command.pending.contains(&expect));
             let words = ["REPLICASET", "PROMISE", &shard.index.to_string(), &epoch.to_string()];
-            if !waiting && self.send(io, id, Channel::Command, expect, &words) {
-                if let Some(a) = self.attempt(name) {
-                    a.asked_ms.insert(node, now);
-                }
+            if !waiting
+                && self.send(io, id, Channel::Command, expect, &words)
+                && let Some(a) = self.attempt(name)
+            {
+                a.asked_ms.insert(node, now);
             }
         }
         self.decide_shard(io, name, shard, epoch, since);

@@ -167,14 +167,14 @@ impl Service for Member {
 
 enum Actor {
     Sentinel(Box<Sentinel>),
-    Member(Member),
+    Member(Box<Member>),
 }
 
 impl Actor {
     fn service(&mut self) -> &mut dyn Service {
         match self {
             Actor::Sentinel(s) => &mut **s,
-            Actor::Member(m) => m,
+            Actor::Member(m) => &mut **m,
         }
     }
 }
@@ -275,7 +275,7 @@ impl World {
             w.sim.add(&format!("s{i}:26379"), s);
         }
         for i in 0..MEMBERS {
-            w.sim.add(&member(i), Actor::Member(Member::new(&member(i), Volume::default())));
+            w.sim.add(&member(i), Actor::Member(Box::new(Member::new(&member(i), Volume::default()))));
         }
         w.offer(0, map());
         w
@@ -326,7 +326,7 @@ impl World {
     fn start_member(&mut self, i: usize) {
         if !self.sim.alive(SENTINELS + i) {
             let m = Member::new(&member(i), self.volumes[i].clone());
-            self.sim.start(SENTINELS + i, Actor::Member(m));
+            self.sim.start(SENTINELS + i, Actor::Member(Box::new(m)));
         }
     }
 
