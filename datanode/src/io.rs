@@ -192,6 +192,16 @@ pub struct Io {
     free: Vec<usize>,
     dirty: VecDeque<ConnId>,
     actions: VecDeque<Action>,
+    sent: Sent,
+}
+
+/// What has been handed to the transport.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Sent {
+    /// Calls of the transport.
+    pub writes: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 impl Io {
@@ -238,6 +248,22 @@ impl Io {
             c.dirty = true;
             self.dirty.push_back(id);
         }
+    }
+
+    /// Connections whose output has grown and not been written since.
+    pub fn dirty(&self) -> impl Iterator<Item = ConnId> {
+        self.dirty.iter().copied()
+    }
+
+    /// Counts bytes handed to the transport (driver only).
+    pub fn note_sent(&mut self, bytes: usize) {
+        self.sent.writes += u64::from(bytes > 0);
+        self.sent.bytes += bytes as u64;
+    }
+
+    /// What has been handed to the transport since the last call.
+    pub fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
     }
 
     /// Next connection to be flushed (driver only).

@@ -225,7 +225,13 @@ impl Keys<'_> {
         match server.keyspace.lookup(self.db, key, self.now_ms) {
             Some(e) => {
                 server.stats.keyspace_hits += 1;
-                e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+                if !server.no_touch {
+                    e.access.set(server.access_clock.touched(
+                        e.access.get(),
+                        &mut server.rng,
+                        &server.config,
+                    ));
+                }
                 Some(e)
             }
             None => {
@@ -240,7 +246,9 @@ impl Keys<'_> {
         self.expire_if_due(key);
         let server = &mut *self.server;
         let e = server.keyspace.lookup_write(self.db, key, self.now_ms)?;
-        e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+        if !server.no_touch {
+            e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+        }
         Some(e)
     }
 

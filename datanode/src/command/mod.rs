@@ -1,23 +1,31 @@
 //! Commands as data: one [`Spec`] each (name, arity, flags, key positions, documentation) plus one function. A family
 //! of commands has a file of its own that exports `COMMANDS`; `table` gathers them.
 
+pub mod acl;
 pub mod admin;
 mod args;
 pub mod bitmaps;
+pub mod client;
 pub mod cluster;
+pub mod config;
 pub mod connection;
 mod context;
+pub mod debug;
 mod error;
 pub mod expiry;
+mod facts;
 pub mod generic;
 pub mod hashes;
+pub mod introspection;
 pub mod lists;
 pub mod managed;
 pub mod persistence;
+pub mod memory;
 pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod sets;
+pub mod slowlog;
 pub mod strings;
 pub mod table;
 pub mod transactions;
@@ -71,9 +79,9 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// Names of the flags that are set, in `COMMAND INFO`'s order.
+    /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate is not shown.
     pub fn names(self) -> Vec<&'static str> {
-        const NAMES: [(Flags, &str); 19] = [
+        const NAMES: [(Flags, &str); 18] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -88,7 +96,6 @@ impl Flags {
             (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::MOVABLEKEYS, "movablekeys"),
             (Flags::ALLOW_BUSY, "allow_busy"),
@@ -264,4 +271,17 @@ pub fn parse_float(text: &[u8]) -> Option<f64> {
         return None;
     }
     text.parse::<f64>().ok().filter(|v| !v.is_nan())
+}
+
+/// The reply of a container's `HELP`: each subcommand's form and what it does.
+pub fn help(ctx: &mut Ctx<'_>, container: &str, forms: &[(&str, &str)]) -> Result {
+    ctx.reply.array(forms.len() * 2 + 3);
+    ctx.reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (form, what) in forms {
+        ctx.reply.simple(form);
+        ctx.reply.simple(&format!("    {what}"));
+    }
+    ctx.reply.simple("HELP");
+    ctx.reply.simple("    Prints this help.");
+    Ok(())
 }

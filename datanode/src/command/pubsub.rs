@@ -1,6 +1,173 @@
-//! Commands of the family `pubsub`.
+//! Publish/subscribe (<https://redis.io/docs/latest/commands/?group=pubsub>).
 
-use super::Spec;
+use super::{Ctx, Flags, Group, Propagation, Result, Spec, help};
+use crate::glob::glob_match;
+use crate::server::pubsub::Kind;
+
+const LISTEN: Flags = Flags(Flags::PUBSUB.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
+const SPEAK: Flags =
+    Flags(Flags::PUBSUB.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0 | Flags::MAY_REPLICATE.0);
+const LOOK: Flags = Flags(Flags::PUBSUB.0 | Flags::LOADING.0 | Flags::STALE.0);
+const HELP: Flags = Flags(Flags::LOADING.0 | Flags::STALE.0);
 
 /// The family's commands.
-pub const COMMANDS: &[Spec] = &[];
+pub const COMMANDS: &[Spec] = &[
+    Spec::new(Group::PubSub, "subscribe", -2, |c| subscribe(c, Kind::Channel))
+        .flags(LISTEN)
+        .doc("2.0.0", "Listen for messages published to the given channels"),
+    Spec::new(Group::PubSub, "unsubscribe", -1, |c| unsubscribe(c, Kind::Channel))
+        .flags(LISTEN)
+        .doc("2.0.0", "Stop listening for messages posted to the given channels"),
+    Spec::new(Group::PubSub, "psubscribe", -2, |c| subscribe(c, Kind::Pattern))
+        .flags(LISTEN)
+        .doc("2.0.0", "Listen for messages published to channels matching the given patterns"),
+    Spec::new(Group::PubSub, "punsubscribe", -1, |c| unsubscribe(c, Kind::Pattern))
+        .flags(LISTEN)
+        .doc("2.0.0", "Stop listening for messages posted to channels matching the given patterns"),
+    Spec::new(Group::PubSub, "ssubscribe", -2, |c| subscribe(c, Kind::Shard))
+        .flags(LISTEN)
+        .keys(1, -1, 1)
+        .doc("7.0.0", "Listen for messages published to the given shard channels"),
+    Spec::new(Group::PubSub, "sunsubscribe", -1, |c| unsubscribe(c, Kind::Shard))
+        .flags(LISTEN)
+        .keys(1, -1, 1)
+        .doc("7.0.0", "Stop listening for messages posted to the given shard channels"),
+    Spec::new(Group::PubSub, "publish", 3, publish).flags(SPEAK).doc("2.0.0", "Post a message to a channel"),
+    Spec::new(Group::PubSub, "spublish", 3, spublish)
+        .flags(SPEAK)
+        .keys(1, 1, 1)
+        .doc("7.0.0", "Post a message to a shard channel"),
+    Spec::new(Group::PubSub, "pubsub", -2, pubsub_help)
+        .doc("2.8.0", "A container for Pub/Sub commands")
+        .subcommands(&[
+            Spec::new(Group::PubSub, "pubsub|channels", -2, |c| channels(c, Kind::Channel))
+                .flags(LOOK)
+                .doc("2.8.0", "List active channels"),
+            Spec::new(Group::PubSub, "pubsub|numpat", 2, numpat)
+                .flags(LOOK)
+                .doc("2.8.0", "Get the count of unique patterns pattern subscriptions"),
+            Spec::new(Group::PubSub, "pubsub|numsub", -2, |c| numsub(c, Kind::Channel))
+                .flags(LOOK)
+                .doc("2.8.0", "Get the count of subscribers for channels"),
+            Spec::new(Group::PubSub, "pubsub|shardchannels", -2, |c| channels(c, Kind::Shard))
+                .flags(LOOK)
+                .doc("7.0.0", "List active shard channels"),
+            Spec::new(Group::PubSub, "pubsub|shardnumsub", -2, |c| numsub(c, Kind::Shard))
+                .flags(LOOK)
+                .doc("7.0.0", "Get the count of subscribers for shard channels"),
+            Spec::new(Group::PubSub, "pubsub|help", 2, pubsub_help)
+                .flags(HELP)
+                .doc("6.2.0", "Show helpful text about the different subcommands"),
+        ]),
+];
+
+/// One line of a (un)subscription's reply: what was done, to which channel, and how many are left.
+fn confirm(ctx: &mut Ctx<'_>, kind: Kind, done: &str, channel: Option<&[u8]>) {
+    let word = match kind {
+        Kind::Channel => done.to_owned(),
+        Kind::Pattern => format!("p{done}"),
+        Kind::Shard => format!("s{done}"),
+    };
+    let left = ctx.client().map_or(0, |c| match kind {
+        Kind::Shard => c.shard_channels.len(),
+        Kind::Channel | Kind::Pattern => c.subscriptions(),
+    });
+    ctx.reply.push(3);
+    ctx.reply.bulk(word.as_bytes());
+    match channel {
+        Some(channel) => ctx.reply.bulk(channel),
+        None => ctx.reply.null(),
+    }
+    ctx.reply.int(left as i64);
+}
+
+/// `SUBSCRIBE channel [channel …]`, `PSUBSCRIBE pattern [pattern …]`, `SSUBSCRIBE shardchannel [shardchannel …]`
+fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    for name in ctx.args.from(1) {
+        ctx.keys.server.subscribe(kind, name, ctx.conn);
+        confirm(ctx, kind, "subscribe", Some(name));
+    }
+    Ok(())
+}
+
+/// `UNSUBSCRIBE [channel …]`, `PUNSUBSCRIBE [pattern …]`, `SUNSUBSCRIBE [shardchannel …]`; without names from all.
+fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    let names: Vec<Vec<u8>> = match ctx.args.len() {
+        1 => ctx.client().map(|c| c.subscribed_to(kind).iter().cloned().collect()).unwrap_or_default(),
+        _ => ctx.args.from(1).map(<[u8]>::to_vec).collect(),
+    };
+    if names.is_empty() {
+        confirm(ctx, kind, "unsubscribe", None);
+    }
+    for name in names {
+        ctx.keys.server.unsubscribe(kind, &name, ctx.conn);
+        confirm(ctx, kind, "unsubscribe", Some(&name));
+    }
+    Ok(())
+}
+
+/// `PUBLISH channel message`; replicas deliver it to their subscribers, too.
+fn publish(ctx: &mut Ctx<'_>) -> Result {
+    let server = &*ctx.keys.server;
+    let receivers = server.pubsub.publish(ctx.io, &server.clients, ctx.args.at(1), ctx.args.at(2));
+    ctx.reply.int(receivers as i64);
+    ctx.propagation = Propagation::Always;
+    Ok(())
+}
+
+/// `SPUBLISH shardchannel message`
+fn spublish(ctx: &mut Ctx<'_>) -> Result {
+    let server = &*ctx.keys.server;
+    let receivers = server.pubsub.publish_shard(ctx.io, &server.clients, ctx.args.at(1), ctx.args.at(2));
+    ctx.reply.int(receivers as i64);
+    ctx.propagation = Propagation::Always;
+    Ok(())
+}
+
+/// `PUBSUB CHANNELS [pattern]`, `PUBSUB SHARDCHANNELS [pattern]`
+fn channels(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    if ctx.args.len() > 3 {
+        return Err(super::Error::err(format_args!(
+            "unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
+            String::from_utf8_lossy(ctx.args.at(1))
+        )));
+    }
+    let pattern = ctx.args.get(2);
+    let server = &*ctx.keys.server;
+    let wanted = |name: &&Vec<u8>| pattern.is_none_or(|p| glob_match(p, name, false));
+    let names: Vec<&Vec<u8>> = server.pubsub.names(kind).filter(wanted).collect();
+    ctx.reply.array(names.len());
+    names.iter().for_each(|name| ctx.reply.bulk(name));
+    Ok(())
+}
+
+/// `PUBSUB NUMSUB [channel …]`, `PUBSUB SHARDNUMSUB [shardchannel …]`
+fn numsub(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    ctx.reply.array((ctx.args.len() - 2) * 2);
+    for name in ctx.args.from(2) {
+        ctx.reply.bulk(name);
+        ctx.reply.int(ctx.keys.server.pubsub.subscribers(kind, name) as i64);
+    }
+    Ok(())
+}
+
+/// `PUBSUB NUMPAT`
+fn numpat(ctx: &mut Ctx<'_>) -> Result {
+    ctx.reply.int(ctx.keys.server.pubsub.names(Kind::Pattern).len() as i64);
+    Ok(())
+}
+
+/// `PUBSUB HELP`
+fn pubsub_help(ctx: &mut Ctx<'_>) -> Result {
+    help(
+        ctx,
+        "PUBSUB",
+        &[
+            ("CHANNELS [<pattern>]", "Channels that have subscribers, all or those that match."),
+            ("NUMPAT", "How many patterns are subscribed to."),
+            ("NUMSUB [<channel> ...]", "How many subscribers each channel has, patterns aside."),
+            ("SHARDCHANNELS [<pattern>]", "Shard channels that have subscribers."),
+            ("SHARDNUMSUB [<shardchannel> ...]", "How many subscribers each shard channel has."),
+        ],
+    )
+}

@@ -20,6 +20,12 @@ const FAMILIES: &[&[Spec]] = &[
     super::transactions::COMMANDS,
     super::admin::COMMANDS,
     super::persistence::COMMANDS,
+    super::acl::COMMANDS,
+    super::config::COMMANDS,
+    super::debug::COMMANDS,
+    super::introspection::COMMANDS,
+    super::memory::COMMANDS,
+    super::slowlog::COMMANDS,
     super::replication::COMMANDS,
     super::cluster::COMMANDS,
     super::managed::COMMANDS,
@@ -71,7 +77,8 @@ pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
     let mut spec = lookup(args.at(0)).ok_or_else(|| unknown(args))?;
     if !spec.subcommands.is_empty() {
         match args.get(1) {
-            None => return Err(Error::Arity(spec.name)),
+            // COMMAND alone is a command, too.
+            None => {}
             Some(word) => match subcommand(spec, word) {
                 Some(sub) => spec = sub,
                 None => {
@@ -108,5 +115,16 @@ pub fn runs_inside_multi(name: &str) -> bool {
 
 /// Commands that a RESP2 client may send while it is subscribed.
 pub fn allowed_while_subscribed(name: &str) -> bool {
-    matches!(name, "ping" | "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "quit" | "reset")
+    matches!(
+        name,
+        "ping"
+            | "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "quit"
+            | "reset"
+    )
 }

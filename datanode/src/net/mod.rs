@@ -280,24 +280,26 @@ impl Loop {
             return;
         }
         let Some(conn) = self.io.conn(id) else { return };
-        let mut wrote = false;
+        let mut sent = 0;
         while !conn.output.sendable().is_empty() {
             match socket.stream.write(conn.output.sendable()) {
                 Ok(n) => {
                     conn.output.consume(n);
-                    wrote = true;
+                    sent += n;
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     socket.blocked = true;
+                    self.io.note_sent(sent);
                     return;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.gone(service, id, Gone::Error),
             }
         }
+        self.io.note_sent(sent);
         if socket.closing {
             self.gone(service, id, Gone::Asked);
-        } else if wrote {
+        } else if sent > 0 {
             service.drained(&mut self.io, id);
         }
     }

@@ -36,6 +36,7 @@ impl Server {
         match outcome {
             Ok(()) => {
                 let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
+                self.persist.loaded_keys = keys as u64;
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
                 Ok(())
             }

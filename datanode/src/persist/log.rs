@@ -93,6 +93,15 @@ impl Log {
         self.base_size
     }
 
+    /// Bytes fed that the file does not have yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.end.end() - self.end.written()
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
     pub(super) fn rewrite_due(&self, growth_percent: u64, min_size: u64) -> bool {
         let (size, base) = (self.size(), self.base_size.max(1));
         growth_percent > 0 && size > min_size && (size - base.min(size)) * 100 / base >= growth_percent

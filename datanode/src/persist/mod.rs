@@ -4,12 +4,13 @@
 //! `log` writes the append-only file, `snapshot` walks the keyspace for RDB files, AOF bases and replicas, `load` reads
 //! files into a keyspace.
 
-pub mod info;
 mod load;
 mod log;
 mod snapshot;
 
 use std::path::PathBuf;
+
+pub mod info;
 
 use crate::config::Config;
 use crate::config::types::Fsync;
@@ -60,6 +61,10 @@ pub struct Persistence {
     pub last_rewrite_s: i64,
     /// Rewrites since start.
     pub rewrites: u64,
+    /// Rewrites that failed since the last one that succeeded.
+    pub rewrite_failures: u64,
+    /// Keys loaded at start.
+    pub loaded_keys: u64,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
@@ -82,6 +87,8 @@ impl Persistence {
             last_rewrite_ok: true,
             last_rewrite_s: -1,
             rewrites: 0,
+            rewrite_failures: 0,
+            loaded_keys: 0,
             lineage: Lineage::default(),
             restore_error: None,
             log: None,

@@ -436,6 +436,7 @@ impl Server {
                     Ok(()) => {
                         tracing::info!("Background AOF rewrite finished successfully");
                         self.persist.last_rewrite_ok = true;
+                        self.persist.rewrite_failures = 0;
                         self.persist.rewrites += 1;
                         self.remove_history(io);
                     }
@@ -455,6 +456,7 @@ impl Server {
         } else {
             tracing::error!("Background AOF rewrite failed: {why}");
             self.persist.last_rewrite_ok = false;
+            self.persist.rewrite_failures += 1;
         }
     }
 

@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 
 use super::Server;
 use super::client::{Blocked, Blocking};
-use crate::command::{Args, OwnedArgs, table};
+use crate::command::{Args, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
+
+/// What a client is told whose `SHUTDOWN` did not end the process.
+pub const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 
 type DbKey = (usize, Box<[u8]>);
 
@@ -94,13 +97,32 @@ impl Server {
         }
     }
 
+    /// Says that any key of these databases may have something for clients that wait for it.
+    pub fn signal_databases(&mut self, dbs: &[usize]) {
+        let keys: Vec<DbKey> =
+            self.blocked_keys.waiting.keys().filter(|(db, _)| dbs.contains(db)).cloned().collect();
+        for (db, key) in keys {
+            self.signal_ready(db, &key);
+        }
+    }
+
+    /// Tells the clients that wait for a shutdown that it is not going to happen.
+    pub(super) fn shutdown_failed(&mut self, io: &mut Io) {
+        let waits = |b: &Blocking| matches!(b.on, Blocked::Shutdown);
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(|c| c.blocked.as_ref().is_some_and(waits)).map(|c| c.conn).collect();
+        for conn in conns {
+            self.unblock_with_error(io, conn, SHUTDOWN_FAILED);
+        }
+    }
+
     /// Runs the commands of those who wait for a key again, in the order in which they came.
     pub(super) fn serve_blocked_on(&mut self, io: &mut Io, db: usize, key: &[u8]) {
         let dbkey: DbKey = (db, key.into());
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
-            let Some(Blocking { on: Blocked::Keys { command, keys, null_array }, deadline_ms }) =
+            let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) =
                 self.unblock(conn)
             else {
                 continue;
@@ -114,7 +136,6 @@ impl Server {
             if let Some(again) = self.clients.get_mut(conn).and_then(|c| c.blocked.as_mut()) {
                 // Still nothing for it: it keeps its place, and its first deadline.
                 again.deadline_ms = deadline_ms;
-                let _ = (keys, null_array);
                 continue;
             }
             self.deliver(io, conn, before, out);
@@ -142,50 +163,58 @@ impl Server {
             return;
         }
         let now = io.now.mono_ms();
-        let paused = self.pause.until_ms > now;
+        let paused = self.paused(io.now);
         let conns: Vec<ConnId> =
             self.clients.iter().filter(|c| c.blocked.is_some()).map(|c| c.conn).collect();
         for conn in conns {
-            let Some(client) = self.clients.get(conn) else { continue };
-            let Some(blocking) = &client.blocked else { continue };
-            let (proto, late) = (client.proto, blocking.deadline_ms != 0 && blocking.deadline_ms <= now);
-            let mut out = Vec::new();
-            let mut reply = Reply { out: &mut out, proto };
-            match &blocking.on {
+            let Some(blocking) = self.clients.get(conn).and_then(|c| c.blocked.as_ref()) else { continue };
+            let late = blocking.deadline_ms != 0 && blocking.deadline_ms <= now;
+            let ends = match &blocking.on {
                 Blocked::Wait { offset, replicas } => {
-                    let acked = self.repl.acked_by(&self.clients, *offset);
-                    if !late && acked < *replicas {
-                        continue;
-                    }
-                    reply.int(acked as i64);
+                    late || self.repl.acked_by(&self.clients, *offset) >= *replicas
                 }
-                Blocked::Handover { member, offset } => {
-                    if self.member_has(member, *offset) {
-                        reply.bulk(self.status_json(io).as_bytes());
-                    } else if late {
-                        reply.error("HANDOVER the member did not catch up in time");
-                        self.handover_failed();
-                    } else {
-                        continue;
-                    }
-                }
-                Blocked::Keys { null_array, .. } if late => {
-                    if *null_array {
-                        reply.null_array()
-                    } else {
-                        reply.null()
-                    }
-                }
-                Blocked::Paused(_) if !paused => {}
-                Blocked::Keys { .. } | Blocked::Paused(_) => continue,
+                Blocked::Handover { member, offset } => late || self.member_has(member, *offset),
+                Blocked::Keys { .. } => late,
+                Blocked::Shutdown => false,
+                Blocked::Paused(_) => !paused,
+            };
+            if ends {
+                self.unblock_as_late(io, conn);
             }
-            let Some(blocking) = self.unblock(conn) else { continue };
-            if let Blocked::Paused(command) = blocking.on {
-                self.request(io, conn, OwnedArgs::as_args(&command), &mut out);
-            }
-            io.send(conn, &out);
-            self.resume.push(conn);
         }
+    }
+
+    /// Ends a client's waiting with the reply it gets at its deadline; a paused command is run.
+    pub fn unblock_as_late(&mut self, io: &mut Io, conn: ConnId) {
+        let Some(blocking) = self.unblock(conn) else { return };
+        let mut out = Vec::new();
+        let proto = self.clients.get(conn).map_or(2, |c| c.proto);
+        let mut reply = Reply { out: &mut out, proto };
+        match blocking.on {
+            Blocked::Wait { offset, .. } => reply.int(self.repl.acked_by(&self.clients, offset) as i64),
+            Blocked::Keys { null_array: true, .. } => reply.null_array(),
+            Blocked::Keys { null_array: false, .. } => reply.null(),
+            Blocked::Handover { member, offset } if self.member_has(&member, offset) => {
+                reply.bulk(self.status_json(io).as_bytes());
+            }
+            Blocked::Handover { .. } => {
+                reply.error("HANDOVER the member did not catch up in time");
+                self.handover_failed();
+            }
+            Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
+            Blocked::Paused(command) => self.request(io, conn, command.as_args(), &mut out),
+        }
+        io.send(conn, &out);
+        self.resume.push(conn);
+    }
+
+    /// Ends a client's waiting with an error.
+    pub fn unblock_with_error(&mut self, io: &mut Io, conn: ConnId, error: &str) {
+        self.unblock(conn);
+        let mut out = Vec::new();
+        Reply { out: &mut out, proto: 2 }.error(error);
+        io.send(conn, &out);
+        self.resume.push(conn);
     }
 
     /// Serves what clients sent while they waited.
@@ -206,11 +235,7 @@ impl Server {
             .map(|c| c.conn)
             .collect();
         for conn in conns {
-            self.unblock(conn);
-            let mut out = Vec::new();
-            Reply { out: &mut out, proto: 2 }.error(error);
-            io.send(conn, &out);
-            self.resume.push(conn);
+            self.unblock_with_error(io, conn, error);
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Blocked {
         /// Replication offset to be acknowledged.
         offset: u64,
     },
+    /// `SHUTDOWN`: until the process ends, or the shutdown fails.
+    Shutdown,
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
 }
@@ -112,6 +114,8 @@ pub struct Client {
     pub channels: HashSet<Vec<u8>>,
     /// Subscribed patterns.
     pub patterns: HashSet<Vec<u8>>,
+    /// Subscribed shard channels.
+    pub shard_channels: HashSet<Vec<u8>>,
     /// Why it waits, if it does.
     pub blocked: Option<Blocking>,
     /// Replies waiting for replicas, in order.
@@ -136,6 +140,8 @@ pub struct Client {
     pub monitor: bool,
     /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
     pub control: bool,
+    /// Monotonic milliseconds since which its unsent output is over the soft limit; 0: it is not.
+    pub over_soft_limit_ms: u64,
 }
 
 impl Client {
@@ -159,6 +165,7 @@ impl Client {
             watch_broken: false,
             channels: HashSet::new(),
             patterns: HashSet::new(),
+            shard_channels: HashSet::new(),
             blocked: None,
             holds: VecDeque::new(),
             write_offset: 0,
@@ -171,12 +178,37 @@ impl Client {
             closing: false,
             monitor: false,
             control: false,
+            over_soft_limit_ms: 0,
         }
+    }
+
+    /// Back to the state of a new connection (`RESET`); transaction and subscriptions have been ended before.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+        self.name.clear();
+        self.proto = 2;
+        self.db = 0;
+        self.reply_mode = ReplyMode::On;
+        self.readonly = false;
+        self.asking = false;
+        self.no_evict = false;
+        self.no_touch = false;
+        self.monitor = false;
     }
 
     /// In the state in which RESP2 allows only subscription commands.
     pub fn subscribed(&self) -> bool {
-        !self.channels.is_empty() || !self.patterns.is_empty()
+        self.subscriptions() > 0 || !self.shard_channels.is_empty()
+    }
+
+    /// Number of subscribed channels and patterns.
+    pub fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    /// The other end is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
     }
 
     /// True once it is a replica that gets our stream.
@@ -220,6 +252,11 @@ impl Clients {
         let client = place.take_if(|c| c.conn == conn)?;
         self.count -= 1;
         Some(client)
+    }
+
+    /// The client with this `CLIENT ID`.
+    pub fn by_id(&self, id: u64) -> Option<&Client> {
+        self.iter().find(|c| c.id == id)
     }
 
     /// Number of clients.

@@ -33,6 +33,7 @@ impl Server {
         self.shutdown_cron(io);
         self.check_blocked(io);
         self.resume_clients(io);
+        self.make_room(io);
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();
@@ -41,7 +42,11 @@ impl Server {
         }
         if now >= self.cron.second + 1000 {
             self.cron.second = now;
+            let sent = io.take_sent();
+            self.stats.writes += sent.writes;
+            self.stats.output_bytes += sent.bytes;
             self.stats.sample(now);
+            self.check_soft_output_limits(io);
             self.replica_cron(io);
             self.close_idle_clients(io);
             self.reload_password();
@@ -51,8 +56,7 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire || !self.is_master() || self.loading || self.pause.until_ms > io.now.mono_ms()
-        {
+        if !self.active_expire || !self.is_master() || self.loading || self.paused(io.now) {
             return;
         }
         for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK) {

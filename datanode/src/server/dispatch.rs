@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
@@ -166,6 +167,10 @@ impl Server {
         let spec = match result {
             Ok(spec) => spec,
             Err(e) => {
+                // The error says what was wrong; which command it was, if any, has to be asked again.
+                if let Ok(spec) = table::find(args) {
+                    self.stats.count_rejected(spec.name);
+                }
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
                     multi.failed = true;
                 }
@@ -176,7 +181,7 @@ impl Server {
                 return Err(e);
             }
         };
-        if in_multi && !spec.flags.any(Flags::NO_MULTI) && !table::runs_inside_multi(spec.name) {
+        if in_multi && !table::runs_inside_multi(spec.name) {
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
@@ -210,19 +215,21 @@ impl Server {
                 spec.name
             )));
         }
+        if client.multi.is_some() && spec.flags.any(Flags::NO_MULTI) {
+            return Err("ERR Command not allowed inside a transaction".into());
+        }
         let exec = spec.name == "exec";
         let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
         let writes = spec.flags.any(Flags::WRITE) || queued_writes;
-        let may_write = writes || spec.flags.any(Flags::MAY_REPLICATE);
         self.redirect(conn, spec, args)?;
         if self.config.maxmemory > 0 && !self.make_room(io) && spec.flags.any(Flags::DENYOOM) {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
-        if may_write && self.is_master() {
+        if writes && self.is_master() {
             if let Some(text) = self.persist.write_refusal(&self.config) {
                 return Err(Error::Text(text.into()));
             }
-            if writes && !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
+            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }
@@ -254,9 +261,13 @@ impl Server {
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
                 client.last_command = spec.name;
+                self.no_touch = client.no_touch;
                 (client.db, client.proto)
             }
-            None => (self.origin_db, 2),
+            None => {
+                self.no_touch = false;
+                (self.origin_db, 2)
+            }
         };
         let before = self.effects.dirty;
         let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
@@ -284,7 +295,18 @@ impl Server {
             self.stats.count_error(&e.code());
             Reply { out, proto }.error(&e.text());
         }
-        self.stats.count_call(spec.name, started.elapsed(), failed);
+        let took = started.elapsed();
+        self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
+            let client = self.clients.get(conn);
+            let peer = client.map(|c| c.peer.remote.clone()).unwrap_or_default();
+            let name = client.map(|c| c.name.clone()).unwrap_or_default();
+            self.slowlog.add(spec, args, io.now.unix_ms / 1000, took, peer, name);
+            self.slowlog.trim(&self.config);
+        }
+        if !self.monitors.is_empty() {
+            self.show_to_monitors(io, conn, db, spec, args, origin);
+        }
         !failed
     }
 

@@ -2,7 +2,7 @@
 
 use super::{JobKind, Server};
 use crate::config::Config;
-use crate::io::{Action, Io, Now};
+use crate::io::{Action, ConnId, Io, Now};
 use crate::store::rng::Rng;
 use crate::store::value::Value;
 
@@ -81,6 +81,7 @@ impl Server {
         if values.is_empty() && tables.is_empty() {
             return;
         }
+        self.lazyfreed += values.len() as u64;
         let id = self.job(JobKind::Quiet);
         io.ask(Action::Run(
             id,
@@ -99,24 +100,121 @@ impl Server {
     }
 
     /// Evicts keys until `maxmemory` is kept; false if it can't be.
-    pub(super) fn make_room(&mut self, io: &mut Io) -> bool {
-        if self.repl.link.is_some() && self.config.replica_ignore_maxmemory {
+    pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
+        // A replica's memory is its master's business; and while writes are paused the data must not change.
+        let leave = !self.is_master() && self.config.replica_ignore_maxmemory;
+        if self.config.maxmemory == 0 || leave || self.loading || self.paused(io.now) {
             return true;
         }
+        self.memory_over_limit(io) == 0 || self.evict(io)
+    }
+
+    /// Bytes beyond `maxmemory`. What a replica or the append-only file has not taken yet does not count: evicting keys
+    /// would only make it more.
+    pub(super) fn memory_over_limit(&mut self, io: &mut Io) -> u64 {
         self.refresh_memory();
-        if self.used_memory <= self.config.maxmemory {
-            return true;
+        let over = self.used_memory.saturating_sub(self.config.maxmemory);
+        if over == 0 { 0 } else { over.saturating_sub(self.not_counted(io)) }
+    }
+
+    fn not_counted(&self, io: &mut Io) -> u64 {
+        self.persist_info().aof_buffer_length + self.replica_output(io)
+    }
+
+    /// Bytes that replicas have not taken yet.
+    fn replica_output(&self, io: &mut Io) -> u64 {
+        let unsent = |&conn: &ConnId| {
+            let queued = self.clients.get(conn)?.replica.as_ref()?.queued.len();
+            Some((queued + io.conn(conn)?.output.pending()) as u64)
+        };
+        self.repl.replicas.iter().filter_map(unsent).sum()
+    }
+
+    /// Where the memory is.
+    pub fn memory_figures(&self, io: &mut Io) -> MemoryFigures {
+        let mut clients = 0;
+        for client in self.clients.iter().filter(|c| !c.is_replica()) {
+            let buffers = io.conn(client.conn).map_or(0, |c| c.input.capacity() + c.output.pending());
+            clients += (buffers + size_of_val(client)) as u64;
         }
-        self.evict(io)
+        let databases = 0..self.keyspace.databases();
+        MemoryFigures {
+            used: self.used_memory,
+            peak: self.peak_memory,
+            resident: super::process::resident(),
+            startup: self.startup_memory,
+            backlog: self.repl.backlog().map_or(0, |b| b.capacity() as u64),
+            replicas: self.replica_output(io),
+            clients,
+            aof_buffer: self.persist_info().aof_buffer_length,
+            not_counted: self.not_counted(io),
+            tables: databases.clone().map(|db| self.keyspace.overhead_bytes(db) as u64).sum(),
+            keys: databases.map(|db| self.keyspace.len(db) as u64).sum(),
+        }
     }
 }
 
-impl Server {
-    /// Evicts keys by `maxmemory-policy` until `maxmemory` is kept; false if it can't be.
-    fn evict(&mut self, _io: &mut Io) -> bool {
-        false
+/// Where the memory is, bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryFigures {
+    /// In use.
+    pub used: u64,
+    /// Most ever in use.
+    pub peak: u64,
+    /// In physical memory.
+    pub resident: u64,
+    /// In use before any data was loaded.
+    pub startup: u64,
+    /// The replication backlog.
+    pub backlog: u64,
+    /// Not taken by replicas yet.
+    pub replicas: u64,
+    /// Ordinary clients with their buffers.
+    pub clients: u64,
+    /// Not written to the append-only file yet.
+    pub aof_buffer: u64,
+    /// Left out when `maxmemory` is compared.
+    pub not_counted: u64,
+    /// Tables and indexes of the databases.
+    pub tables: u64,
+    /// Number of keys.
+    pub keys: u64,
+}
+
+impl MemoryFigures {
+    /// Everything that is not data.
+    pub fn overhead(&self) -> u64 {
+        self.startup + self.backlog + self.replicas + self.clients + self.aof_buffer + self.tables
     }
 
-    /// Closes clients whose unsent output is over their limits.
-    pub(super) fn check_output_limits(&mut self, _io: &mut Io) {}
+    /// The data.
+    pub fn dataset(&self) -> u64 {
+        self.used.saturating_sub(self.overhead())
+    }
+
+    /// The data's part of what came after the start.
+    pub fn dataset_percent(&self) -> f64 {
+        let net = self.used.saturating_sub(self.startup).max(1);
+        (100.0 * self.dataset() as f64 / net as f64).min(100.0)
+    }
+
+    /// What is in use, compared with the most that ever was.
+    pub fn peak_percent(&self) -> f64 {
+        100.0 * self.used as f64 / self.peak.max(1) as f64
+    }
+
+    /// Physical memory for each byte in use.
+    pub fn fragmentation(&self) -> f64 {
+        self.resident as f64 / self.used.max(1) as f64
+    }
+
+    /// Physical memory beyond what is in use.
+    pub fn fragmentation_bytes(&self) -> i64 {
+        self.resident as i64 - self.used as i64
+    }
+
+    /// Mean bytes of a key with its value.
+    pub fn bytes_per_key(&self) -> u64 {
+        self.used.saturating_sub(self.startup).checked_div(self.keys).unwrap_or(0)
+    }
 }

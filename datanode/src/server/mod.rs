@@ -8,11 +8,17 @@ pub mod client;
 pub mod cron;
 pub mod dispatch;
 pub mod effects;
+pub mod eviction;
+pub mod histogram;
 pub mod info;
+pub mod limits;
 pub mod memory;
 pub mod metrics;
+pub mod monitor;
+pub mod process;
 pub mod pubsub;
 pub mod roles;
+pub mod slowlog;
 pub mod start;
 pub mod stats;
 
@@ -91,12 +97,26 @@ pub struct Server {
     pub watches: Watches,
     /// Loading the dataset at start or from the master.
     pub loading: bool,
-    /// Paused clients.
+    /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
     pub pause: Pause,
+    /// Paused clients: `CLIENT PAUSE`.
+    pub client_pause: Pause,
+    /// Who gets every command (`MONITOR`).
+    pub monitors: Vec<ConnId>,
+    /// Commands that took long.
+    pub slowlog: slowlog::SlowLog,
     /// Number of blocked clients.
     pub blocked_clients: usize,
     /// Memory in use, bytes, as of the last look.
     pub used_memory: u64,
+    /// `used_memory` before any data was loaded.
+    pub startup_memory: u64,
+    /// Values that have been handed to the background thread to be freed.
+    pub lazyfreed: u64,
+    /// What eviction remembers.
+    pub evictor: eviction::Evictor,
+    /// The running command's client does not count as a user of keys (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
     /// Largest `used_memory` seen.
     pub peak_memory: u64,
     /// `DEBUG SET-ACTIVE-EXPIRE`
@@ -166,12 +186,8 @@ impl Server {
         self.unblock(conn);
         self.unwatch_all(conn);
         let Some(client) = self.clients.remove(conn) else { return };
-        for channel in &client.channels {
-            self.pubsub.unsubscribe(false, channel, conn);
-        }
-        for pattern in &client.patterns {
-            self.pubsub.unsubscribe(true, pattern, conn);
-        }
+        self.pubsub.forget(&client);
+        self.monitors.retain(|&c| c != conn);
         self.held.retain(|&c| c != conn);
         if client.replica.is_some() {
             self.replica_gone(io, conn, &client);
@@ -189,12 +205,12 @@ impl Service for Server {
             return;
         }
         let open = self.config.requirepass.is_empty();
-        if self.config.protected_mode && open && !is_loopback(&peer.remote) {
+        let client = self.clients.add(conn, peer, io.now);
+        client.authenticated = open;
+        if self.config.protected_mode && open && !client.is_local() {
             io.send(conn, PROTECTED_MODE.as_bytes());
-            io.close(conn, true);
-            return;
+            self.close_client(io, conn, true);
         }
-        self.clients.add(conn, peer, io.now).authenticated = open;
     }
 
     fn received(&mut self, io: &mut Io, conn: ConnId) {
@@ -256,10 +272,6 @@ impl Service for Server {
         tracing::warn!("Received SIGTERM scheduling shutdown...");
         self.begin_shutdown(io, start::ShutdownMode::default());
     }
-}
-
-fn is_loopback(remote: &str) -> bool {
-    remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
 }
 
 const PROTECTED_MODE: &str = "-DENIED This server runs in protected mode: no bind address and no password are \

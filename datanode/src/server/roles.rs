@@ -22,18 +22,26 @@ impl Server {
         readonly.then(|| "READONLY You can't write against a read only replica.".into())
     }
 
+    /// Writes of clients wait, for whatever reason.
+    pub fn paused(&self, now: crate::io::Now) -> bool {
+        self.pause.until_ms.max(self.client_pause.until_ms) > now.mono_ms()
+    }
+
     /// True if a client's command has to wait for the end of a pause.
     pub(super) fn must_pause(&self, io: &Io, conn: ConnId, spec: &Spec) -> bool {
-        if self.pause.until_ms <= io.now.mono_ms() {
+        let now = io.now.mono_ms();
+        let pauses = [self.pause, self.client_pause];
+        if pauses.iter().all(|p| p.until_ms <= now) {
             return false;
         }
+        let all = pauses.iter().any(|p| p.until_ms > now && p.all);
         let replica = self.clients.get(conn).is_some_and(|c| c.replica.is_some());
         let writes = spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE) || spec.name == "exec";
         let control = matches!(
             spec.name,
             "client|pause" | "client|unpause" | "replicaset" | "info" | "ping" | "replconf"
         ) || spec.name.starts_with("replicaset|");
-        !replica && !control && (writes || self.pause.all)
+        !replica && !control && (writes || all)
     }
 
     /// Adds an effect where somebody keeps or follows effects.

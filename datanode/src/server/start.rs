@@ -89,8 +89,15 @@ impl Server {
             watches: Default::default(),
             loading: false,
             pause: Default::default(),
+            client_pause: Default::default(),
+            monitors: Vec::new(),
+            slowlog: Default::default(),
             blocked_clients: 0,
             used_memory: 0,
+            startup_memory: super::alloc::in_use(),
+            lazyfreed: 0,
+            evictor: Default::default(),
+            no_touch: false,
             peak_memory: 0,
             active_expire: true,
             shutdown: None,
@@ -151,6 +158,22 @@ impl Server {
         self.shutdown_cron(io);
     }
 
+    /// Gives a shutdown up (`SHUTDOWN ABORT`); false if there is none, or it is too late.
+    pub fn abort_shutdown(&mut self, io: &mut Io) -> bool {
+        let running = self.shutdown.is_some_and(|s| !s.done);
+        if running {
+            tracing::warn!("Shutdown manually aborted.");
+            self.end_shutdown(io);
+        }
+        running
+    }
+
+    fn end_shutdown(&mut self, io: &mut Io) {
+        self.shutdown = None;
+        self.pause = Default::default();
+        self.shutdown_failed(io);
+    }
+
     /// Goes on with a shutdown once replicas are equal or its time is over.
     pub(super) fn shutdown_cron(&mut self, io: &mut Io) {
         let Some(s) = self.shutdown else { return };
@@ -176,8 +199,7 @@ impl Server {
         match self.finish_files(io, s.mode) {
             Err(e) if !s.mode.force => {
                 tracing::error!("Error trying to save the DB, can't exit: {e}");
-                self.shutdown = None;
-                self.pause = Default::default();
+                self.end_shutdown(io);
             }
             result => {
                 if let Err(e) = result {

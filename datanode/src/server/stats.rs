@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::histogram::Histogram;
+
 /// Calls of one command.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct CommandStats {
     /// Executions.
     pub calls: u64,
@@ -14,6 +16,8 @@ pub struct CommandStats {
     pub failed: u64,
     /// Refused before execution.
     pub rejected: u64,
+    /// How long they took, where `latency-tracking` is on.
+    pub latency: Option<Histogram>,
 }
 
 /// Everything counted since start or `CONFIG RESETSTAT`.
@@ -27,6 +31,9 @@ pub struct Stats {
     pub keyspace_misses: u64,
     pub expired_keys: u64,
     pub evicted_keys: u64,
+    pub clients_closed_by_output: u64,
+    pub reads: u64,
+    pub writes: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
     pub sync_full: u64,
@@ -35,10 +42,20 @@ pub struct Stats {
     pub unexpected_errors: u64,
     pub ops_per_sec: u64,
     pub input_kbps: f64,
+    pub output_kbps: f64,
     pub commands: HashMap<&'static str, CommandStats>,
     pub errors: BTreeMap<String, u64>,
     pub total_errors: u64,
-    sampled: (u64, u64, u64),
+    sampled: Sample,
+}
+
+/// The counters that rates are taken from, as they last were.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sample {
+    mono_ms: u64,
+    commands: u64,
+    input: u64,
+    output: u64,
 }
 
 /// Distinct error codes that are counted; scripts can make up any number of them.
@@ -56,26 +73,50 @@ impl Stats {
     }
 
     /// Counts an execution.
-    pub fn count_call(&mut self, name: &'static str, took: Duration, failed: bool) {
+    pub fn count_call(&mut self, name: &'static str, took: Duration, failed: bool, latency: bool) {
         let c = self.commands.entry(name).or_default();
         c.calls += 1;
         c.nanos += took.as_nanos() as u64;
         c.failed += u64::from(failed);
+        if latency {
+            c.latency.get_or_insert_default().add(took);
+        }
+    }
+
+    /// Counts a command that was refused before its execution.
+    pub fn count_rejected(&mut self, name: &'static str) {
+        self.commands.entry(name).or_default().rejected += 1;
     }
 
     /// Counts received bytes.
     pub fn note_input(&mut self, bytes: u64) {
+        self.reads += 1;
         self.input_bytes += bytes;
     }
 
     /// Takes rates per second from what was counted since the last sample.
     pub fn sample(&mut self, mono_ms: u64) {
-        let (at, commands, input) = self.sampled;
-        let elapsed = mono_ms.saturating_sub(at);
+        let last = self.sampled;
+        let elapsed = mono_ms.saturating_sub(last.mono_ms);
         if elapsed >= 1000 {
-            self.ops_per_sec = self.commands_processed.saturating_sub(commands) * 1000 / elapsed;
-            self.input_kbps = self.input_bytes.saturating_sub(input) as f64 / 1.024 / elapsed as f64;
-            self.sampled = (mono_ms, self.commands_processed, self.input_bytes);
+            let kbps = |now: u64, before: u64| now.saturating_sub(before) as f64 / 1.024 / elapsed as f64;
+            self.ops_per_sec = self.commands_processed.saturating_sub(last.commands) * 1000 / elapsed;
+            self.input_kbps = kbps(self.input_bytes, last.input);
+            self.output_kbps = kbps(self.output_bytes, last.output);
+            self.sampled = Sample {
+                mono_ms,
+                commands: self.commands_processed,
+                input: self.input_bytes,
+                output: self.output_bytes,
+            };
         }
+    }
+
+    /// Starts to count anew (`CONFIG RESETSTAT`).
+    pub fn reset(&mut self) {
+        *self = Stats {
+            sampled: Sample { mono_ms: self.sampled.mono_ms, ..Sample::default() },
+            ..Stats::default()
+        };
     }
 }

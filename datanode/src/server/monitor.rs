@@ -1,0 +1,107 @@
+//! `MONITOR`: every command as a line to those who watch; and what must not be shown, there or in the slow log.
+
+use std::fmt::Write;
+
+use super::Server;
+use super::dispatch::Origin;
+use crate::command::{Args, Flags, Spec};
+use crate::config;
+use crate::io::{ConnId, Io};
+
+/// Stands for an argument that must not be shown.
+pub const REDACTED: &[u8] = b"(redacted)";
+
+/// Whether argument `i` is a secret.
+pub fn is_secret(spec: &Spec, args: Args<'_>, i: usize) -> bool {
+    match spec.name {
+        "auth" => i > 0,
+        "hello" => (i.saturating_sub(2)..i).any(|k| k >= 2 && args.is(k, "auth")),
+        "migrate" => (i.saturating_sub(2)..i)
+            .any(|k| k > 5 && (args.is(k, "auth2") || (args.is(k, "auth") && i == k + 1))),
+        "config|set" => {
+            i >= 3 && i % 2 == 1 && config::is_sensitive(&String::from_utf8_lossy(args.at(i - 1)))
+        }
+        _ => false,
+    }
+}
+
+/// Quotes bytes as Redis' logs do.
+fn quoted(out: &mut String, bytes: &[u8]) {
+    out.push('"');
+    for &b in bytes {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            7 => out.push_str("\\a"),
+            8 => out.push_str("\\b"),
+            b' '..=b'~' => out.push(char::from(b)),
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\x{b:02x}");
+            }
+        }
+    }
+    out.push('"');
+}
+
+impl Server {
+    /// Shows a command to those who watch, unless it is an administrator's.
+    pub(super) fn show_to_monitors(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        db: usize,
+        spec: &Spec,
+        args: Args<'_>,
+        origin: Origin,
+    ) {
+        if spec.flags.any(Flags::SKIP_MONITOR | Flags::ADMIN) || origin == Origin::Aof {
+            return;
+        }
+        let peer = match self.clients.get(conn) {
+            Some(client) => client.peer.remote.clone(),
+            None => self.repl.link.as_ref().map(|l| format!("{}:{}", l.host, l.port)).unwrap_or_default(),
+        };
+        let now = io.now.unix_ms;
+        let mut line = format!("+{}.{:06} [{db} {peer}]", now / 1000, now % 1000 * 1000);
+        for (i, arg) in args.iter().enumerate() {
+            line.push(' ');
+            quoted(&mut line, if is_secret(spec, args, i) { REDACTED } else { arg });
+        }
+        line.push_str("\r\n");
+        for &monitor in &self.monitors {
+            io.send(monitor, line.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{OwnedArgs, table};
+
+    fn secrets(line: &str) -> Vec<usize> {
+        let owned = OwnedArgs::collect(line.split(' '));
+        let args = owned.as_args();
+        let spec = table::find(args).unwrap();
+        (0..args.len()).filter(|&i| is_secret(spec, args, i)).collect()
+    }
+
+    #[test]
+    fn passwords_are_secrets() {
+        assert_eq!(secrets("AUTH u p"), [1, 2]);
+        assert_eq!(secrets("HELLO 3 AUTH u p SETNAME n"), [3, 4]);
+        assert_eq!(secrets("HELLO 3 SETNAME auth"), [0usize; 0]);
+        assert_eq!(secrets("CONFIG SET requirepass a maxmemory 1 masterauth b"), [3, 7]);
+        assert_eq!(secrets("GET auth"), [0usize; 0]);
+    }
+
+    #[test]
+    fn bytes_are_quoted() {
+        let mut out = String::new();
+        quoted(&mut out, b"a\"b\\\n\x01\xff");
+        assert_eq!(out, r#""a\"b\\\n\x01\xff""#);
+    }
+}
