@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use crate::act::{self, Actor};
 use crate::crd::RedisReplicaSet;
 use crate::crd::desired::Desired;
-use crate::crd::status::RedisReplicaSetStatus;
+use crate::crd::status::{RedisReplicaSetStatus, ShardStatus};
 use crate::decide::{self, Note, Plan};
 use crate::events;
 use crate::observe::caches::{Caches, Key, resource_kind};
@@ -129,6 +129,7 @@ async fn look_after(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
         };
         telemetry::add(Metric::Reconciles, &[("result", word)], 1.0);
         telemetry::add(Metric::ReconcileSeconds, &[], started.elapsed().as_secs_f64());
+        telemetry::add(Metric::ReconcileCount, &[], 1.0);
         tokio::select! {
             () = task.wake.notified() => sleep(Duration::from_millis(20)).await,
             () = sleep(pause) => {}
@@ -263,6 +264,7 @@ impl Task {
             let holds = next.conditions.iter().any(|one| one.type_ == kind && one.status == "True");
             telemetry::set(metric, &labels, f64::from(holds));
         }
+        telemetry::add(Metric::Failovers, &labels, f64::from(masters_changed(before, &next)));
         for shard in &next.shards {
             let index = shard.index.to_string();
             telemetry::set(Metric::Epoch, &[labels[0], labels[1], ("shard", &index)], shard.epoch as f64);
@@ -344,4 +346,11 @@ impl Task {
         self.failures = self.failures.saturating_add(1);
         (BACKOFF.0 * 2u32.saturating_pow(self.failures.min(8) - 1)).min(BACKOFF.1)
     }
+}
+
+/// Shards whose master changed since the status before; the first master of all is no change.
+fn masters_changed(before: Option<&RedisReplicaSetStatus>, next: &RedisReplicaSetStatus) -> u32 {
+    let old = |index| before.and_then(|b| b.shards.iter().find(|s| s.index == index));
+    let changed = |s: &&ShardStatus| old(s.index).is_some_and(|o| o.epoch > 0 && o.epoch < s.epoch);
+    next.shards.iter().filter(changed).count() as u32
 }

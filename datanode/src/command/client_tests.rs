@@ -112,13 +112,13 @@ fn monitors_see_commands_without_secrets() {
 #[test]
 fn readiness_follows_role_and_link() {
     let mut b = bench();
-    assert_eq!(b.server.readiness(&b.io), Ok(()));
+    assert_eq!(b.server.readiness(), Ok(()));
     b.server.config.min_replicas_to_write = 1;
-    assert!(b.server.readiness(&b.io).is_err());
+    assert!(b.server.readiness().is_err());
     b.server.repl.link = Some(MasterLink::new("h".into(), 1, 0));
-    assert_eq!(b.server.readiness(&b.io), Err("replica without a link to its master".into()));
+    assert_eq!(b.server.readiness(), Err("replica without a link to its master".into()));
     b.server.loading = true;
-    assert_eq!(b.server.readiness(&b.io), Err("the data is being loaded".into()));
+    assert_eq!(b.server.readiness(), Err("the data is being loaded".into()));
 }
 
 #[test]
