@@ -41,7 +41,7 @@ pub fn live_directives(directives: &BTreeMap<String, String>) -> BTreeMap<String
 }
 
 pub(super) fn config(desired: &Desired, directives: &BTreeMap<String, String>) -> Object {
-    let common = "dir /data\nmanaged yes\npassword-file /etc/redis-auth/password\nmetrics-port 9121\n";
+    let common = "dir /data\nmanaged yes\npassword-file /etc/redis-auth/password\nmetrics-port 9121\nlog-format json\n";
     let mut redis = format!("port {REDIS_PORT}\n{common}");
     if desired.masters > 1 {
         redis.push_str("cluster-enabled yes\ncluster-preferred-endpoint-type hostname\n");
