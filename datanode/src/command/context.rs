@@ -283,6 +283,12 @@ impl Keys<'_> {
         }
     }
 
+    /// Sets a key after removing what was there: it counts as a new one, and clients may have waited for its type.
+    pub fn put_anew(&mut self, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        self.delete(key, self.server.config.lazyfree_lazy_server_del);
+        self.put(key, value, expire_at_ms);
+    }
+
     /// Says how long a key has not been used (seconds), or how often it has been, where that is what keys are evicted by.
     pub fn set_access(&mut self, key: &[u8], idle: Option<u32>, frequency: Option<u8>) {
         let Some(e) = self.server.keyspace.peek(self.db, key) else { return };
