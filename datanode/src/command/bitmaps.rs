@@ -106,7 +106,7 @@ fn masked(bits: &[u8], range: std::ops::Range<u64>) -> impl Iterator<Item = (u8,
         if i == 0 {
             mask &= 0xff >> (range.start % 8);
         }
-        if first + i + 1 == last && range.end % 8 != 0 {
+        if first + i + 1 == last && !range.end.is_multiple_of(8) {
             mask &= !(0xff >> (range.end % 8));
         }
         (byte & mask, mask)
@@ -358,10 +358,9 @@ fn run_fields(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
     check_length(ctx, needed)?;
     let old = ctx.keys.string(key)?.map_or(0, Str::len);
     let bits = ctx.keys.string_or_new(key)?.make_mut();
-    let mut changes = 0;
-    if old < needed {
+    let (mut changes, grows) = (0, old < needed);
+    if grows {
         bits.resize(needed, 0);
-        changes = 1;
     }
     ctx.reply.array(ops.len());
     for (op, width, at) in ops {
@@ -377,15 +376,16 @@ fn run_fields(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
         match width.fit(new, overflow) {
             Some(value) => {
                 width.set(bits, at, value);
-                changes += u64::from(value != was);
+                changes += u64::from(grows || value != was);
                 ctx.reply.int(if matches!(op, FieldOp::Set(..)) { was } else { value });
             }
             None => ctx.reply.null(),
         }
     }
-    if changes > 0 {
+    // The string may have grown although every operation failed.
+    if changes > 0 || grows {
         ctx.keys.modified(ctx.io, Event::String, "setbit", key);
-        ctx.keys.dirty(changes - 1);
+        ctx.keys.dirty(u64::max(changes, 1) - 1);
     }
     Ok(())
 }

@@ -182,6 +182,11 @@ macro_rules! typed {
         #[doc = concat!("The ", stringify!($variant), " at `key`, made where there is none; never leave it empty.")]
         pub fn $make(&mut self, key: &[u8]) -> Result<&mut $type> {
             self.expire_if_due(key);
+            if self.server.config.notify_keyspace_events.has(Event::New.letter())
+                && self.server.keyspace.lookup(self.db, key, self.now_ms).is_none()
+            {
+                self.server.note_new(self.db, key);
+            }
             let server = &mut *self.server;
             let (entry, made) = server.keyspace.get_or_insert(self.db, key, self.now_ms, || $new);
             entry.access.set(match made {
@@ -274,7 +279,14 @@ impl Keys<'_> {
             self.server.discard(old, self.server.config.lazyfree_lazy_server_del);
         } else {
             self.server.signal_ready(self.db, key);
+            self.server.note_new(self.db, key);
         }
+    }
+
+    /// Sets a key after removing what was there: it counts as a new one, and clients may have waited for its type.
+    pub fn put_anew(&mut self, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        self.delete(key, self.server.config.lazyfree_lazy_server_del);
+        self.put(key, value, expire_at_ms);
     }
 
     /// Says how long a key has not been used (seconds), or how often it has been, where that is what keys are evicted by.
@@ -309,7 +321,7 @@ impl Keys<'_> {
             .is_some_and(|e| !matches!(e.value, Value::Str(_)) && e.value.is_empty());
         if empty {
             self.server.keyspace.remove(self.db, key);
-            self.server.notify(io, Event::Generic, "del", self.db, key);
+            self.notify(io, Event::Generic, "del", key);
         }
         empty
     }
@@ -328,11 +340,13 @@ impl Keys<'_> {
     pub fn modified(&mut self, io: &mut Io, class: Event, event: &str, key: &[u8]) {
         self.server.effects.dirty += 1;
         self.touched(key);
-        self.server.notify(io, class, event, self.db, key);
+        self.notify(io, class, event, key);
     }
 
     /// Announces an event, where [`Keys::modified`] has already been called for the change.
     pub fn notify(&mut self, io: &mut Io, class: Event, event: &str, key: &[u8]) {
+        // What was found to have expired on the way here went before.
+        self.server.announce_pending(io);
         self.server.notify(io, class, event, self.db, key);
     }
 

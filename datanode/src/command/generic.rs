@@ -207,8 +207,7 @@ fn move_name(ctx: &mut Ctx<'_>, replace: bool) -> Result<bool> {
     }
     let Some(entry) = ctx.keys.remove(from) else { return Err(Error::NoSuchKey) };
     let (_, value, expire_at) = entry.into_parts();
-    ctx.keys.put(to, value, expire_at);
-    ctx.keys.signal_ready(to);
+    ctx.keys.put_anew(to, value, expire_at);
     ctx.keys.touched(to);
     ctx.keys.modified(ctx.io, Event::Generic, "rename_from", from);
     ctx.keys.notify(ctx.io, Event::Generic, "rename_to", to);
@@ -249,8 +248,7 @@ fn copy(ctx: &mut Ctx<'_>) -> Result {
         Some((value, expire_at)) => ctx.keys.in_db(db, |keys| {
             let free = replace || !keys.exists(to);
             if free {
-                keys.put(to, value, expire_at);
-                keys.signal_ready(to);
+                keys.put_anew(to, value, expire_at);
                 keys.modified(ctx.io, Event::Generic, "copy_to", to);
             }
             free
@@ -278,8 +276,7 @@ fn move_(ctx: &mut Ctx<'_>) -> Result {
         let (_, value, expire_at) = entry.into_parts();
         ctx.keys.modified(ctx.io, Event::Generic, "move_from", key);
         ctx.keys.in_db(db, |keys| {
-            keys.put(key, value, expire_at);
-            keys.signal_ready(key);
+            keys.put_anew(key, value, expire_at);
             keys.touched(key);
             keys.notify(ctx.io, Event::Generic, "move_to", key);
         });
@@ -417,8 +414,7 @@ fn restore(ctx: &mut Ctx<'_>) -> Result {
         ctx.reply.ok();
         return Ok(());
     }
-    ctx.keys.put(key, value, expire_at);
-    ctx.keys.signal_ready(key);
+    ctx.keys.put_anew(key, value, expire_at);
     ctx.keys.set_access(key, idle, frequency);
     ctx.keys.modified(ctx.io, Event::Generic, "restore", key);
     if let Some(at) = expire_at

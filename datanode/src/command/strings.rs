@@ -353,7 +353,7 @@ pub(super) const OVERFLOW: Error =
 
 /// Refuses strings beyond the limit. What our master or our own file says is taken as it is.
 pub(super) fn check_length(ctx: &Ctx<'_>, length: usize) -> Result {
-    if ctx.keys.origin == Origin::Client && length as u64 > ctx.keys.server.config.proto_max_bulk_len as u64 {
+    if ctx.keys.origin == Origin::Client && length as u64 > ctx.keys.server.config.proto_max_bulk_len {
         return Err("ERR string exceeds maximum allowed size (proto-max-bulk-len)".into());
     }
     Ok(())

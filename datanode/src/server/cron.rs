@@ -65,11 +65,11 @@ impl Server {
         }
     }
 
-    /// Removes a key whose time is up.
+    /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only
+    /// reads must not be repeated because of it.
     pub(crate) fn expire_now(&mut self, db: usize, key: &[u8]) {
         let Some(entry) = self.keyspace.remove(db, key) else { return };
         self.stats.expired_keys += 1;
-        self.effects.dirty += 1;
         let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         self.add_effect(db, &[name, key], super::dispatch::Origin::Client);
         self.touch_watched(db, key);

@@ -330,9 +330,7 @@ impl Server {
     /// After a command or transaction: its effects leave as one unit, and clients that waited for a key are served.
     pub(crate) fn after_unit(&mut self, io: &mut Io) {
         self.release_effects();
-        for (class, event, db, key) in std::mem::take(&mut self.events) {
-            self.notify(io, class, event, db, &key);
-        }
+        self.announce_pending(io);
         while let Some((db, key)) = self.ready_keys.pop_front() {
             self.serve_blocked_on(io, db, &key);
         }

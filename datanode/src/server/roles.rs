@@ -65,6 +65,20 @@ impl Server {
         crate::managed::slots::redirect(self, conn, spec, args)
     }
 
+    /// A key has been made: an event for those who ask for it (`n`).
+    pub fn note_new(&mut self, db: usize, key: &[u8]) {
+        if self.config.notify_keyspace_events.has(Event::New.letter()) {
+            self.events.push((Event::New, "new", db, key.into()));
+        }
+    }
+
+    /// Publishes the events that arose where nothing could be published.
+    pub fn announce_pending(&mut self, io: &mut Io) {
+        for (class, event, db, key) in std::mem::take(&mut self.events) {
+            self.notify(io, class, event, db, &key);
+        }
+    }
+
     /// Publishes a keyspace event to those who listen (`notify-keyspace-events`).
     pub fn notify(&mut self, io: &mut Io, class: Event, event: &str, db: usize, key: &[u8]) {
         let wanted = self.config.notify_keyspace_events;

@@ -156,7 +156,7 @@ impl Extended {
         let digits = if self.exponent >= 0 {
             let mut whole = Big::from(self.mantissa);
             whole.shift(self.exponent as usize);
-            whole.to_decimal()
+            whole.decimal()
         } else {
             let shift = u32::try_from(-self.exponent).unwrap_or(u32::MAX);
             let scaled = u128::from(self.mantissa) * UNIT;
@@ -278,7 +278,7 @@ impl Big {
         self.trim();
     }
 
-    fn to_decimal(mut self) -> String {
+    fn decimal(mut self) -> String {
         let mut parts = Vec::new();
         while !self.is_zero() {
             let mut rest = 0u64;
@@ -299,7 +299,7 @@ mod tests {
 
     fn sum(a: &str, b: &str) -> String {
         let (a, b) = (Extended::parse(a.as_bytes()).unwrap(), Extended::parse(b.as_bytes()).unwrap());
-        assert_eq!(a.plus(b), b.plus(a));
+        assert_eq!(a.plus(b).format(), b.plus(a).format());
         a.plus(b).format()
     }
 
@@ -344,11 +344,8 @@ mod tests {
             let (a, b) = ((rng.next_u64() >> 2) as i64, (rng.next_u64() >> rng.below(60)) as i64 >> 2);
             assert_eq!(sum(&a.to_string(), &b.to_string()), (a + b).to_string());
             assert_eq!(sum(&(-a).to_string(), &b.to_string()), (b - a).to_string());
-            let (a, b) = (a >> 3, b >> 3);
-            let half = (a + b) as f64 / 2.0;
-            if half.abs() < 1e15 {
-                assert_eq!(sum(&format!("{a}.5"), &b.to_string()), format!("{}.5", a + b));
-            }
+            let (a, b) = (a.abs() >> 12, b.abs() >> 12);
+            assert_eq!(sum(&format!("{a}.5"), &b.to_string()), format!("{}.5", a + b));
         }
     }
 }

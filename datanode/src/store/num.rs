@@ -73,21 +73,24 @@ pub fn parse_int(s: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(n) } else { i64::try_from(n).ok() }
 }
 
-/// A float as C's `strtod` reads it for Redis' commands: decimal or hexadecimal, exponent, `inf`/`infinity` in any case.
-/// Not NaN, no spaces, nothing left over, nothing that is too large or so small that it would become zero.
-pub fn parse_float(s: &[u8]) -> Option<f64> {
-    let x: f64 = match std::str::from_utf8(s).ok()?.parse() {
-        Ok(x) => x,
+/// A float as C's `strtod` reads it: decimal or hexadecimal, exponent, `inf`/`infinity` in any case; what is too large
+/// becomes infinite, what is too small zero. Not NaN, no spaces, nothing left over.
+pub fn parse_float_lossy(s: &[u8]) -> Option<f64> {
+    match std::str::from_utf8(s).ok()?.parse::<f64>() {
+        Ok(x) => Some(x).filter(|x| !x.is_nan()),
         // Rust does not know the hexadecimal form.
-        Err(_) => Extended::parse(s)?.to_f64(),
-    };
+        Err(_) => Some(Extended::parse(s)?.to_f64()),
+    }
+}
+
+/// A float as commands take it: the same without what would become infinite or zero.
+pub fn parse_float(s: &[u8]) -> Option<f64> {
     let has = |f: fn(&u8) -> bool| s.iter().take_while(|b| !b"eEpP".contains(b)).any(f);
-    let fits = match x {
+    parse_float_lossy(s).filter(|&x| match x {
         _ if x.is_infinite() => !has(u8::is_ascii_digit),
         0.0 => !has(|b| matches!(b, b'1'..=b'9')),
-        _ => !x.is_nan(),
-    };
-    fits.then_some(x)
+        _ => true,
+    })
 }
 
 /// The integer with the same value, if there is one (of -0 it is 0).
@@ -181,6 +184,7 @@ mod tests {
         for bad in ["nan", "1e400", "-1e400", "1e-400", "0x", "1e", " 1"] {
             assert_eq!(parse_float(bad.as_bytes()), None, "{bad}");
         }
+        assert_eq!(parse_float_lossy(b"-1e400"), Some(f64::NEG_INFINITY));
         assert_eq!(parse_float(b"0x10"), Some(16.0));
         assert_eq!(parse_float(b"0e99"), Some(0.0));
         assert_eq!(parse_float(b"1 "), None);

@@ -62,8 +62,7 @@ fn score_bound(text: &[u8]) -> Option<ScoreBound> {
     }
     let blank = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
     let digits = &text[text.iter().take_while(|b| blank(b)).count()..];
-    let saturating = std::str::from_utf8(digits).ok().and_then(|t| t.parse::<f64>().ok());
-    let score = saturating.filter(|s| !s.is_nan()).or_else(|| parse_float(digits))?;
+    let score = crate::store::num::parse_float_lossy(digits)?;
     Some(ScoreBound { score, exclusive })
 }
 
