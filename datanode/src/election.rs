@@ -152,17 +152,21 @@ impl Election<'_> {
         // How many holders prove that one of them has every acknowledged write: a write is on its master and on
         // `acks` replicas, so at most `members - acks - 1` members lack it.
         let needed = if acks == 0 { 1 } else { members.saturating_sub(acks).max(1) };
-        let enough = holders.len() >= needed && (self.map.settled || all);
+        // The present master, if it has not been restarted, holds by itself all that it has acknowledged.
+        let master = holders
+            .iter()
+            .any(|p| p.intact && p.epoch == self.shard.epoch && self.shard.master.as_ref() == Some(&p.node));
+        let enough = master || (holders.len() >= needed && (self.map.settled || all));
 
         // Members that were restarted may have lost what they had acknowledged. The others alone must suffice, or
         // all must be heard, or the grace period be over.
-        let remembered = intact >= needed || all || self.waited(self.map.grace_ms);
+        let remembered = master || intact >= needed || all || self.waited(self.map.grace_ms);
         if enough && remembered {
             // Nothing was promised to survive without acknowledgements; still, the one that is ahead may answer
             // within a moment.
             let heard =
                 missing.iter().all(|m| self.absent.contains(m)) || self.waited(self.map.down_after_ms);
-            if acks > 0 || heard {
+            if acks > 0 || heard || master {
                 return self.elect(&holders);
             }
         }

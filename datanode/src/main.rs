@@ -10,6 +10,7 @@ use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
 use datanode::net::{self, Listeners};
 use datanode::sentinel::Sentinel;
+use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
 
 #[global_allocator]
@@ -81,20 +82,32 @@ fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     tracing::info!("Server initialized");
     let mut io = Io::default();
     io.now = now;
+    server.metrics = board(server.config.metrics_port)?;
     server.start(&mut io)?;
     tracing::info!("Ready to accept connections");
     net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"))
+}
+
+/// Serves probes and metrics, where a port is configured.
+fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
+    if port == 0 {
+        return Ok(None);
+    }
+    let board = Arc::new(Board::default());
+    net::http::serve(port, board.clone()).map_err(|e| format!("cannot serve metrics on port {port}: {e}"))?;
+    Ok(Some(board))
 }
 
 fn watch(args: &[String]) -> Result<i32, String> {
     let config = load(Mode::Sentinel, args)?;
     datanode::logging::init(&config);
     let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
-    let pidfile = config.pidfile.clone();
+    let (pidfile, metrics_port) = (config.pidfile.clone(), config.metrics_port);
     let config = datanode::sentinel::config::Config::new(config).map_err(|e| e.to_string())?;
     let now = start_time();
     let mut sentinel =
         Sentinel::new(config, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
+    sentinel.metrics = board(metrics_port)?;
     if !pidfile.is_empty()
         && let Err(e) = std::fs::write(&pidfile, format!("{}\n", std::process::id()))
     {

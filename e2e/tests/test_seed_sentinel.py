@@ -19,19 +19,19 @@ ERRORS = (redis.RedisError, OSError)
 class Deployment:
     """One master, two slaves, three sentinels."""
 
-    def __init__(self, servers, implementation):
+    def __init__(self, servers, data, sentinels):
         self.servers = servers
         conf = {"requirepass": PASSWORD, "masterauth": PASSWORD, "appendonly": "yes", "repl-ping-replica-period": 1}
-        master = servers.start(implementation, conf)
-        slaves = [servers.start(implementation, {**conf, "replicaof": f"127.0.0.1 {master.port}"}) for _ in range(2)]
+        master = servers.start(data, conf)
+        slaves = [servers.start(data, {**conf, "replicaof": f"127.0.0.1 {master.port}"}) for _ in range(2)]
         self.data = {server.port: server for server in (master, *slaves)}
         self.first = master
-        self.scripts = servers.new(implementation).dir
+        self.scripts = servers.new(data).dir
         for script in ("notify", "reconfig"):
             path = self.scripts / f"{script}.sh"
             path.write_text(f'#!/bin/sh\necho "$@" >> {self.scripts}/{script}.txt\n')
             path.chmod(0o755)
-        self.sentinels = [self._sentinel(implementation, free_port()) for _ in range(3)]
+        self.sentinels = [self._sentinel(implementation, free_port()) for implementation in sentinels]
         self.hosts = [sentinel.address for sentinel in self.sentinels]
         self.discovery = Sentinel(self.hosts, socket_timeout=1.0)
         self.settle()
@@ -86,9 +86,17 @@ sentinel client-reconfig-script {NAME} {self.scripts}/reconfig.sh
         until(f"{port} is a slave of {master}", follows, FAILOVER_S, ignore=ERRORS)
 
 
+# Who keeps the data, and the three who watch.
+ALL_OURS = ("ours", ["ours"] * 3)
+MIXES = {"all ours": ALL_OURS, "our sentinels watch Redis": ("peer", ["ours"] * 3),
+         "Redis' sentinels watch ours": ("ours", ["peer"] * 3), "sentinels of both": ("ours", ["ours", "peer", "ours"])}
+in_every_mix = pytest.mark.parametrize("deployment", MIXES.values(), ids=MIXES, indirect=True)
+
+
 @pytest.fixture
-def deployment(servers, ours):
-    return Deployment(servers, ours)
+def deployment(servers, request):
+    data, sentinels = getattr(request, "param", ALL_OURS)
+    return Deployment(servers, request.getfixturevalue(data), [request.getfixturevalue(one) for one in sentinels])
 
 
 def test_manager_reads_the_state(deployment):
@@ -125,6 +133,7 @@ def test_sentinel_commands_answer_what_was_configured(deployment):
             client.sentinel_master("nobody")
 
 
+@in_every_mix
 def test_clients_by_sentinel_write_and_read(deployment):
     key, value = "failover:test", f"value-{time.time_ns()}"
     master = deployment.master(socket_timeout=1.0)
@@ -142,6 +151,7 @@ def test_unknown_master(deployment):
         deployment.discovery.slave_for("nobody").ping()
 
 
+@in_every_mix
 def test_master_is_killed_and_comes_back(deployment):
     old = deployment.first.port
     deployment.master().set("before", "1")

@@ -11,14 +11,14 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::act::{self, Actor};
 use crate::crd::RedisReplicaSet;
 use crate::crd::desired::Desired;
-use crate::crd::status::RedisReplicaSetStatus;
+use crate::crd::status::{RedisReplicaSetStatus, ShardStatus};
 use crate::decide::{self, Note, Plan};
 use crate::events;
 use crate::observe::caches::{Caches, Key, resource_kind};
@@ -66,11 +66,13 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
     let caches = Caches::start(&client, namespace.as_deref(), touched).await;
     telemetry::ready();
     let shared = Arc::new(Shared { client, caches, settings, instance });
-    let mut tasks: HashMap<Key, JoinHandle<()>> = HashMap::new();
+    // Dropped with this future, and all tasks with it.
+    let mut running = JoinSet::new();
+    let mut tasks: HashMap<Key, AbortHandle> = HashMap::new();
     loop {
         for resource in shared.caches.resources.state() {
-            let Some(namespace) = resource.namespace() else { continue };
-            let key = (namespace, resource.name_any());
+            let Some(at) = resource.namespace() else { continue };
+            let key = (at, resource.name_any());
             if tasks.get(&key).is_some_and(|task| !task.is_finished()) {
                 continue;
             }
@@ -78,15 +80,21 @@ pub async fn run(client: Client, namespace: Option<String>, settings: Settings, 
             pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), notify.clone());
             let span = info_span!("look", resource = format!("{}/{}", key.0, key.1));
             info!(namespace = key.0, name = key.1, "looking after it");
-            tasks.insert(key.clone(), tokio::spawn(look_after(shared.clone(), key, notify).instrument(span)));
+            tasks
+                .insert(key.clone(), running.spawn(look_after(shared.clone(), key, notify).instrument(span)));
         }
+        while running.try_join_next().is_some() {}
         tasks.retain(|key, task| {
             if task.is_finished() {
                 pending.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             }
             !task.is_finished()
         });
-        telemetry::set(Metric::Resources, &[], tasks.len() as f64);
+        telemetry::set(
+            Metric::Resources,
+            &[("watched", namespace.as_deref().unwrap_or(""))],
+            tasks.len() as f64,
+        );
         // A key that found no place in the queue is seen at the next round.
         let _ = timeout(Duration::from_secs(5), keys.recv()).await;
         while keys.try_recv().is_ok() {}
@@ -121,6 +129,7 @@ async fn look_after(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
         };
         telemetry::add(Metric::Reconciles, &[("result", word)], 1.0);
         telemetry::add(Metric::ReconcileSeconds, &[], started.elapsed().as_secs_f64());
+        telemetry::add(Metric::ReconcileCount, &[], 1.0);
         tokio::select! {
             () = task.wake.notified() => sleep(Duration::from_millis(20)).await,
             () = sleep(pause) => {}
@@ -255,6 +264,7 @@ impl Task {
             let holds = next.conditions.iter().any(|one| one.type_ == kind && one.status == "True");
             telemetry::set(metric, &labels, f64::from(holds));
         }
+        telemetry::add(Metric::Failovers, &labels, f64::from(masters_changed(before, &next)));
         for shard in &next.shards {
             let index = shard.index.to_string();
             telemetry::set(Metric::Epoch, &[labels[0], labels[1], ("shard", &index)], shard.epoch as f64);
@@ -336,4 +346,11 @@ impl Task {
         self.failures = self.failures.saturating_add(1);
         (BACKOFF.0 * 2u32.saturating_pow(self.failures.min(8) - 1)).min(BACKOFF.1)
     }
+}
+
+/// Shards whose master changed since the status before; the first master of all is no change.
+fn masters_changed(before: Option<&RedisReplicaSetStatus>, next: &RedisReplicaSetStatus) -> u32 {
+    let old = |index| before.and_then(|b| b.shards.iter().find(|s| s.index == index));
+    let changed = |s: &&ShardStatus| old(s.index).is_some_and(|o| o.epoch > 0 && o.epoch < s.epoch);
+    next.shards.iter().filter(changed).count() as u32
 }

@@ -76,6 +76,23 @@ pub async fn keep(client: &Client, namespace: &str, me: &str) {
     }
 }
 
+/// Gives the lease back, so that another need not wait for it to run out. That it could not be is no harm.
+pub async fn release(client: &Client, namespace: &str, me: &str) {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let give_back = async {
+        let Ok(Some(mut lease)) = api.get_opt(NAME).await else { return };
+        let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(me))
+        else {
+            return;
+        };
+        spec.holder_identity = None;
+        if let Err(error) = api.replace(NAME, &PostParams::default(), &lease).await {
+            warn!(%error, "the lease could not be given back");
+        }
+    };
+    let _ = timeout(RETRY, give_back).await;
+}
+
 async fn attempt(
     api: &Api<Lease>,
     me: &str,

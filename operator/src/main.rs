@@ -23,15 +23,16 @@ use render::Settings;
 
 /// Port of metrics and probes.
 const HTTP_PORT: u16 = 8080;
-const USAGE: &str = "usage: operator [--leader-elect] [--namespace NAMESPACE] [--http-port PORT]
+const USAGE: &str = "usage: operator [--leader-elect] [--namespace NAMESPACE[,NAMESPACE]] [--http-port PORT]
        operator crd        print the CustomResourceDefinition
        operator version    print the version
 
 environment:
   DATANODE_IMAGE               image of datanodes and sentinels (needed)
   DATANODE_IMAGE_PULL_POLICY   IfNotPresent where not set
-  WATCH_NAMESPACE              as --namespace: look only there
+  WATCH_NAMESPACE              as --namespace: look only there, not everywhere
   POD_NAMESPACE, POD_NAME      where the Lease is, and who holds it
+  LOG_FORMAT                   json or text
   RUST_LOG                     what is logged, such as info or operator=debug
 ";
 
@@ -39,7 +40,8 @@ environment:
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     leader_elect: bool,
-    namespace: Option<String>,
+    /// None at all: every namespace.
+    namespaces: Vec<String>,
     http_port: u16,
 }
 
@@ -60,8 +62,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn options(arguments: &[String], namespace: Option<String>) -> Result<Options, String> {
-    let mut options = Options { leader_elect: false, namespace, http_port: HTTP_PORT };
+fn options(arguments: &[String], namespaces: Option<String>) -> Result<Options, String> {
+    let mut options = Options {
+        leader_elect: false,
+        namespaces: list(&namespaces.unwrap_or_default()),
+        http_port: HTTP_PORT,
+    };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let (name, mut value) = match argument.split_once('=') {
@@ -72,7 +78,7 @@ fn options(arguments: &[String], namespace: Option<String>) -> Result<Options, S
             || value.take().or_else(|| rest.next().cloned()).ok_or_else(|| format!("{name} needs a value"));
         match name {
             "--leader-elect" => options.leader_elect = true,
-            "--namespace" => options.namespace = Some(value()?).filter(|namespace| !namespace.is_empty()),
+            "--namespace" => options.namespaces = list(&value()?),
             "--http-port" => {
                 options.http_port = value()?.parse().map_err(|_| format!("{name} needs a port"))?
             }
@@ -82,13 +88,17 @@ fn options(arguments: &[String], namespace: Option<String>) -> Result<Options, S
     Ok(options)
 }
 
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn start(options: Options) -> ExitCode {
-    telemetry::log();
+    telemetry::log(variable("LOG_FORMAT").as_deref());
     let Some(image) = variable("DATANODE_IMAGE") else {
         error!("DATANODE_IMAGE is not set: which image are the pods to run?");
         return ExitCode::from(2);
@@ -119,7 +129,12 @@ async fn start(options: Options) -> ExitCode {
     };
     let work = async {
         telemetry::set(telemetry::Metric::Leading, &[], 1.0);
-        controller::run(client.clone(), options.namespace.clone(), settings, me.clone()).await;
+        let places = match options.namespaces.is_empty() {
+            true => vec![None],
+            false => options.namespaces.iter().cloned().map(Some).collect(),
+        };
+        let one = |place| controller::run(client.clone(), place, settings.clone(), me.clone());
+        futures::future::join_all(places.into_iter().map(one)).await;
     };
     let stop = async {
         let (mut term, mut interrupt) =
@@ -146,6 +161,10 @@ async fn start(options: Options) -> ExitCode {
         }
         () = &mut stop => {
             info!("stopping; the instances go on");
+            if options.leader_elect {
+                // The work was dropped above: nothing is decided any more.
+                lease::release(&client, &at, &me).await;
+            }
             ExitCode::SUCCESS
         }
     }
@@ -158,10 +177,10 @@ mod tests {
     #[test]
     fn arguments() {
         let parse = |words: &[&str]| options(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>(), None);
-        assert_eq!(parse(&[]), Ok(Options { leader_elect: false, namespace: None, http_port: 8080 }));
+        assert_eq!(parse(&[]), Ok(Options { leader_elect: false, namespaces: vec![], http_port: 8080 }));
         assert_eq!(
-            parse(&["--leader-elect", "--namespace", "a", "--http-port=9"]),
-            Ok(Options { leader_elect: true, namespace: Some("a".into()), http_port: 9 })
+            parse(&["--leader-elect", "--namespace", "a,b", "--http-port=9"]),
+            Ok(Options { leader_elect: true, namespaces: vec!["a".into(), "b".into()], http_port: 9 })
         );
         for wrong in [&["--namespace"][..], &["--http-port", "x"], &["run"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");

@@ -31,6 +31,10 @@ pub enum Metric {
     Reconciles,
     /// Seconds spent on them.
     ReconcileSeconds,
+    /// How many of them were timed.
+    ReconcileCount,
+    /// Changes of master that were seen.
+    Failovers,
     /// Actions, by name and result.
     Actions,
     /// Resources.
@@ -48,22 +52,22 @@ pub enum Metric {
 impl Metric {
     fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Reconciles => {
-                ("redis_replicaset_reconciles_total", "counter", "Looks at resources, by result.")
-            }
+            Self::Reconciles => ("rrs_reconcile_total", "counter", "Looks at resources, by result."),
             Self::ReconcileSeconds => {
-                ("redis_replicaset_reconcile_seconds_total", "counter", "Time spent on looks at resources.")
+                ("rrs_reconcile_duration_seconds_sum", "counter", "Time spent on looks at resources.")
             }
-            Self::Actions => {
-                ("redis_replicaset_actions_total", "counter", "Actions carried out, by name and result.")
+            Self::ReconcileCount => {
+                ("rrs_reconcile_duration_seconds_count", "counter", "Looks at resources that were timed.")
             }
-            Self::Resources => ("redis_replicaset_resources", "gauge", "Resources that are looked after."),
-            Self::Ready => ("redis_replicaset_ready", "gauge", "1 if the resource is ready."),
-            Self::DataAtRisk => {
-                ("redis_replicaset_data_at_risk", "gauge", "1 if a decision about data needs a person.")
+            Self::Failovers => {
+                ("rrs_failovers_total", "counter", "Changes of a shard's master that were seen.")
             }
-            Self::Epoch => ("redis_replicaset_shard_epoch", "gauge", "Epoch of the shard's master."),
-            Self::Leading => ("redis_replicaset_operator_leading", "gauge", "1 if this operator leads."),
+            Self::Actions => ("rrs_actions_total", "counter", "Actions carried out, by name and result."),
+            Self::Resources => ("rrs_resources", "gauge", "Resources that are looked after."),
+            Self::Ready => ("rrs_instance_ready", "gauge", "1 if the resource is ready."),
+            Self::DataAtRisk => ("rrs_data_at_risk", "gauge", "1 if a decision about data needs a person."),
+            Self::Epoch => ("rrs_shard_epoch", "gauge", "Epoch of the shard's master."),
+            Self::Leading => ("rrs_operator_leading", "gauge", "1 if this operator leads."),
         }
     }
 }
@@ -94,11 +98,15 @@ pub fn ready() {
     READY.store(true, Ordering::Relaxed);
 }
 
-/// Sets up the log: JSON, or plain text where standard error is a terminal's.
-pub fn log() {
+/// Sets up the log: `format` is `json` or `text`; left out, it is text where standard error is a terminal's.
+pub fn log(format: Option<&str>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+    let text = match format {
+        Some(format) => format == "text",
+        None => std::io::IsTerminal::is_terminal(&std::io::stderr()),
+    };
+    if text {
         builder.init();
     } else {
         builder.json().flatten_event(true).with_span_list(false).init();
@@ -213,10 +221,7 @@ mod tests {
         client.read_to_string(&mut text).await.unwrap();
         server.await.unwrap().unwrap();
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-        assert!(
-            text.contains("redis_replicaset_actions_total{action=\"offer\",result=\"ok\"} 2\n"),
-            "{text}"
-        );
+        assert!(text.contains("rrs_actions_total{action=\"offer\",result=\"ok\"} 2\n"), "{text}");
         assert!(!text.contains("gone"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::{Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, facts, help, table};
+use super::{Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, facts, help, table, wrong_form};
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | OWN.0);
 const OWN: Flags = Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
@@ -115,7 +115,7 @@ fn cat(ctx: &mut Ctx<'_>) -> Result {
             ctx.reply.array(names.len());
             names.iter().for_each(|n| ctx.reply.bulk(n.as_bytes()));
         }
-        _ => return Err(Error::Arity("acl|cat")),
+        _ => return Err(wrong_form(ctx, "ACL")),
     }
     Ok(())
 }
@@ -129,8 +129,8 @@ fn genpass(ctx: &mut Ctx<'_>) -> Result {
                          up to 4096";
     let bits = match ctx.args.len() {
         2 => 256,
-        3 => ctx.int(2).ok().filter(|n| (1..=MAX_BITS).contains(n)).ok_or(Error::Text(RANGE.into()))?,
-        _ => return Err(Error::Arity("acl|genpass")),
+        3 => Some(ctx.int(2)?).filter(|n| (1..=MAX_BITS).contains(n)).ok_or(Error::Text(RANGE.into()))?,
+        _ => return Err(wrong_form(ctx, "ACL")),
     };
     let digits = (bits as usize).div_ceil(4);
     let mut bytes = vec![0u8; digits.div_ceil(2)];
@@ -152,7 +152,7 @@ fn log(ctx: &mut Ctx<'_>) -> Result {
             ctx.int(2)?;
             ctx.reply.array(0);
         }
-        _ => return Err(Error::Arity("acl|log")),
+        _ => return Err(wrong_form(ctx, "ACL")),
     }
     Ok(())
 }

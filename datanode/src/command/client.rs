@@ -1,6 +1,6 @@
 //! `CLIENT` (<https://redis.io/docs/latest/commands/client/>): what is known of connections, and power over them.
 
-use super::{Ctx, Error, Flags, Group, Result, Spec, help};
+use super::{Ctx, Error, Flags, Group, Result, Spec, help, wrong_form};
 use crate::io::{ConnId, Io};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
@@ -266,9 +266,10 @@ fn list(ctx: &mut Ctx<'_>) -> Result {
             }
         }
         None => {
-            for client in server.clients.iter().filter(|c| kind.is_none_or(|k| k == Type::of(c))) {
-                text += &line(client, ctx.io);
-            }
+            let mut found: Vec<&Client> =
+                server.clients.iter().filter(|c| kind.is_none_or(|k| k == Type::of(c))).collect();
+            found.sort_unstable_by_key(|c| c.id);
+            found.into_iter().for_each(|client| text += &line(client, ctx.io));
         }
     }
     ctx.reply.verbatim(&text);
@@ -442,7 +443,8 @@ fn pause(ctx: &mut Ctx<'_>) -> Result {
         3 => true,
         4 if ctx.args.is(3, "all") => true,
         4 if ctx.args.is(3, "write") => false,
-        _ => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+        4 => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+        _ => return Err(wrong_form(ctx, "CLIENT")),
     };
     let timeout = parse_i64(ctx.args.at(2))
         .ok_or(Error::Text("ERR timeout is not an integer or out of range".into()))?;
@@ -470,7 +472,7 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result {
         4 if ctx.args.is(3, "timeout") => false,
         4 if ctx.args.is(3, "error") => true,
         4 => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
-        _ => return Err(Error::Syntax),
+        _ => return Err(wrong_form(ctx, "CLIENT")),
     };
     let id = ctx.int(2)?;
     let server = &mut *ctx.keys.server;
@@ -524,3 +526,7 @@ fn client_help(ctx: &mut Ctx<'_>) -> Result {
         ],
     )
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -45,7 +45,7 @@ fn get(ctx: &mut Ctx<'_>) -> Result {
 /// `CONFIG SET parameter value [parameter value …]`: all of it or nothing.
 fn set(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.args.len().is_multiple_of(2) {
-        return Err(Error::Arity("config|set"));
+        return Err(Error::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> =
         (2..ctx.args.len()).step_by(2).map(|i| (ctx.args.at(i), ctx.args.at(i + 1))).collect();

@@ -371,7 +371,7 @@ impl Keys<'_> {
             return;
         }
         let due = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.is_expired(self.now_ms));
-        if due && self.server.is_master() && !self.server.loading {
+        if due && self.server.is_master() && !self.server.loading && !self.server.frozen {
             self.server.expire_now(self.db, key);
         }
     }

@@ -1,7 +1,7 @@
 //! `DEBUG`: what tests of clients and tools use. Guarded by `enable-debug-command`.
 
 use super::admin::allowed_by;
-use super::{Ctx, Error, Event, Flags, Group, Propagation, Result, Spec, help};
+use super::{Ctx, Error, Event, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::store::str::Str;
 use crate::store::value::Value;
 
@@ -25,17 +25,12 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
             std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
         }
         (b"set-active-expire", 3) => ctx.keys.server.active_expire = ctx.int(2).unwrap_or(0) != 0,
-        (b"jmap" | b"set-disable-deny-scripts", _) => {}
+        (b"jmap", 2) => {}
         (b"change-repl-id", 2) => {
             let server = &mut *ctx.keys.server;
             server.repl.new_id(&mut server.rng);
             server.repl.id2 = crate::replication::NO_ID.into();
             server.repl.second_offset = 0;
-        }
-        (b"stringmatch-len", 4) => {
-            let matches = crate::glob::glob_match(ctx.args.at(3), &vec![b'a'; length(ctx)?], false);
-            ctx.reply.int(i64::from(matches));
-            return Ok(());
         }
         (b"error", 3) => {
             return Err(Error::Text(String::from_utf8_lossy(ctx.args.at(2)).into_owned().into()));
@@ -50,21 +45,11 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
         }
         (b"quicklist-packed-threshold", 3) => {}
         _ => {
-            return Err(Error::err(format_args!(
-                "unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-                String::from_utf8_lossy(ctx.args.at(1))
-            )));
+            return Err(wrong_form(ctx, "DEBUG"));
         }
     }
     ctx.reply.ok();
     Ok(())
-}
-
-/// Longest text of `DEBUG STRINGMATCH-LEN`.
-const MAX_LENGTH: i64 = 1 << 20;
-
-fn length(ctx: &Ctx<'_>) -> Result<usize> {
-    Ok(ctx.int_in(2, 0..=MAX_LENGTH)? as usize)
 }
 
 /// `DEBUG OBJECT key`
@@ -98,13 +83,17 @@ fn populate(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
+/// What `DEBUG PROTOCOL double` has always answered; not meant to be precise.
+#[allow(clippy::approx_constant)]
+const SOME_DOUBLE: f64 = 3.141;
+
 /// `DEBUG PROTOCOL type`: a value of each type of reply.
 fn protocol(ctx: &mut Ctx<'_>) -> Result {
     let reply = &mut ctx.reply;
     match ctx.args.at(2).to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.int(12345),
-        b"double" => reply.double(3.141),
+        b"double" => reply.double(SOME_DOUBLE),
         b"null" => reply.null(),
         b"array" => {
             reply.array(3);
@@ -135,17 +124,19 @@ fn protocol(ctx: &mut Ctx<'_>) -> Result {
             }
             reply.bulk(b"Some real reply following the attribute");
         }
+        b"push" if !reply.resp3() => return Err("ERR RESP2 is not supported by this command".into()),
         b"push" => {
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
             reply.int(42);
+            reply.bulk(b"Some real reply following the push reply");
         }
         b"verbatim" => reply.verbatim("This is a verbatim\nstring"),
         b"true" => reply.bool(true),
         b"false" => reply.bool(false),
         _ => {
             return Err("ERR Wrong protocol type name. Please use one of the following: \
-                        string|integer|double|null|array|set|map|attrib|push|verbatim|true|false"
+                        string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false"
                 .into());
         }
     }
@@ -170,7 +161,6 @@ fn debug_help(ctx: &mut Ctx<'_>) -> Result {
                 "Whether keys are removed when their time is up without being asked for.",
             ),
             ("SLEEP <seconds>", "Stop the server for this time."),
-            ("STRINGMATCH-LEN <length> <pattern>", "Match a text of so many 'a' with a pattern."),
         ],
     )
 }

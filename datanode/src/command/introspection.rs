@@ -59,7 +59,7 @@ fn info(ctx: &mut Ctx<'_>) -> Result {
     for name in ctx.args.from(2) {
         match named(name) {
             Some(spec) => describe(&mut ctx.reply, spec),
-            None => ctx.reply.null_array(),
+            None => ctx.reply.null(),
         }
     }
     Ok(())
@@ -81,12 +81,12 @@ fn describe(reply: &mut Reply<'_>, spec: &Spec) {
     }
     simple_set(reply, &facts::categories(spec));
     let tips = facts::tips(spec.name);
-    reply.array(tips.len());
+    reply.set(tips.len());
     tips.iter().for_each(|t| reply.bulk(t.as_bytes()));
     let specs = facts::key_specs(spec);
-    reply.array(specs.len());
+    reply.set(specs.len());
     specs.iter().for_each(|k| k.write(reply));
-    reply.array(spec.subcommands.len());
+    reply.set(spec.subcommands.len());
     spec.subcommands.iter().for_each(|s| describe(reply, s));
 }
 

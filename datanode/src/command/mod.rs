@@ -279,3 +279,11 @@ pub fn help(ctx: &mut Ctx<'_>, container: &str, forms: &[(&str, &str)]) -> Resul
     ctx.reply.simple("    Prints this help.");
     Ok(())
 }
+
+/// What containers reply to a subcommand with more arguments than it takes.
+pub fn wrong_form(ctx: &Ctx<'_>, container: &str) -> Error {
+    Error::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        String::from_utf8_lossy(ctx.args.at(1))
+    ))
+}

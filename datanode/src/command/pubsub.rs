@@ -1,8 +1,8 @@
 //! Publish/subscribe (<https://redis.io/docs/latest/commands/?group=pubsub>).
 
-use super::{Ctx, Flags, Group, Propagation, Result, Spec, help};
+use super::{Ctx, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
-use crate::server::pubsub::Kind;
+use crate::server::pubsub::{Kind, Receivers};
 
 const LISTEN: Flags = Flags(Flags::PUBSUB.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 const SPEAK: Flags =
@@ -109,7 +109,9 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
 /// `PUBLISH channel message`; replicas deliver it to their subscribers, too.
 fn publish(ctx: &mut Ctx<'_>) -> Result {
     let server = &*ctx.keys.server;
-    let receivers = server.pubsub.publish(ctx.io, &server.clients, ctx.args.at(1), ctx.args.at(2));
+    // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
+    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
+    let receivers = server.pubsub.publish(&mut out, ctx.args.at(1), ctx.args.at(2));
     ctx.reply.int(receivers as i64);
     ctx.propagation = Propagation::Always;
     Ok(())
@@ -118,7 +120,8 @@ fn publish(ctx: &mut Ctx<'_>) -> Result {
 /// `SPUBLISH shardchannel message`
 fn spublish(ctx: &mut Ctx<'_>) -> Result {
     let server = &*ctx.keys.server;
-    let receivers = server.pubsub.publish_shard(ctx.io, &server.clients, ctx.args.at(1), ctx.args.at(2));
+    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
+    let receivers = server.pubsub.publish_shard(&mut out, ctx.args.at(1), ctx.args.at(2));
     ctx.reply.int(receivers as i64);
     ctx.propagation = Propagation::Always;
     Ok(())
@@ -127,10 +130,7 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result {
 /// `PUBSUB CHANNELS [pattern]`, `PUBSUB SHARDCHANNELS [pattern]`
 fn channels(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
     if ctx.args.len() > 3 {
-        return Err(super::Error::err(format_args!(
-            "unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
-            String::from_utf8_lossy(ctx.args.at(1))
-        )));
+        return Err(wrong_form(ctx, "PUBSUB"));
     }
     let pattern = ctx.args.get(2);
     let server = &*ctx.keys.server;

@@ -1,6 +1,6 @@
 //! `SLOWLOG` and `LATENCY`: where time went.
 
-use super::{Ctx, Error, Flags, Group, Result, Spec, help};
+use super::{Ctx, Error, Flags, Group, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
 use crate::server::histogram::Histogram;
 
@@ -66,7 +66,7 @@ fn get(ctx: &mut Ctx<'_>) -> Result {
             Ok(n) if n >= 0 => n as usize,
             _ => return Err("ERR count should be greater than or equal to -1".into()),
         },
-        _ => return Err(Error::Arity("slowlog|get")),
+        _ => return Err(wrong_form(ctx, "SLOWLOG")),
     };
     let log = &ctx.keys.server.slowlog;
     ctx.reply.array(log.entries().len().min(count));

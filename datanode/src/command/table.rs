@@ -95,7 +95,11 @@ pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
 }
 
 fn unknown(args: Args<'_>) -> Error {
-    let show = |b: &[u8]| String::from_utf8_lossy(&b[..b.len().min(SHOWN_ARGUMENTS)]).into_owned();
+    // Up to the first NUL, as Redis does.
+    let show = |b: &[u8]| {
+        let end = b.iter().position(|&c| c == 0).unwrap_or(b.len());
+        String::from_utf8_lossy(&b[..end.min(SHOWN_ARGUMENTS)]).into_owned()
+    };
     let mut shown = String::new();
     for a in args.from(1) {
         if shown.len() >= SHOWN_ARGUMENTS {
@@ -106,6 +110,11 @@ fn unknown(args: Args<'_>) -> Error {
         shown.push_str(&format!("'{}' ", text.chars().take(left).collect::<String>()));
     }
     Error::err(format_args!("unknown command '{}', with args beginning with: {shown}", show(args.at(0))))
+}
+
+/// What browsers begin with that have been made to send a request here: `POST …` or `Host: …`.
+pub fn is_http(args: Args<'_>) -> bool {
+    args.is(0, "post") || args.is(0, "host:")
 }
 
 /// Commands that are executed at once inside MULTI instead of being queued.

@@ -11,20 +11,22 @@ const CONTROL: Flags =
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
-    Spec::new(Group::Transactions, "multi", 1, multi).flags(CONTROL).doc("1.2.0", "Starts a transaction."),
+    Spec::new(Group::Transactions, "multi", 1, multi)
+        .flags(CONTROL)
+        .doc("1.2.0", "Mark the start of a transaction block"),
     Spec::new(Group::Transactions, "exec", 1, exec)
         .flags(Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::SKIP_SLOWLOG.0))
-        .doc("1.2.0", "Executes all commands in a transaction."),
+        .doc("1.2.0", "Execute all commands issued after MULTI"),
     Spec::new(Group::Transactions, "discard", 1, discard)
         .flags(CONTROL)
-        .doc("2.0.0", "Discards a transaction."),
+        .doc("2.0.0", "Discard all commands issued after MULTI"),
     Spec::new(Group::Transactions, "watch", -2, watch)
         .flags(CONTROL)
         .keys(1, -1, 1)
-        .doc("2.2.0", "Monitors changes to keys to determine the execution of a transaction."),
+        .doc("2.2.0", "Watch the given keys to determine execution of the MULTI/EXEC block"),
     Spec::new(Group::Transactions, "unwatch", 1, unwatch)
         .flags(CONTROL)
-        .doc("2.2.0", "Forgets about watched keys of a transaction."),
+        .doc("2.2.0", "Forget about all watched keys"),
 ];
 
 /// `MULTI`

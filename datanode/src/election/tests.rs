@@ -180,6 +180,11 @@ fn succession_with_acknowledged_writes() {
         (vec![holder(2, 4, 10), holder(1, 4, 10), holder(0, 4, 10)], 0, Short::Master(0)),
         (vec![restarted(holder(0, 4, 12)), holder(1, 4, 11), holder(2, 4, 10)], 0, Short::Master(0)),
         (vec![restarted(holder(0, 4, 9)), holder(1, 4, 11), holder(2, 4, 10)], 0, Short::Master(1)),
+        // The master itself, never restarted, has all it acknowledged; not so one of an older epoch.
+        (vec![holder(0, 4, 1)], 0, Short::Master(0)),
+        (vec![holder(0, 4, 1), empty(1), empty(2)], 0, Short::Master(0)),
+        (vec![restarted(holder(0, 4, 1)), empty(1), empty(2)], 0, Short::Risk),
+        (vec![holder(0, 3, 1)], 0, Short::Wait),
         // The epoch outweighs the offset.
         (vec![holder(1, 3, 1000), holder(2, 4, 1)], 0, Short::Master(2)),
         // A wiped master, an unreadable copy and a foreign one do not count at all.

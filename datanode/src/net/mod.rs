@@ -2,6 +2,7 @@
 //! jobs, short-lived threads for name resolution and connecting, and a thread that waits for signals.
 
 mod connect;
+pub mod http;
 mod listen;
 mod worker;
 

@@ -192,6 +192,9 @@ impl Server {
     /// Loads a received snapshot beside the present data, and takes it only when it is whole.
     pub(crate) fn load_snapshot_of_master(&mut self, io: &mut Io, temp: &Path) -> Result<(), String> {
         let mut facts = Facts::default();
+        if let Some(board) = &self.metrics {
+            board.busy("the master's snapshot is being loaded");
+        }
         self.loading = true;
         let read = self.read_rdb(temp, Expired::Keep, &mut facts);
         self.loading = false;

@@ -274,22 +274,18 @@ impl Sentinel {
             others.iter().filter(|id| matches!(state(self, id), Reconf::Sent | Reconf::InProgress)).count();
         for id in &others {
             let Some(i) = self.insts.get(id) else { continue };
-            match i.reconf {
-                Reconf::Sent if now - i.reconf_sent_ms > RECONF_TIMEOUT_MS => {
-                    self.event(io, "-slave-reconf-sent-timeout", *id, "");
-                    self.set_reconf(*id, Reconf::Done);
+            let stuck = i.reconf == Reconf::Sent && now - i.reconf_sent_ms > RECONF_TIMEOUT_MS;
+            let next = i.reconf == Reconf::None && busy < limit && i.command.up();
+            if stuck {
+                self.event(io, "-slave-reconf-sent-timeout", *id, "");
+                self.set_reconf(*id, Reconf::Done);
+            } else if next && self.send_replicaof(io, name, *id, Some(promoted)) {
+                if let Some(i) = self.insts.get_mut(id) {
+                    i.reconf = Reconf::Sent;
+                    i.reconf_sent_ms = now;
                 }
-                Reconf::None if busy < limit && i.command.up() => {
-                    if self.send_replicaof(io, name, *id, Some(promoted)) {
-                        if let Some(i) = self.insts.get_mut(id) {
-                            i.reconf = Reconf::Sent;
-                            i.reconf_sent_ms = now;
-                        }
-                        busy += 1;
-                        self.event(io, "+slave-reconf-sent", *id, "");
-                    }
-                }
-                _ => {}
+                busy += 1;
+                self.event(io, "+slave-reconf-sent", *id, "");
             }
         }
         if self.insts.get(&promoted).is_none_or(|p| p.sdown()) {

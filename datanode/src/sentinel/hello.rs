@@ -151,7 +151,9 @@ impl Sentinel {
         m.replicas.retain(|r| *r != id);
         m.replicas.extend(m.inst.replace(id).filter(|o| *o != id));
         m.odown_since_ms = None;
-        m.failover.end();
+        if self.managed.is_none() {
+            m.failover.end();
+        }
         m.opt.addr = addr.clone();
         for p in m.peers.values_mut() {
             p.master_down = false;

@@ -11,6 +11,7 @@ mod commands;
 pub mod config;
 mod events;
 mod failover;
+mod figures;
 mod hello;
 mod info;
 mod instance;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::net::http::Board;
 use crate::rng::Rng;
 use crate::shardmap::NodeAddr;
 use clients::Client;
@@ -93,6 +95,9 @@ pub struct Sentinel {
     managed: Option<managed::Managed>,
     stats: Stats,
     terminating: bool,
+    /// Where probes and figures are shown.
+    pub metrics: Option<Arc<Board>>,
+    published_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +144,8 @@ impl Sentinel {
             managed: None,
             stats: Stats::default(),
             terminating: false,
+            metrics: None,
+            published_ms: 0,
             cfg,
         };
         if s.cfg.managed {
@@ -291,6 +298,7 @@ impl Service for Sentinel {
 
     fn tick(&mut self, io: &mut Io) {
         self.timer(io);
+        self.publish_figures(io);
     }
 
     fn before_sleep(&mut self, _io: &mut Io) {}

@@ -10,6 +10,7 @@ use super::Sentinel;
 use super::failover::{Failover, Step};
 use super::instance::{Channel, Expect, InstId};
 use super::managed::node_status;
+use super::vote::LEADER_LIFE_MS;
 use crate::election::{self, Decision, Election};
 use crate::io::Io;
 use crate::resp::reader::Value;
@@ -78,9 +79,17 @@ impl Sentinel {
             m.sentinels.iter().position(|s| Some(s) == own).unwrap_or(m.sentinels.len())
         }) as u64;
         let may = self.may_vote();
+        // An election that was left by its leader: members that promised follow nobody, and a master that did takes no
+        // writes, until one is finished.
+        let stranded = self
+            .members(name)
+            .iter()
+            .filter_map(|id| self.insts.get(id)?.status.as_ref())
+            .any(|s| s.promised > shard.epoch);
         let jitter = self.rng.below(STAGGER_MS / 2);
         let Some(m) = self.masters.get_mut(name) else { return };
-        let needed = shard.epoch == 0 || m.odown_since_ms.is_some();
+        let urgent = shard.epoch == 0 || m.odown_since_ms.is_some();
+        let needed = urgent || stranded;
         if !needed || !may {
             if !needed && m.failover.not_before_ms <= now {
                 m.failover.not_before_ms = 0;
@@ -88,7 +97,9 @@ impl Sentinel {
             return;
         }
         if m.failover.not_before_ms == 0 {
-            m.failover.not_before_ms = now + rank * STAGGER_MS + jitter;
+            // Where only promises say so, their leader may still be at work.
+            let patience = if urgent { 0 } else { LEADER_LIFE_MS };
+            m.failover.not_before_ms = now + patience + rank * STAGGER_MS + jitter;
         }
         if now >= m.failover.not_before_ms {
             self.begin(io, name, None, false);
@@ -307,10 +318,11 @@ impl Sentinel {
             let expect = Expect::Promise { shard: shard.index, epoch };
             let waiting = self.insts.get(&id).is_some_and(|i| i.command.pending.contains(&expect));
             let words = ["REPLICASET", "PROMISE", &shard.index.to_string(), &epoch.to_string()];
-            if !waiting && self.send(io, id, Channel::Command, expect, &words) {
-                if let Some(a) = self.attempt(name) {
-                    a.asked_ms.insert(node, now);
-                }
+            if !waiting
+                && self.send(io, id, Channel::Command, expect, &words)
+                && let Some(a) = self.attempt(name)
+            {
+                a.asked_ms.insert(node, now);
             }
         }
         self.decide_shard(io, name, shard, epoch, since);

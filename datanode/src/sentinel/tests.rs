@@ -167,14 +167,14 @@ impl Service for Member {
 
 enum Actor {
     Sentinel(Box<Sentinel>),
-    Member(Member),
+    Member(Box<Member>),
 }
 
 impl Actor {
     fn service(&mut self) -> &mut dyn Service {
         match self {
             Actor::Sentinel(s) => &mut **s,
-            Actor::Member(m) => m,
+            Actor::Member(m) => &mut **m,
         }
     }
 }
@@ -275,7 +275,7 @@ impl World {
             w.sim.add(&format!("s{i}:26379"), s);
         }
         for i in 0..MEMBERS {
-            w.sim.add(&member(i), Actor::Member(Member::new(&member(i), Volume::default())));
+            w.sim.add(&member(i), Actor::Member(Box::new(Member::new(&member(i), Volume::default()))));
         }
         w.offer(0, map());
         w
@@ -326,7 +326,7 @@ impl World {
     fn start_member(&mut self, i: usize) {
         if !self.sim.alive(SENTINELS + i) {
             let m = Member::new(&member(i), self.volumes[i].clone());
-            self.sim.start(SENTINELS + i, Actor::Member(m));
+            self.sim.start(SENTINELS + i, Actor::Member(Box::new(m)));
         }
     }
 
@@ -558,6 +558,20 @@ fn a_planned_move_that_cannot_finish_leaves_the_master() {
     w.run_ms(1000);
     assert_eq!(w.masters.len(), 1, "no promises were asked for and nothing was decided");
     assert!(!w.s(0).unwrap().masters["orders"].failover.active());
+}
+
+#[test]
+fn an_election_left_by_its_leader_is_finished_by_another() {
+    let mut w = World::new(6, CALM);
+    let (master, _) = w.until_agreed(10_000);
+    w.run_ms(1000);
+    for i in [master, (master + 1) % MEMBERS] {
+        w.m(i).unwrap().volume.promised += 3;
+    }
+    assert_eq!(w.agreed(), None, "a master that has promised takes no writes");
+    let (again, _) = w.until_agreed(6000);
+    assert_eq!(again, master, "nobody is ahead of it");
+    w.nothing_lost(again);
 }
 
 #[test]

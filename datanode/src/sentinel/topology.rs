@@ -107,7 +107,10 @@ impl Sentinel {
         if m.failover.step == Step::Spread && m.failover.epoch == shard.epoch {
             return;
         }
-        if m.failover.active() && shard.epoch >= m.failover.epoch {
+        // Before promises an attempt can be dropped. Behind them it is finished, even if a decision of a smaller epoch is
+        // heard of late: members that have promised follow nobody else.
+        let superseded = m.failover.step == Step::WaitStart && shard.epoch != m.opt.config_epoch;
+        if m.failover.active() && (shard.epoch >= m.failover.epoch || superseded) {
             m.failover.end();
             if let Some(g) = &mut self.managed {
                 g.attempts.remove(name);

@@ -18,7 +18,7 @@ const ASK_PERIOD_MS: u64 = 1000;
 const ASK_MANAGED_MS: u64 = 50;
 const ASK_LEADING_MS: u64 = 500;
 /// Managed: a leader that has not repeated its question for so long is taken for dead, milliseconds.
-const LEADER_LIFE_MS: u64 = 1500;
+pub(super) const LEADER_LIFE_MS: u64 = 1500;
 /// How much later a sentinel tries itself that has voted for another one, at random up to this, milliseconds.
 pub(super) const DESYNC_MS: u64 = 1000;
 

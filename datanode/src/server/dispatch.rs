@@ -166,6 +166,11 @@ impl Server {
         let result = self.admit(io, conn, args);
         let spec = match result {
             Ok(spec) => spec,
+            Err(_) if table::is_http(args) => {
+                tracing::warn!("Possible SECURITY ATTACK: a client sends HTTP, its connection is closed");
+                self.close_client(io, conn, false);
+                return Ok(());
+            }
             Err(e) => {
                 // The error says what was wrong; which command it was, if any, has to be asked again.
                 if let Ok(spec) = table::find(args) {
@@ -221,8 +226,10 @@ impl Server {
         let exec = spec.name == "exec";
         let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
         let writes = spec.flags.any(Flags::WRITE) || queued_writes;
+        let mut queued = client.multi.iter().filter(|_| exec).flat_map(|m| &m.queue);
+        let grows = spec.flags.any(Flags::DENYOOM) || queued.any(|(s, _)| s.flags.any(Flags::DENYOOM));
         self.redirect(conn, spec, args)?;
-        if self.config.maxmemory > 0 && !self.make_room(io) && spec.flags.any(Flags::DENYOOM) {
+        if self.config.maxmemory > 0 && !self.make_room(io) && grows {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
         if writes && self.is_master() {
@@ -258,6 +265,7 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> bool {
         let started = Instant::now();
+        self.frozen = self.paused(io.now);
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
                 client.last_command = spec.name;

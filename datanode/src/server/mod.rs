@@ -21,6 +21,8 @@ pub mod roles;
 pub mod slowlog;
 pub mod start;
 pub mod stats;
+#[cfg(test)]
+pub mod testing;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -115,6 +117,8 @@ pub struct Server {
     pub lazyfreed: u64,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
+    /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
+    pub frozen: bool,
     /// The running command's client does not count as a user of keys (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     /// Largest `used_memory` seen.

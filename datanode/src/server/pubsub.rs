@@ -79,34 +79,38 @@ impl PubSub {
     }
 
     /// Delivers a message; returns the number of receivers.
-    pub fn publish(&self, io: &mut Io, clients: &Clients, channel: &[u8], message: &[u8]) -> usize {
-        let mut receivers =
-            self.deliver(io, clients, self.channels.get(channel), &[b"message", channel, message]);
+    pub fn publish(&self, out: &mut Receivers<'_>, channel: &[u8], message: &[u8]) -> usize {
+        let mut receivers = out.send(self.channels.get(channel), &[b"message", channel, message]);
         for (pattern, conns) in &self.patterns {
             if glob_match(pattern, channel, false) {
-                let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
-                receivers += self.deliver(io, clients, Some(conns), &parts);
+                receivers += out.send(Some(conns), &[b"pmessage", pattern, channel, message]);
             }
         }
         receivers
     }
 
     /// Delivers a message of a shard channel; returns the number of receivers.
-    pub fn publish_shard(&self, io: &mut Io, clients: &Clients, channel: &[u8], message: &[u8]) -> usize {
-        self.deliver(io, clients, self.shard_channels.get(channel), &[b"smessage", channel, message])
+    pub fn publish_shard(&self, out: &mut Receivers<'_>, channel: &[u8], message: &[u8]) -> usize {
+        out.send(self.shard_channels.get(channel), &[b"smessage", channel, message])
     }
+}
 
-    fn deliver(
-        &self,
-        io: &mut Io,
-        clients: &Clients,
-        conns: Option<&BTreeSet<ConnId>>,
-        parts: &[&[u8]],
-    ) -> usize {
+/// Where messages go.
+pub struct Receivers<'a> {
+    /// Connections.
+    pub io: &'a mut Io,
+    /// Who they belong to.
+    pub clients: &'a Clients,
+    /// The publisher and its output, where it is a client.
+    pub own: Option<(ConnId, &'a mut Vec<u8>)>,
+}
+
+impl Receivers<'_> {
+    fn send(&mut self, conns: Option<&BTreeSet<ConnId>>, parts: &[&[u8]]) -> usize {
         let mut receivers = 0;
         let mut out = Vec::new();
         let mut written_for = 0;
-        for client in conns.into_iter().flatten().filter_map(|&conn| clients.get(conn)) {
+        for client in conns.into_iter().flatten().filter_map(|&conn| self.clients.get(conn)) {
             if written_for != client.proto {
                 written_for = client.proto;
                 out.clear();
@@ -114,7 +118,10 @@ impl PubSub {
                 reply.push(parts.len());
                 parts.iter().for_each(|part| reply.bulk(part));
             }
-            io.send(client.conn, &out);
+            match &mut self.own {
+                Some((own, output)) if *own == client.conn => output.extend_from_slice(&out),
+                _ => self.io.send(client.conn, &out),
+            }
             receivers += 1;
         }
         receivers

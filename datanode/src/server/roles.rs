@@ -4,6 +4,7 @@ use super::Server;
 use crate::command::{Args, Error, Event, Flags, Spec};
 use crate::io::{ConnId, Io};
 use crate::server::dispatch::Origin;
+use crate::server::pubsub::Receivers;
 
 impl Server {
     /// It takes writes (or would, if other conditions allowed it).
@@ -84,14 +85,15 @@ impl Server {
         if !wanted.has(class.letter()) {
             return;
         }
+        let mut out = Receivers { io, clients: &self.clients, own: None };
         if wanted.has(b'K') {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);
-            self.pubsub.publish(io, &self.clients, &channel, event.as_bytes());
+            self.pubsub.publish(&mut out, &channel, event.as_bytes());
         }
         if wanted.has(b'E') {
             let channel = format!("__keyevent@{db}__:{event}");
-            self.pubsub.publish(io, &self.clients, channel.as_bytes(), key);
+            self.pubsub.publish(&mut out, channel.as_bytes(), key);
         }
     }
 }

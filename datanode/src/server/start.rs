@@ -97,6 +97,7 @@ impl Server {
             startup_memory: super::alloc::in_use(),
             lazyfreed: 0,
             evictor: Default::default(),
+            frozen: false,
             no_touch: false,
             peak_memory: 0,
             active_expire: true,

@@ -63,6 +63,8 @@ struct Node<S> {
 /// One end of a connection.
 struct End {
     peer: (usize, ConnId),
+    /// The peer's life at the time: its successor knows nothing of the connection.
+    peer_life: u64,
     /// Bytes sent arrive no earlier than those before them.
     arrives_us: u64,
     dumb: bool,
@@ -241,9 +243,9 @@ impl<S: Service> Sim<S> {
             Ok((to, to_life)) if self.lives(to, to_life) => {
                 let here = self.nodes[node].io.open();
                 let there = self.nodes[to].io.open();
-                let end = |peer| End { peer, arrives_us: 0, dumb: false };
-                self.ends.insert((node, here), end((to, there)));
-                self.ends.insert((to, there), end((node, here)));
+                let end = |peer, peer_life| End { peer, peer_life, arrives_us: 0, dumb: false };
+                self.ends.insert((node, here), end((to, there), to_life));
+                self.ends.insert((to, there), end((node, here), life));
                 let (mine, theirs) = (self.nodes[node].address.clone(), self.nodes[to].address.clone());
                 let peer = Peer { remote: mine.clone(), local: theirs.clone() };
                 self.call(to, |s, io| s.accepted(io, there, peer));
@@ -262,7 +264,7 @@ impl<S: Service> Sim<S> {
         if end.dumb || self.is_cut(node, peer) {
             return;
         }
-        let life = self.nodes[peer].life;
+        let life = end.peer_life;
         let at = end.arrives_us.max(self.now_us + self.weather.delay_us.0);
         self.at(at, Event::Closed { node: peer, life, conn: there, why });
     }
@@ -324,8 +326,12 @@ impl<S: Service> Sim<S> {
         }
         end.arrives_us = end.arrives_us.max(now + delay);
         let at = end.arrives_us;
-        let (life, own_life) = (self.nodes[peer].life, self.nodes[node].life);
-        if lost {
+        let (life, own_life) = (end.peer_life, self.nodes[node].life);
+        if life != self.nodes[peer].life {
+            // Nobody knows the connection there any more: a reset comes back.
+            end.dumb = true;
+            self.at(at, Event::Closed { node, life: own_life, conn, why: Gone::Error });
+        } else if lost {
             end.dumb = true;
             self.at(at, Event::Closed { node: peer, life, conn: there, why: Gone::Error });
             self.at(at, Event::Closed { node, life: own_life, conn, why: Gone::Error });

@@ -136,11 +136,9 @@ impl Desired {
         {
             return Err(Refused::Rule(format!("config may not set {owned}: the operator sets it")));
         }
-        if let Some(key) = spec
-            .config
-            .keys()
-            .find(|key| !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
-        {
+        if let Some(key) = spec.config.keys().find(|key| {
+            !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        }) {
             return Err(Refused::Rule(format!("{key:?} in config is not a directive in lower case")));
         }
         let secret = spec.auth.secret_name.clone().unwrap_or_else(|| format!("{name}-auth"));

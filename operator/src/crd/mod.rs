@@ -100,7 +100,7 @@ pub struct RedisReplicaSetSpec {
     pub replicas: u32,
 
     /// Number of sentinels, which agree by majority who is master: 0, or an odd number from 3. With 0 the operator
-    /// decides failovers itself, so that there is none while it is down.
+    /// decides failovers itself, so that there is none while it is down. Cannot be changed from 0 or to 0 later.
     #[serde(default = "defaults::sentinels")]
     #[schemars(range(min = 0, max = 9))]
     pub sentinels: u32,

@@ -130,6 +130,11 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
             "self == 0 || (self >= 3 && self % 2 == 1)",
             "sentinels must be 0 (the operator decides failovers) or an odd number of at least 3: 1 or 2 cannot outlive the loss of one, and an even number outlives no more losses than one fewer",
         ),
+        text(
+            "/properties/spec/properties/sentinels",
+            "(self == 0) == (oldSelf == 0)",
+            "sentinels cannot be changed from 0 or to 0: who decides failovers, the operator or the sentinels, is fixed when the resource is made",
+        ),
         blame(
             "/properties/spec",
             ".failover.quorum",
@@ -231,7 +236,7 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         },
         text(
             "/properties/spec/properties/config",
-            "self.all(k, size(k) <= 64 && k.matches('^[a-z][a-z0-9-]*$'))",
+            "self.all(k, size(k) <= 64 && k.matches('^[a-z][a-z0-9_-]*$'))",
             "the names in config must be directives of redis.conf in lower case, such as maxmemory-policy",
         ),
     ]

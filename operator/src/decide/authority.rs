@@ -29,7 +29,9 @@ pub(super) fn begin(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
     for shard in &record.map.shards {
         let promised =
             shard.members.iter().filter_map(|m| s.status(m)).map(|status| status.promised).max().unwrap_or(0);
-        let next = shard.epoch.max(promised) + 1;
+        // Nor is the epoch of a planned move that failed used again: its failure is remembered by it.
+        let failed = s.failures.handover.as_ref().map_or(0, |(epoch, _)| *epoch);
+        let next = shard.epoch.max(promised).max(failed) + 1;
         if let Some(election) = record.elections.get_mut(&shard.index) {
             if promised > election.epoch {
                 election.epoch = next;

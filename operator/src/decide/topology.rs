@@ -4,7 +4,7 @@
 //! that stays; then those must have all that the master had when it stopped counting the others; then the map is
 //! settled, and only then are the pods removed.
 
-use datanode::shardmap::{NodeAddr, Shard, ShardMap};
+use datanode::shardmap::{NodeAddr, NodeRole, NodeStatus, Shard, ShardMap};
 
 use super::{Action, Plan};
 use crate::snapshot::{Mark, Record, Snapshot};
@@ -56,17 +56,28 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
     Some(record)
 }
 
-/// Offers the map to everyone who answers and knows another one: sentinels first, for a failover must not be decided
-/// by rules that the members no longer follow.
+/// Offers the map to everyone who answers and knows another one, and to members that have not found their role in it
+/// yet: sentinels first, for a failover must not be decided by rules that the members no longer follow.
 pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     let known = |seen: &Option<ShardMap>| seen.as_ref() == Some(&record.map);
     let sentinels =
         s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
-    let members = s.members.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
+    let members = s.members.iter().filter(|(at, probe)| {
+        probe
+            .answer
+            .as_ref()
+            .is_ok_and(|answer| !known(&answer.map) || waits_for_role(record, at, &answer.status))
+    });
     let to: Vec<&NodeAddr> = sentinels.map(|(to, _)| to).chain(members.map(|(to, _)| to)).collect();
     for to in to {
         plan.actions.push(Action::Offer { to: to.clone(), map: Box::new(record.map.clone()) });
     }
+}
+
+/// Whether a member that was started again could be a replica by now. (The map's master could not: it takes an election.)
+fn waits_for_role(record: &Record, member: &NodeAddr, status: &NodeStatus) -> bool {
+    let master = record.map.shard_of(member).and_then(|shard| shard.master.as_ref());
+    status.role == NodeRole::Nobody && !status.loading && master.is_some_and(|master| master != member)
 }
 
 /// Maps that members and sentinels know, of this resource.

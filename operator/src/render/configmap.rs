@@ -10,6 +10,9 @@ use crate::crd::desired::{Desired, REDIS_PORT, SENTINEL_PORT};
 /// Directives that Redis reads only when it starts (those that `CONFIG SET` refuses as immutable).
 pub const RESTART_DIRECTIVES: &[&str] = &[
     "always-show-logo",
+    "aof_rewrite_cpulist",
+    "bgsave_cpulist",
+    "bio_cpulist",
     "databases",
     "disable-thp",
     "enable-debug-command",
@@ -17,6 +20,10 @@ pub const RESTART_DIRECTIVES: &[&str] = &[
     "enable-protected-configs",
     "io-threads",
     "io-threads-do-reads",
+    "rdbchecksum",
+    "server_cpulist",
+    "set-proc-title",
+    "socket-mark-id",
     "supervised",
     "syslog-enabled",
     "syslog-facility",
@@ -34,7 +41,7 @@ pub fn live_directives(directives: &BTreeMap<String, String>) -> BTreeMap<String
 }
 
 pub(super) fn config(desired: &Desired, directives: &BTreeMap<String, String>) -> Object {
-    let common = "dir /data\nmanaged yes\npassword-file /etc/redis-auth/password\nmetrics-port 9121\n";
+    let common = "dir /data\nmanaged yes\npassword-file /etc/redis-auth/password\nmetrics-port 9121\nlog-format json\n";
     let mut redis = format!("port {REDIS_PORT}\n{common}");
     if desired.masters > 1 {
         redis.push_str("cluster-enabled yes\ncluster-preferred-endpoint-type hostname\n");

@@ -51,7 +51,7 @@ pub(super) fn datanode(
 
 pub(super) fn sentinel(desired: &Desired, settings: &Settings, spread: &BTreeMap<String, String>) -> Value {
     let host = format!("$(POD_NAME).{}.$(POD_NAMESPACE).svc.cluster.local", desired.nodes_name());
-    let arguments = ["sentinel", "/etc/redis/sentinel.conf", "--sentinel-announce-ip", &host];
+    let arguments = ["sentinel", "/etc/redis/sentinel.conf", "--sentinel", "announce-ip", &host];
     let mut container = container(desired, settings, SENTINEL, "sentinel", SENTINEL_PORT, &arguments);
     container["resources"] =
         json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}});

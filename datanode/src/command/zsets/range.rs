@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{removed_from, reply_members, store_result};
 use crate::command::lists::clamp_range;
-use crate::command::{Ctx, Error, Result};
+use crate::command::{Ctx, Error, Result, parse_float};
 use crate::store::zset::{LexBound, ScoreBound, ZSet};
 
 /// What a range is given by.
