@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use super::Server;
 use super::client::{Blocked, Blocking};
-use crate::command::{Args, table};
+use crate::command::{Args, Group, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
+use crate::store::value::Value;
 
 /// What a client is told whose `SHUTDOWN` did not end the process.
 pub const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
@@ -122,14 +123,29 @@ impl Server {
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
+            // When all is taken the others keep their places, as do those who wait for another type.
+            let Some(held) = self.keyspace.peek(db, key).map(|e| match e.value {
+                Value::List(_) => Some(Group::List),
+                Value::ZSet(_) => Some(Group::SortedSet),
+                _ => None,
+            }) else {
+                break;
+            };
+            let Some(Blocking { on: Blocked::Keys { command, .. }, .. }) =
+                self.clients.get(conn).and_then(|c| c.blocked.as_ref())
+            else {
+                continue;
+            };
+            let Some(spec) = table::find(command.as_args()).ok().filter(|spec| held == Some(spec.group))
+            else {
+                continue;
+            };
             let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) = self.unblock(conn) else {
                 continue;
             };
             let before = self.repl.offset();
             let mut out = Vec::new();
-            if let Ok(spec) = table::find(command.as_args()) {
-                self.call(io, conn, spec, command.as_args(), Origin::Client, &mut out);
-            }
+            self.call(io, conn, spec, command.as_args(), Origin::Client, &mut out);
             self.release_effects();
             if let Some(again) = self.clients.get_mut(conn).and_then(|c| c.blocked.as_mut()) {
                 // Still nothing for it: it keeps its place, and its first deadline.

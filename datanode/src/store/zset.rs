@@ -228,6 +228,13 @@ impl ZSet {
         ZSet(Repr::Packed(Listpack::new()))
     }
 
+    /// An empty one that is to get so many members, the longest of them of so many bytes: in the encoding that it will
+    /// have then, without a conversion on the way.
+    pub fn sized(limits: &Limits, members: usize, longest: usize) -> ZSet {
+        let fits = members <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value;
+        ZSet(if fits { Repr::Packed(Listpack::new()) } else { Repr::Tree(Tree::new(limits)) })
+    }
+
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
     /// member twice. One that is not in order is put in order.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<ZSet, Corrupt> {
@@ -242,14 +249,12 @@ impl ZSet {
             return Err(Corrupt("sorted set: a member twice"));
         }
         let longest = seen.iter().map(|m| m.len()).max().unwrap_or(0);
-        let fits =
-            seen.len() <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value;
+        let mut z = ZSet::sized(limits, seen.len(), longest);
         let sorted = Pairs(lp.iter())
             .is_sorted_by(|a, b| compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less);
-        if fits && sorted {
+        if sorted && z.as_listpack().is_some() {
             return Ok(ZSet(Repr::Packed(lp)));
         }
-        let mut z = ZSet(if fits { Repr::Packed(Listpack::new()) } else { Repr::Tree(Tree::new(limits)) });
         for (member, score) in Pairs(lp.iter()) {
             z.insert(limits, &member.to_bytes(), score);
         }

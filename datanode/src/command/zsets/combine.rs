@@ -232,8 +232,10 @@ pub(super) fn combine(ctx: &mut Ctx<'_>, op: Op) -> Result {
 pub(super) fn store(ctx: &mut Ctx<'_>, op: Op) -> Result {
     let request = Request::parse(ctx, 2, op, Form::Store)?;
     let limits = ctx.keys.limits();
-    let mut result = ZSet::new();
-    for (member, score) in combined(request.inputs(&ctx.keys), op, request.aggregate) {
+    let members = combined(request.inputs(&ctx.keys), op, request.aggregate);
+    let longest = members.iter().map(|(member, _)| member.len()).max().unwrap_or(0);
+    let mut result = ZSet::sized(&limits, members.len(), longest);
+    for (member, score) in members {
         result.insert(&limits, &member, score);
     }
     let event = match op {
