@@ -186,7 +186,7 @@ impl Server {
     /// Starts due attempts, notices a silent master, acknowledges. At every tick.
     pub(crate) fn link_cron(&mut self, io: &mut Io) {
         let now = io.now.mono_ms();
-        let timeout = u64::from(self.config.repl_timeout as u32) * 1000;
+        let timeout = u64::from(self.config.repl_timeout) * 1000;
         let Some(link) = self.repl.link.as_mut() else { return };
         match link.state {
             State::Idle { retry_at_ms } if now >= retry_at_ms => {

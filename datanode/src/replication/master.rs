@@ -224,7 +224,7 @@ impl Server {
     /// PINGs replicas, drops those that have been silent for `repl-timeout`, lets an unused backlog go. Once a second.
     pub(crate) fn replica_cron(&mut self, io: &mut Io) {
         let now = io.now.mono_ms();
-        let period = u64::from(self.config.repl_ping_replica_period as u32) * 1000;
+        let period = u64::from(self.config.repl_ping_replica_period) * 1000;
         // During a handover offsets have to stand still, to be comparable.
         let paused = self.pause.until_ms > now;
         if self.is_master()
@@ -237,7 +237,7 @@ impl Server {
             encode_command(&mut ping, &["PING"]);
             self.repl.feed(&ping);
         }
-        let timeout = u64::from(self.config.repl_timeout as u32) * 1000;
+        let timeout = u64::from(self.config.repl_timeout) * 1000;
         let mut late = Vec::new();
         for &conn in &self.repl.replicas {
             let Some(client) = self.clients.get(conn) else { continue };
@@ -253,7 +253,7 @@ impl Server {
             tracing::warn!("Disconnecting timedout replica {}", self.peer_name(conn));
             self.close_client(io, conn, false);
         }
-        let ttl = self.config.repl_backlog_ttl as u64 * 1000;
+        let ttl = self.config.repl_backlog_ttl * 1000;
         if self.repl.replicas.is_empty()
             && self.repl.has_backlog()
             && !self.repl.always_counts

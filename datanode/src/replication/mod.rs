@@ -281,7 +281,7 @@ impl Replication {
 
     /// Number of replicas that count for `min-replicas-to-write`.
     pub fn good_replicas(&self, clients: &Clients, config: &Config, now: Now) -> usize {
-        let oldest = now.mono_ms().saturating_sub(u64::from(config.min_replicas_max_lag as u32) * 1000);
+        let oldest = now.mono_ms().saturating_sub(u64::from(config.min_replicas_max_lag) * 1000);
         self.online(clients).filter(|r| r.acked_at_ms >= oldest).count()
     }
 }
