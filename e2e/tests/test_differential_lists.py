@@ -80,7 +80,6 @@ SCRIPTS = {
         LPOS p a MAXLEN -1
         LPOS nothing a
         LPOS nothing a COUNT 1
-        LPOS p a RANK -9223372036854775808
     """,
     "moves": """
         RPUSH a 1 2 3
@@ -117,7 +116,6 @@ SCRIPTS = {
         BRPOPLPUSH nothing b 0.02
         BLMOVE nothing b LEFT LEFT 0.02
         BLMPOP 0.02 1 nothing LEFT
-        BLPOP l 1e100
     """,
     "blocking pops that wait": """
         2> BLPOP q1 q2 5

@@ -61,7 +61,6 @@ SCRIPTS = {
         CLIENT UNPAUSE
         CLIENT UNBLOCK 999999
         CLIENT TRACKINGINFO
-        CLIENT SETINFO lib-name x
     """,
     "reset": """
         MULTI

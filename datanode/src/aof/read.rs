@@ -35,7 +35,10 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The file ends too early.
-    #[error("the AOF ends at byte {offset} in the middle of a {what}; it is whole up to byte {valid}")]
+    #[error(
+        "Unexpected end of file reading the append only file: byte {offset} is in the middle of a {what}; it is whole up \
+         to byte {valid}"
+    )]
     Truncated {
         /// Length of the file.
         offset: u64,
@@ -45,7 +48,9 @@ pub enum ReadError {
         what: &'static str,
     },
     /// What is there is not a command.
-    #[error("bad format at byte {offset} of the AOF: {what}; it is whole up to byte {valid}")]
+    #[error(
+        "Bad file format reading the append only file at byte {offset}: {what}; it is whole up to byte {valid}"
+    )]
     Corrupt {
         /// Where the bad part starts.
         offset: u64,

@@ -21,6 +21,8 @@ pub enum Propagation {
     IfDirty,
     /// As it came, in any case.
     Always,
+    /// As it came, to replicas only: a published message changes no data.
+    Message,
     /// It has added its own effects ([`Ctx::propagate`]), or there are none.
     Done,
 }

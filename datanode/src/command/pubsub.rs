@@ -113,7 +113,7 @@ fn publish(ctx: &mut Ctx<'_>) -> Result {
     let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
     let receivers = server.pubsub.publish(&mut out, ctx.args.at(1), ctx.args.at(2));
     ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Always;
+    ctx.propagation = Propagation::Message;
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result {
     let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
     let receivers = server.pubsub.publish_shard(&mut out, ctx.args.at(1), ctx.args.at(2));
     ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Always;
+    ctx.propagation = Propagation::Message;
     Ok(())
 }
 

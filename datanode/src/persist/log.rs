@@ -214,7 +214,8 @@ impl Server {
 
     /// A command of the master's stream is about to be applied: the log records it as it came.
     pub(crate) fn note_applied(&mut self, args: Args<'_>, raw: &[u8]) {
-        let silent = args.is_empty() || args.is(0, "ping") || args.is(0, "replconf");
+        let silent = args.is_empty()
+            || ["ping", "replconf", "publish", "spublish"].iter().any(|name| args.is(0, name));
         if !silent && self.persist.aof_on() {
             self.feed_log(raw, self.repl.offset());
         }

@@ -300,8 +300,7 @@ impl Server {
             Step::Epoch => self.introduce_member(),
             Step::Psync => {
                 let (id, from) = (self.repl.id.clone(), self.repl.offset() + 1);
-                // A node without data asks for all of it, whatever its counters say.
-                if self.repl.offset() == 0 && self.keyspace.is_empty() {
+                if !self.repl.has_history {
                     Some(vec!["PSYNC".into(), "?".into(), "-1".into()])
                 } else {
                     tracing::info!("Trying a partial resynchronization (request {id}:{from}).");

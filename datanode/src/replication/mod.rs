@@ -119,6 +119,8 @@ pub struct Replication {
     pub acks_changed: bool,
     /// Some client waits in WAIT: the replicas are asked to acknowledge at once.
     pub wants_acks: bool,
+    /// There is something to resume: a stream was followed, read from disk, or begun.
+    pub has_history: bool,
 }
 
 impl Replication {
@@ -138,6 +140,7 @@ impl Replication {
             alone_since_ms: 0,
             acks_changed: false,
             wants_acks: false,
+            has_history: false,
         }
     }
 
@@ -158,6 +161,7 @@ impl Replication {
 
     /// Continues a history read from disk.
     pub fn restore(&mut self, id: String, offset: u64) {
+        self.has_history = true;
         self.id = id;
         self.offset = offset;
         self.backlog = None;
@@ -206,6 +210,7 @@ impl Replication {
 
     /// Starts over at a snapshot's id and offset.
     pub fn reset_to(&mut self, id: &str, offset: u64, config: &Config) {
+        self.has_history = true;
         self.id = id.to_owned();
         self.id2 = NO_ID.into();
         self.second_offset = 0;
@@ -218,6 +223,7 @@ impl Replication {
     /// Appends to the stream, if it is recorded.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.backlog.is_some() {
+            self.has_history = true;
             self.offset += bytes.len() as u64;
             self.pending.extend_from_slice(bytes);
         }

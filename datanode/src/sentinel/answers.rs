@@ -138,7 +138,7 @@ impl Sentinel {
     fn ckquorum(&mut self, call: &mut Call<'_>, name: &str) {
         let Some(m) = self.masters.get(name) else { return call.reply.error(NO_SUCH_MASTER) };
         let voters = m.peers.len() + 1;
-        let well = |id: &&InstId| self.insts.get(id).is_some_and(|i| !i.sdown() && i.command.up());
+        let well = |id: &&InstId| self.insts.get(id).is_some_and(|i| !i.sdown());
         let usable = 1 + m.peers.keys().filter(well).count();
         let quorum = usable >= m.opt.quorum as usize;
         let majority = usable > voters / 2;

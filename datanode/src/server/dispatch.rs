@@ -295,6 +295,7 @@ impl Server {
             match propagation {
                 Propagation::IfDirty if dirty => self.effects.add_args(db, args),
                 Propagation::Always => self.effects.add_args(db, args),
+                Propagation::Message => self.effects.add_message(db, args),
                 Propagation::IfDirty | Propagation::Done => {}
             }
         }
@@ -343,9 +344,13 @@ impl Server {
         if self.effects.is_empty() {
             return;
         }
+        let changes_data = self.effects.changes_data();
         let mut unit = std::mem::take(&mut self.unit);
         self.effects.drain_into(&mut unit, &mut self.selected_db);
-        if self.persist.aof_on() {
+        if !changes_data {
+            // The log has not seen which database was selected.
+            self.selected_db = None;
+        } else if self.persist.aof_on() {
             self.feed_log(&unit, self.repl.offset());
         }
         if self.is_master() {

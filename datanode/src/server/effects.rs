@@ -10,6 +10,8 @@ pub struct Effects {
     encoded: Vec<u8>,
     /// Database and start in `encoded` of each command.
     commands: Vec<(usize, usize)>,
+    /// Some of it changes data, so that the append-only file has to have it.
+    changes_data: bool,
     /// Number of changes, as `rdb_changes_since_last_save` counts them.
     pub dirty: u64,
 }
@@ -17,12 +19,26 @@ pub struct Effects {
 impl Effects {
     /// Adds a command to be repeated in a database.
     pub fn add<A: AsRef<[u8]>>(&mut self, db: usize, args: &[A]) {
+        self.changes_data = true;
         self.commands.push((db, self.encoded.len()));
         encode_command(&mut self.encoded, args);
     }
 
+    /// Adds a message as it was published: replicas pass it on to their subscribers, a log has no use for it.
+    pub fn add_message(&mut self, db: usize, args: crate::command::Args<'_>) {
+        let changes_data = self.changes_data;
+        self.add_args(db, args);
+        self.changes_data = changes_data;
+    }
+
+    /// Whether anything collected changes data.
+    pub fn changes_data(&self) -> bool {
+        self.changes_data
+    }
+
     /// Adds a command as it came.
     pub fn add_args(&mut self, db: usize, args: crate::command::Args<'_>) {
+        self.changes_data = true;
         self.commands.push((db, self.encoded.len()));
         crate::resp::writer::array_len(&mut self.encoded, args.len());
         for a in args.iter() {
@@ -39,6 +55,7 @@ impl Effects {
     pub fn clear(&mut self) {
         self.encoded.clear();
         self.commands.clear();
+        self.changes_data = false;
     }
 
     /// Appends the unit to `stream`, with SELECT where the database differs from `selected`, and forgets it.
