@@ -210,7 +210,9 @@ fn store(ctx: &mut Ctx<'_>, target: &[u8], result: Vec<Option<Vec<u8>>>) {
     let mut list = List::new();
     result.iter().for_each(|e| list.push(&limits, End::Back, e.as_deref().unwrap_or_default()));
     if !result.is_empty() {
-        ctx.keys.put_anew(target, Value::List(Box::new(list)), None);
+        ctx.keys.put(target, Value::List(Box::new(list)), None);
+        // Clients may have waited for a list while something else was there.
+        ctx.keys.signal_ready(target);
         ctx.keys.modified(ctx.io, Event::List, "sortstore", target);
         ctx.keys.dirty(result.len() as u64 - 1);
     } else if ctx.keys.delete(target, ctx.keys.server.config.lazyfree_lazy_server_del) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{removed_from, reply_members, store_result};
 use crate::command::lists::clamp_range;
 use crate::command::{Ctx, Error, Result};
+use crate::store::num::parse_float_lossy;
 use crate::store::zset::{LexBound, ScoreBound, ZSet};
 
 /// What a range is given by.
@@ -62,7 +63,7 @@ fn score_bound(text: &[u8]) -> Option<ScoreBound> {
     }
     let blank = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
     let digits = &text[text.iter().take_while(|b| blank(b)).count()..];
-    let score = crate::store::num::parse_float_lossy(digits)?;
+    let score = parse_float_lossy(digits)?;
     Some(ScoreBound { score, exclusive })
 }
 
