@@ -352,7 +352,12 @@ class Instance:
 
     def _agreed(self, shard):
         try:
-            return self.agreed_master(shard)
+            master = self.agreed_master(shard)
+            # The nodes learn of a Service a moment after the pod behind it is Ready. A connection that comes too early is
+            # lost for good, since its later packets take the same way: so each try is a new one.
+            with self.client(socket_timeout=2, socket_connect_timeout=2) as client:
+                client.ping()
+            return master
         except (*PROBLEMS, KeyError, IndexError) as error:
             raise AssertionError(repr(error)) from error
 
