@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, and the page on the API says what the CRD says."""
+"""The documents: their links lead somewhere, and they name the fields, reasons, events and metrics that there are."""
 
 import json
 import pathlib
@@ -90,8 +90,33 @@ def test_every_reason_is_explained():
     calls = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(", code)
     reasons = re.findall(r"\bplan\.(?:progressing|degraded|at_risk)\(\s*\"([A-Z][A-Za-z]+)\"", code)
     assert len(calls) == len(reasons), "a reason is not written where it is given, so that this test cannot see it"
+    refusals = re.findall(r"self\.refuse\(\s*&object,\s*\"([A-Z][A-Za-z]+)\"", code)
+    assert len(refusals) == len(re.findall(r"self\.refuse\(", code)), "nor this one"
+    status = (ROOT / "operator" / "src" / "status.rs").read_text()
+    status = status.partition("let ready =")[2].partition("RedisReplicaSetStatus {")[0]
+    own = re.findall(r"\"([A-Z][A-Za-z]+)\"", status)
+    assert "AllMembersReady" in own
     page = (ROOT / "docs" / "operations.md").read_text()
-    assert not [reason for reason in set(reasons) if f"`{reason}`" not in page]
+    assert not [reason for reason in {*reasons, *refusals, *own} if f"`{reason}`" not in page]
+
+
+def test_every_event_is_named():
+    code = "".join(file.read_text() for file in (ROOT / "operator" / "src").rglob("*.rs"))
+    notes = re.findall(r"\.(?:news|warn)\(\s*\"([A-Z][A-Za-z]+)\"", code)
+    notes += re.findall(r"Note \{[^}]*reason: \"([A-Z][A-Za-z]+)\"", code)
+    assert len(notes) > 10
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert not [reason for reason in notes if f"`{reason}`" not in page]
+
+
+def test_every_metric_of_the_operator_is_named():
+    series = set(re.findall(r"\"(rrs_[a-z_]+)\"", (ROOT / "operator" / "src" / "telemetry.rs").read_text()))
+    assert len(series) > 5
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert not [name for name in series if f"`{name}`" not in page]
+    # Nor is one mentioned anywhere that does not exist.
+    mentioned = {name for page in PAGES for name in re.findall(r"`(rrs_[a-z_]+)", page.read_text())}
+    assert mentioned <= series
 
 
 @pytest.mark.cluster
@@ -102,6 +127,9 @@ def test_the_api_server_accepts_the_samples(page):
     assert samples
     assert shutil.which("kubectl"), "kubectl is not in PATH"
     for sample in samples:
-        done = subprocess.run(["kubectl", "apply", "--dry-run=server", "-f", "-"], input=sample, capture_output=True,
-                              text=True, timeout=COMMAND_TIMEOUT_S)
+        # Made, not changed: the cluster may hold a resource of the sample's name.
+        resource = yaml.safe_load(sample)
+        resource["metadata"]["name"] = "a-sample-of-the-documents"
+        done = subprocess.run(["kubectl", "create", "--dry-run=server", "-f", "-"], input=json.dumps(resource),
+                              capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
         assert done.returncode == 0, done.stderr
