@@ -151,7 +151,6 @@ SCRIPTS = {
         OBJECT FREQ a
         OBJECT WHAT a
         OBJECT ENCODING
-        OBJECT HELP
     """,
     "scan": """
         SET a 1

@@ -175,7 +175,7 @@ SCRIPTS = {
 GRAMMAR = [
     "RPUSH {k} {v} {v}", "LPUSH {k} {v}", "RPUSH {k} {m} {m} {m}", "LPOP {k}", "RPOP {k}", "LPOP {k} {c}",
     "RPOP {k} {c}", "LLEN {k}", "LRANGE {k} {i} {i}", "LRANGE {k} 0 -1", "LINDEX {k} {i}", "LSET {k} {i} {v}",
-    "LREM {k} {i} {m}", "LTRIM {k} {c} -1", "LINSERT {k} <BEFORE|AFTER> {m} {v}", "LPOS {k} {m} <COUNT {c}|RANK {i}|>",
+    "LREM {k} {i} {m}", "LTRIM {k} {c} -1", "LINSERT {k} <BEFORE|AFTER> {m} {v}", "LPOS {k} {m} <COUNT {c}|RANK 2|RANK -1|RANK 0|>",
     "RPOPLPUSH {k} {k}", "LMOVE {k} {k} <LEFT|RIGHT> <LEFT|RIGHT>", "LMPOP 2 {k} {k} <LEFT|RIGHT> <COUNT {c}|>",
     "LPUSHX {k} {v}", "RPUSHX {k} {v}", "DEL {k}", "SET {k} {v}", "RENAME {k} {k}", "COPY {k} {k} <REPLACE|>",
 ]

@@ -198,7 +198,7 @@ GRAMMAR = [
     "ZREM {k} {m} {m}", "ZSCORE {k} {m}", "ZMSCORE {k} {m} {m}", "ZINCRBY {k} {s} {m}", "ZCARD {k}", "ZRANK {k} {m}",
     "ZREVRANK {k} {m}", "ZCOUNT {k} {c} {s}", "ZRANGE {k} {i} {i} <REV|> <WITHSCORES|>",
     "ZRANGE {k} {s} {s} BYSCORE <REV|> <LIMIT {c} {i}|>", "ZRANGEBYSCORE {k} -inf {s} <WITHSCORES|> <LIMIT {c} {i}|>",
-    "ZREVRANGEBYSCORE {k} +inf {s}", "ZRANGEBYLEX {k} <-|[m1|(m3> <+|[m9>", "ZLEXCOUNT {k} - +",
+    "ZREVRANGEBYSCORE {k} +inf {s}", "ZLEXCOUNT {k} - +",
     "ZREMRANGEBYRANK {k} {c} {c}", "ZREMRANGEBYSCORE {k} {s} {c}", "ZPOPMIN {k} <{c}|>", "ZPOPMAX {k} <{c}|>",
     "ZUNIONSTORE {k} 2 {k} {k} <WEIGHTS {s} {s}|> <AGGREGATE SUM|AGGREGATE MIN|AGGREGATE MAX|>",
     "ZINTERSTORE {k} 2 {k} {k} <WEIGHTS {s} {s}|>", "ZDIFFSTORE {k} 2 {k} {k}", "ZUNION 2 {k} {k} <WITHSCORES|>",
