@@ -127,7 +127,8 @@ def test_sentinel_commands_answer_what_was_configured(deployment):
         assert {slave["port"] for slave in slaves} == set(deployment.data) - {deployment.first.port}
         assert {sentinel["port"] for sentinel in client.sentinel_sentinels(NAME)} == {
             sentinel.port for sentinel in deployment.sentinels[1:]}
-        assert client.execute_command("SENTINEL", "CKQUORUM", NAME).startswith("OK 3 usable Sentinels")
+        until("all three can be used", lambda: client.execute_command("SENTINEL", "CKQUORUM", NAME).startswith(
+            "OK 3 usable Sentinels"))
         assert client.sentinel_get_master_addr_by_name("nobody") is None
         with pytest.raises(redis.ResponseError, match="No such master with that name"):
             client.sentinel_master("nobody")
