@@ -193,12 +193,15 @@ SCRIPTS = {
     """,
 }
 
+# Only a set whose members share one score has ranges by name: those of the others are left open. "lex" is such a set.
 GRAMMAR = [
     "ZADD {k} {s} {m} {s} {m}", "ZADD {k} <NX|XX|GT|LT|> <CH|> {s} {m}", "ZADD {k} <NX|XX|GT|LT|> INCR {s} {m}",
     "ZREM {k} {m} {m}", "ZSCORE {k} {m}", "ZMSCORE {k} {m} {m}", "ZINCRBY {k} {s} {m}", "ZCARD {k}", "ZRANK {k} {m}",
     "ZREVRANK {k} {m}", "ZCOUNT {k} {c} {s}", "ZRANGE {k} {i} {i} <REV|> <WITHSCORES|>",
     "ZRANGE {k} {s} {s} BYSCORE <REV|> <LIMIT {c} {i}|>", "ZRANGEBYSCORE {k} -inf {s} <WITHSCORES|> <LIMIT {c} {i}|>",
-    "ZREVRANGEBYSCORE {k} +inf {s}", "ZLEXCOUNT {k} - +",
+    "ZREVRANGEBYSCORE {k} +inf {s}", "ZRANGEBYLEX {k} - +", "ZLEXCOUNT {k} - +",
+    "ZADD lex 0 {m} 0 {m}", "ZREM lex {m}", "ZRANGEBYLEX lex <-|[m1|(m3> <+|[m9> <LIMIT {c} {i}|>",
+    "ZREVRANGEBYLEX lex <+|[m9|(m7> <-|[m1|(m3>", "ZLEXCOUNT lex <-|[m1|(m3> <+|[m9>", "ZREMRANGEBYLEX lex (m5 <[m6|(m6>",
     "ZREMRANGEBYRANK {k} {c} {c}", "ZREMRANGEBYSCORE {k} {s} {c}", "ZPOPMIN {k} <{c}|>", "ZPOPMAX {k} <{c}|>",
     "ZUNIONSTORE {k} 2 {k} {k} <WEIGHTS {s} {s}|> <AGGREGATE SUM|AGGREGATE MIN|AGGREGATE MAX|>",
     "ZINTERSTORE {k} 2 {k} {k} <WEIGHTS {s} {s}|>", "ZDIFFSTORE {k} 2 {k} {k}", "ZUNION 2 {k} {k} <WITHSCORES|>",

@@ -112,7 +112,10 @@ fn flushall(ctx: &mut Ctx<'_>) -> Result {
 
 fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) {
     let server = &mut *ctx.keys.server;
-    server.touch_all_watched(db);
+    match db {
+        Some(db) => server.touch_watched_in(&[db]),
+        None => (0..server.keyspace.databases()).for_each(|db| server.touch_watched_in(&[db])),
+    }
     let removed = match db {
         Some(db) => server.keyspace.flush(db),
         None => server.keyspace.flush_all(),
@@ -136,9 +139,7 @@ fn swapdb(ctx: &mut Ctx<'_>) -> Result {
         return Err("ERR DB index is out of range".into());
     };
     if a != b {
-        for db in [a, b] {
-            server.touch_all_watched(Some(db));
-        }
+        server.touch_watched_in(&[a, b]);
         server.keyspace.swap(a, b);
         server.signal_databases(&[a, b]);
     }

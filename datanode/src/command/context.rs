@@ -122,8 +122,8 @@ impl<'a> Ctx<'a> {
     }
 
     /// Has the caller wait for one of `keys`; its command is run again when one gets an element. Inside a
-    /// transaction nothing can wait: `false`, and the command replies as at its deadline.
-    pub fn block_on_keys(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64, null_array: bool) -> bool {
+    /// transaction nothing can wait: `false`, and the command replies at once that there is nothing.
+    pub fn block_on_keys(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64) -> bool {
         if self.keys.origin != Origin::Client
             || self.keys.server.in_exec
             || self.keys.server.clients.get(self.conn).is_none()
@@ -132,19 +132,18 @@ impl<'a> Ctx<'a> {
         }
         let db = self.keys.db;
         let keys = keys.into_iter().map(|k| (db, k)).collect();
-        self.keys.server.block_on_keys(self.conn, keys, self.args, deadline_ms, null_array);
+        self.keys.server.block_on_keys(self.conn, keys, self.args, deadline_ms);
         true
     }
 
-    /// Monotonic milliseconds of a deadline given in seconds from now; 0 seconds: none (0).
+    /// Monotonic milliseconds of a deadline given in seconds from now; 0 seconds: none (0). What a signed 64-bit count
+    /// of milliseconds cannot hold counts as negative, as in Redis 7.0.
     pub fn deadline(&self, seconds: f64) -> Result<u64> {
-        if seconds.is_nan() || seconds < 0.0 {
+        let ms = (seconds * 1000.0).ceil();
+        if !(0.0..i64::MAX as f64).contains(&ms) {
             return Err("ERR timeout is negative".into());
         }
-        if seconds * 1000.0 > i64::MAX as f64 {
-            return Err("ERR timeout is out of range".into());
-        }
-        Ok(if seconds == 0.0 { 0 } else { self.io.now.mono_ms() + (seconds * 1000.0).ceil().max(1.0) as u64 })
+        Ok(if ms == 0.0 { 0 } else { self.io.now.mono_ms() + ms as u64 })
     }
 }
 

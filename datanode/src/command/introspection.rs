@@ -59,7 +59,8 @@ fn info(ctx: &mut Ctx<'_>) -> Result {
     for name in ctx.args.from(2) {
         match named(name) {
             Some(spec) => describe(&mut ctx.reply, spec),
-            None => ctx.reply.null(),
+            // In the place of the array that describes a command.
+            None => ctx.reply.null_array(),
         }
     }
     Ok(())

@@ -41,8 +41,8 @@ pub const COMMANDS: &[Spec] = &[
     list("brpop", -3, |c| block_pop(c, End::Back)).flags(BLOCK_POP).keys(1, -2, 1).doc("2.0.0", "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
     list("brpoplpush", 4, brpoplpush).flags(BLOCK_MOVE).keys(1, 2, 1).doc("2.2.0", "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped."),
     list("blmove", 6, blmove).flags(BLOCK_MOVE).keys(1, 2, 1).doc("6.2.0", "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved."),
-    Spec::new(Group::List, "lmpop", -4, |c| multi_pop(c, 1, None)).flags(Flags::WRITE).find_keys(|a| counted_keys(a, 1)).doc("7.0.0", "Returns multiple elements from a list after removing them. Deletes the list if the last element was popped."),
-    Spec::new(Group::List, "blmpop", -5, blmpop).flags(Flags(Flags::WRITE.0 | Flags::BLOCKING.0)).find_keys(|a| counted_keys(a, 2)).doc("7.0.0", "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    Spec::new(Group::List, "lmpop", -4, |c| multi_pop(c, 1)).flags(Flags::WRITE).find_keys(|a| counted_keys(a, 1)).doc("7.0.0", "Returns multiple elements from a list after removing them. Deletes the list if the last element was popped."),
+    Spec::new(Group::List, "blmpop", -5, |c| multi_pop(c, 2)).flags(Flags(Flags::WRITE.0 | Flags::BLOCKING.0)).find_keys(|a| counted_keys(a, 2)).doc("7.0.0", "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
 ];
 
 fn push_event(end: End) -> &'static str {
@@ -253,9 +253,6 @@ fn lpos(ctx: &mut Ctx<'_>) -> Result {
             if rank == 0 {
                 return Err("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list".into());
             }
-            if rank == i64::MIN {
-                return Err(Error::OutOfRange);
-            }
         } else if ctx.args.is(i, "count") {
             let n = ctx.int(i + 1).ok().and_then(|n| usize::try_from(n).ok());
             count = Some(n.ok_or("ERR COUNT can't be negative")?);
@@ -282,7 +279,8 @@ fn lpos(ctx: &mut Ctx<'_>) -> Result {
         Some(0) => usize::MAX,
         Some(n) => n,
     };
-    let skip = rank.unsigned_abs() as usize - 1;
+    // The least integer has no magnitude of its own: in Redis 7.0 it does not skip anything.
+    let skip = rank.checked_abs().map_or(0, |n| n as usize - 1);
     let matches = |e: &crate::store::elem::Elem<'_>| e.eq_bytes(element);
     let found: Vec<usize> = if rank > 0 {
         let hits = list.iter().take(scanned).enumerate().filter(|(_, e)| matches(e)).map(|(i, _)| i);
@@ -371,7 +369,7 @@ fn brpoplpush(ctx: &mut Ctx<'_>) -> Result {
         ctx.propagate(&[b"RPOPLPUSH", source, destination]);
         return Ok(());
     }
-    if !ctx.block_on_keys(vec![source.into()], until, false) {
+    if !ctx.block_on_keys(vec![source.into()], until) {
         ctx.reply.null();
     }
     Ok(())
@@ -386,7 +384,7 @@ fn blmove(ctx: &mut Ctx<'_>) -> Result {
         ctx.propagate(&[b"LMOVE", args.at(1), args.at(2), args.at(3), args.at(4)]);
         return Ok(());
     }
-    if !ctx.block_on_keys(vec![ctx.args.at(1).into()], until, false) {
+    if !ctx.block_on_keys(vec![ctx.args.at(1).into()], until) {
         ctx.reply.null();
     }
     Ok(())
@@ -407,20 +405,15 @@ fn block_pop(ctx: &mut Ctx<'_>, end: End) -> Result {
         return Ok(());
     }
     let keys = ctx.args.from(1).take(last - 1).map(Into::into).collect();
-    if !ctx.block_on_keys(keys, until, true) {
+    if !ctx.block_on_keys(keys, until) {
         ctx.reply.null_array();
     }
     Ok(())
 }
 
-/// `BLMPOP timeout numkeys key [key …] LEFT|RIGHT [COUNT count]`
-fn blmpop(ctx: &mut Ctx<'_>) -> Result {
-    let until = deadline(ctx, 1)?;
-    multi_pop(ctx, 2, Some(until))
-}
-
-/// `LMPOP numkeys key [key …] LEFT|RIGHT [COUNT count]`, with `numkeys` at index `at`
-fn multi_pop(ctx: &mut Ctx<'_>, at: usize, until: Option<u64>) -> Result {
+/// `LMPOP numkeys key [key …] LEFT|RIGHT [COUNT count]` with `numkeys` at index `at` 1; at 2 it is
+/// `BLMPOP timeout numkeys …`, whose timeout is checked last.
+fn multi_pop(ctx: &mut Ctx<'_>, at: usize) -> Result {
     let numkeys = ctx.int(at).ok().filter(|n| *n > 0).ok_or("ERR numkeys should be greater than 0")?;
     let behind = usize::try_from(numkeys).ok().and_then(|n| n.checked_add(at + 1)).unwrap_or(usize::MAX);
     if behind >= ctx.args.len() {
@@ -435,6 +428,7 @@ fn multi_pop(ctx: &mut Ctx<'_>, at: usize, until: Option<u64>) -> Result {
         }
         _ => return Err(Error::Syntax),
     };
+    let until = if at == 1 { None } else { Some(deadline(ctx, 1)?) };
     let keys = ctx.args.from(at + 1).take(behind - at - 1);
     for key in keys.clone() {
         let Some(list) = ctx.keys.list_mut(key)? else { continue };
@@ -452,7 +446,7 @@ fn multi_pop(ctx: &mut Ctx<'_>, at: usize, until: Option<u64>) -> Result {
         return Ok(());
     }
     let keys = keys.map(Into::into).collect();
-    if until.is_none_or(|until| !ctx.block_on_keys(keys, until, true)) {
+    if until.is_none_or(|until| !ctx.block_on_keys(keys, until)) {
         ctx.reply.null_array();
     }
     Ok(())

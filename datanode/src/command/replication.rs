@@ -1,6 +1,6 @@
 //! Replication: what replicas say to their master, and what clients ask about it.
 
-use super::{Ctx, Error, Flags, Group, Propagation, Result, Spec};
+use super::{Ctx, Flags, Group, Propagation, Result, Spec};
 use crate::resp::parse::parse_i64;
 use crate::server::client::Blocked;
 
@@ -23,6 +23,9 @@ pub const COMMANDS: &[Spec] = &[
     Spec::new(Group::Server, "slaveof", 3, replicaof)
         .flags(REPLICAOF)
         .doc("1.0.0", "Sets a Redis server as a replica of another, or promotes it to being a master."),
+    Spec::new(Group::Server, "failover", -1, failover)
+        .flags(Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::STALE.0))
+        .doc("6.2.0", "Starts a coordinated failover from a server to one of its replicas."),
     Spec::new(Group::Server, "role", 1, role)
         .flags(Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0))
         .doc("2.8.12", "Returns the replication role."),
@@ -64,8 +67,8 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result {
     if server.clients.get(ctx.conn).is_some_and(|c| c.is_replica()) {
         return Err("ERR Command is not valid when client is a replica.".into());
     }
-    let port = parse_i64(ctx.args.at(2)).ok_or(Error::NotInteger)?;
-    let port = u16::try_from(port).map_err(|_| Error::err("Invalid master port"))?;
+    let port = parse_i64(ctx.args.at(2)).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or("ERR Invalid master port")?;
     let host = String::from_utf8_lossy(ctx.args.at(1)).into_owned();
     if server.repl.link.as_ref().is_some_and(|l| l.host == host && l.port == port) {
         ctx.reply.simple("OK Already connected to specified master");
@@ -75,6 +78,18 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result {
     server.follow(ctx.io, Some((host, port)));
     ctx.reply.ok();
     Ok(())
+}
+
+/// `FAILOVER ABORT`: there is never one to be ended, since masters of this kind do not hand over by themselves; sentinels
+/// and the shard map decide who is master. Starting one is refused.
+fn failover(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.keys.server.config.cluster_enabled {
+        return Err("ERR FAILOVER not allowed in cluster mode.".into());
+    }
+    if ctx.args.len() == 2 && ctx.args.is(1, "abort") {
+        return Err("ERR No failover in progress.".into());
+    }
+    Err("ERR FAILOVER is not supported by this server: use SENTINEL FAILOVER".into())
 }
 
 /// `ROLE`

@@ -59,12 +59,11 @@ impl Server {
         keys: Vec<(usize, Box<[u8]>)>,
         args: Args<'_>,
         deadline_ms: u64,
-        null_array: bool,
     ) {
         for key in &keys {
             self.blocked_keys.add(key.clone(), conn);
         }
-        self.block(conn, Blocked::Keys { keys, command: args.to_owned(), null_array }, deadline_ms);
+        self.block(conn, Blocked::Keys { keys, command: args.to_owned() }, deadline_ms);
     }
 
     /// Blocks a client.
@@ -206,8 +205,8 @@ impl Server {
         let mut reply = Reply { out: &mut out, proto };
         match blocking.on {
             Blocked::Wait { offset, .. } => reply.int(self.repl.acked_by(&self.clients, offset) as i64),
-            Blocked::Keys { null_array: true, .. } => reply.null_array(),
-            Blocked::Keys { null_array: false, .. } => reply.null(),
+            // Those that move an element too, though within a transaction they answer a plain null.
+            Blocked::Keys { .. } => reply.null_array(),
             Blocked::Handover { member, offset } if self.member_has(&member, offset) => {
                 reply.bulk(self.status_json(io).as_bytes());
             }
@@ -289,12 +288,21 @@ impl Server {
         }
     }
 
-    /// Everything in a database (or in all) was changed at once.
-    pub fn touch_all_watched(&mut self, db: Option<usize>) {
+    /// All data has been replaced by our master's: every transaction that watches something will fail.
+    pub fn touch_all_watched(&mut self) {
         for client in self.clients.iter_mut() {
-            if client.watched.iter().any(|(d, _)| db.is_none_or(|db| db == *d)) {
-                client.watch_broken = true;
-            }
+            client.watch_broken |= !client.watched.is_empty();
+        }
+    }
+
+    /// Databases are about to be emptied, or exchanged with each other: transactions that watch one of their keys will
+    /// fail, unless the key is in none of them and so stays away.
+    pub fn touch_watched_in(&mut self, dbs: &[usize]) {
+        let keyspace = &self.keyspace;
+        let changes =
+            |(db, key): &DbKey| dbs.contains(db) && dbs.iter().any(|&db| keyspace.peek(db, key).is_some());
+        for client in self.clients.iter_mut() {
+            client.watch_broken |= client.watched.iter().any(changes);
         }
     }
 }

@@ -32,8 +32,6 @@ pub enum Blocked {
         keys: Vec<(usize, Box<[u8]>)>,
         /// The command as it came.
         command: OwnedArgs,
-        /// What to reply at the deadline: a null array, or a plain null.
-        null_array: bool,
     },
     /// `REPLICASET HANDOVER`: until a member has acknowledged `offset`.
     Handover {

@@ -152,6 +152,16 @@ fn pod(desired: &Desired, container: Value, spread: &BTreeMap<String, String>, e
     }
     if !scheduling.topology_spread_constraints.is_empty() {
         spec["topologySpreadConstraints"] = json!(scheduling.topology_spread_constraints);
+    } else if scheduling.affinity.is_none() {
+        // A preference can be outweighed by others, and a local volume then keeps two members on one node for ever: no
+        // node gets a second member before each usable one has its first.
+        spec["topologySpreadConstraints"] = json!([{
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "nodeTaintsPolicy": "Honor",
+            "labelSelector": {"matchLabels": spread},
+        }]);
     }
     spec
 }

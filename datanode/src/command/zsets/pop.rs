@@ -77,7 +77,7 @@ pub(super) fn block_pop(ctx: &mut Ctx<'_>, end: End) -> Result {
         ctx.propagate(&[end.command.as_bytes(), key]);
         return Ok(());
     }
-    if !ctx.block_on_keys(keys.map(Into::into).collect(), until, true) {
+    if !ctx.block_on_keys(keys.map(Into::into).collect(), until) {
         ctx.reply.null_array();
     }
     Ok(())
@@ -117,7 +117,7 @@ pub(super) fn multi_pop(ctx: &mut Ctx<'_>, at: usize) -> Result {
         return Ok(());
     }
     let keys = keys.map(Into::into).collect();
-    if until.is_none_or(|until| !ctx.block_on_keys(keys, until, true)) {
+    if until.is_none_or(|until| !ctx.block_on_keys(keys, until)) {
         ctx.reply.null_array();
     }
     Ok(())
