@@ -119,6 +119,56 @@ def test_every_metric_of_the_operator_is_named():
     assert mentioned <= series
 
 
+def test_the_sentinels_commands_are_named():
+    source = ROOT / "datanode" / "src" / "sentinel"
+    help_text = re.search(r"const HELP.*?\];", (source / "answers.rs").read_text(), re.DOTALL)[0]
+    commands = re.findall(r'^ +"([A-Z-]+)', help_text, re.MULTILINE)
+    commands.remove("SENTINEL")  # the title
+    commands += [name.upper() for name in re.findall(r'Command \{ name: "([a-z]+)"', (source / "commands.rs").read_text())]
+    assert len(commands) > 30
+    page = (ROOT / "docs" / "sentinel.md").read_text()
+    assert not [name for name in commands if not re.search(rf"`{name}[` ]", page)]
+
+
+def directives():
+    """Directive and the field that holds it, of every directive the datanode knows."""
+    table = (ROOT / "datanode" / "src" / "config" / "table.rs").read_text()
+    return {name: field for field, name in re.findall(r'^    ([a-z_0-9]+): [^=]+= .*?"([a-z0-9-]+)"', table, re.MULTILINE)}
+
+
+def test_the_datanodes_own_directives_are_explained():
+    table = (ROOT / "datanode" / "src" / "config" / "table.rs").read_text()
+    own = re.findall(r'^    [a-z_]+: [^=]+= .*?"([a-z-]+)"', table.partition("// Not of Redis")[2], re.MULTILINE)
+    assert len(own) >= 6
+    page = (ROOT / "docs" / "datanode.md").read_text()
+    assert not [name for name in own if f"| `{name}` |" not in page]
+
+
+def test_directives_that_are_said_to_have_no_effect_have_none():
+    source = ROOT / "datanode" / "src"
+    code = "".join(file.read_text() for file in source.rglob("*.rs") if file.parent != source / "config")
+    page = (ROOT / "docs" / "datanode.md").read_text().partition("have no effect:**")[2].partition("\n## ")[0]
+    named = [name for name in re.findall(r"`([a-z0-9-]+)`", page) if name in directives()]
+    assert len(named) > 15
+    named = [name for name in named if name not in ("cluster-enabled", "cluster-preferred-endpoint-type")]
+    assert not [name for name in named if re.search(rf"\b{directives()[name]}\b", code)]
+
+
+def test_every_stage_of_the_tests_is_named():
+    stages = re.findall(r"^ *stage [a-z_]+ ([a-z-]+) ", (ROOT / "e2e" / "test").read_text(), re.MULTILINE)
+    assert len(stages) > 5
+    page = (ROOT / "docs" / "testing.md").read_text()
+    assert not [stage for stage in stages if f"`{stage}.log`" not in page]
+
+
+@pytest.mark.parametrize("crate", ["datanode", "operator"])
+def test_every_directory_of_the_code_is_in_the_architecture(crate):
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Shape of the code")[2]
+    directories = [path.name for path in (ROOT / crate / "src").iterdir() if path.is_dir()]
+    assert directories
+    assert not [name for name in directories if f"`{name}`" not in page]
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("page", [page for page in PAGES if "kind: RedisReplicaSet" in page.read_text()],
                          ids=lambda page: page.name)
