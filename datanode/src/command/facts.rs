@@ -205,6 +205,7 @@ const LOOK: &[&str] = &["RO"];
 const TAKE: &[&str] = &["RW", "access", "delete"];
 const CHANGE: &[&str] = &["RW", "access", "update"];
 const ADD: &[&str] = &["RW", "insert"];
+const MAY_CHANGE: &[&str] = &["RW", "access", "update", "variable_flags"];
 const WRITE: &[&str] = &["RW", "update"];
 const DELETE: &[&str] = &["RW", "delete"];
 const OVERWRITE: &[&str] = &["OW", "update"];
@@ -239,7 +240,6 @@ const USES: &[(&[&str], &[&str])] = &[
     (&["del", "unlink"], &["RM", "delete"]),
     (&["rpush", "rpushx", "lpush", "lpushx", "linsert", "sadd", "hsetnx", "append"], ADD),
     (&["msetnx", "setnx"], CREATE),
-    (&["set", "bitfield"], &["RW", "access", "update", "variable_flags"]),
     (&["ssubscribe", "sunsubscribe", "spublish"], &["not_key"]),
     (
         &[
@@ -270,7 +270,11 @@ const BY_PATTERN: &str = "For the optional BY/GET keyword. It is marked 'unknown
 const BY_KEYWORD: &str = "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear \
                           anywhere in the argument array";
 
-/// Commands whose keys are no simple range, or are used in different ways.
+const BY_GET: &str = "RW and ACCESS due to the optional `GET` argument";
+const BY_OPERATION: &str = "This command allows both access and modification of the key";
+const BY_EXPIRY: &str = "RW and UPDATE because it changes the TTL";
+
+/// Commands whose keys are no simple range, are used in different ways, or have notes.
 const PLACES: &[(&[&str], &[KeySpec])] = &[
     (
         &["zintercard", "zunion", "zinter", "zdiff", "sintercard"],
@@ -293,6 +297,9 @@ const PLACES: &[(&[&str], &[KeySpec])] = &[
         &["lmove", "blmove", "rpoplpush", "brpoplpush", "smove"],
         &[key(TAKE, Begin::Index(1), ONE), key(ADD, Begin::Index(2), ONE)],
     ),
+    (&["set"], &[KeySpec { notes: BY_GET, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
+    (&["bitfield"], &[KeySpec { notes: BY_OPERATION, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
+    (&["getex"], &[KeySpec { notes: BY_EXPIRY, ..key(CHANGE, Begin::Index(1), ONE) }]),
     (&["copy"], &[key(READ, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["rename"], &[key(TAKE, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["renamenx"], &[key(TAKE, Begin::Index(1), ONE), key(CREATE, Begin::Index(2), ONE)]),

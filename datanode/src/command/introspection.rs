@@ -59,8 +59,7 @@ fn info(ctx: &mut Ctx<'_>) -> Result {
     for name in ctx.args.from(2) {
         match named(name) {
             Some(spec) => describe(&mut ctx.reply, spec),
-            // In the place of the array that describes a command.
-            None => ctx.reply.null_array(),
+            None => ctx.reply.null(),
         }
     }
     Ok(())
