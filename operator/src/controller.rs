@@ -320,7 +320,7 @@ impl Task {
             false => info!(reason = note.reason, "{}", note.message),
         }
         if let Err(error) = events::publish(&self.shared.client, &self.shared.instance, object, note).await {
-            debug!(%error, "an event could not be told");
+            warn!(%error, "an event could not be told");
         }
     }
 

@@ -40,7 +40,8 @@ pub async fn publish(
     };
     let event = Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", about.name_any())),
+            // The API server takes no generated name that ends in a dot.
+            generate_name: Some(format!("{}-", about.name_any())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },

@@ -81,7 +81,8 @@ def test_sentinels_from_three_to_five_and_back(instance):
                         found = client.sentinel_master(instance.name)
                         return (found["num-other-sentinels"], found["quorum"]) == (count - 1, count // 2 + 1)
                     until(f"{pod} knows the others", knows, 60)
-            until(f"there are {count} sentinels", lambda: len(instance.sentinel_pods()) == count, 60)
+            until(f"there are {count} sentinels",
+                  lambda: sum("sentinel" in pod["metadata"]["name"] for pod in instance.pods()) == count, 60)
     outcome = faults.inflict(instance, "process killed")
     assert outcome.missing == [] and outcome.old == master
 
