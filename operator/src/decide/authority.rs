@@ -36,7 +36,13 @@ pub(super) fn begin(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
             if promised > election.epoch {
                 election.epoch = next;
             }
-            if election.preferred.is_some() && master_lost(s, shard).is_some() {
+            // A master that has promised this very epoch has stepped down as planned.
+            let stepped_down = shard
+                .master
+                .as_ref()
+                .and_then(|master| s.status(master))
+                .is_some_and(|status| status.promised == election.epoch);
+            if election.preferred.is_some() && !stepped_down && master_lost(s, shard).is_some() {
                 // What was planned is overtaken: now it is a failover.
                 election.preferred = None;
             }

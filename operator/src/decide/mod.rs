@@ -116,6 +116,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it brings objects or members nearer to what is asked for.
+    fn changes_objects(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Configure { .. })
+    }
+
     /// Whether clients may notice it.
     pub fn is_disruptive(&self) -> bool {
         matches!(self, Self::Handover { .. } | Self::Switchover { .. } | Self::DeletePod { .. })
@@ -184,6 +189,10 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
     let mut plan = Plan::default();
     steps(snapshot, &mut plan);
     debug_assert!(plan.actions.iter().filter(|action| action.is_disruptive()).count() <= 1);
+    // What follows from new objects is only seen once they are there: until then nothing counts as reached.
+    if plan.findings.progressing.is_empty() && plan.actions.iter().any(Action::changes_objects) {
+        plan.progressing("Applying", "objects and members are being told what is asked for");
+    }
     let electing = snapshot.record.as_ref().is_some_and(|record| !record.elections.is_empty());
     plan.requeue_ms = match () {
         () if electing => ELECTION_MS,
