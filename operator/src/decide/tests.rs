@@ -220,6 +220,10 @@ impl World {
                     let node = self.nodes.get_mut(member).unwrap();
                     if node.up && node.status.promised <= *epoch {
                         node.status.promised = *epoch;
+                        // Whoever promises a later epoch steps down, and waits for its map.
+                        if node.status.map_epoch < *epoch {
+                            node.status.role = NodeRole::Nobody;
+                        }
                         let promises = self.promises.entry(*shard).or_default();
                         promises.retain(|promise| promise.node != *member);
                         promises.push(node.status.clone());
