@@ -302,7 +302,14 @@ impl Sentinel {
         let now = io.now.mono_ms();
         let Some(m) = self.masters.get(name) else { return };
         let (epoch, since) = (m.failover.epoch, m.failover.since_ms);
+        // What a process has promised says nothing of the one that was started after it: it may hold less.
+        let runs: BTreeMap<NodeAddr, String> = self
+            .insts
+            .values()
+            .filter_map(|i| Some((i.addr.clone(), i.status.as_ref()?.run_id.clone())))
+            .collect();
         let Some(a) = self.attempt(name) else { return };
+        a.promises.retain(|node, p| runs.get(node).is_none_or(|run| *run == p.run_id));
         let due: Vec<NodeAddr> = shard
             .members
             .iter()

@@ -64,8 +64,10 @@ pub(super) fn elect(s: &Snapshot, record: &Record, plan: &mut Plan) {
     let mut next = record.clone();
     for (index, election) in &record.elections {
         let Some(shard) = record.map.shard(*index) else { continue };
-        let none = Vec::new();
-        let promises: &[NodeStatus] = s.promises.get(index).unwrap_or(&none);
+        // What a process has promised says nothing of the one that was started after it: it may hold less.
+        let still = |p: &&NodeStatus| s.status(&p.node).is_none_or(|now| now.run_id == p.run_id);
+        let promises: Vec<NodeStatus> =
+            s.promises.get(index).into_iter().flatten().filter(still).cloned().collect();
         let current = promises.iter().filter(|p| p.promised == election.epoch).count();
         let ask: Vec<NodeAddr> = shard
             .members
@@ -107,7 +109,7 @@ pub(super) fn elect(s: &Snapshot, record: &Record, plan: &mut Plan) {
             map: &record.map,
             shard,
             epoch: election.epoch,
-            promises,
+            promises: &promises,
             absent: &absent,
             started_ms: election.started_ms,
             now_ms: s.now_ms,
