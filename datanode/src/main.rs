@@ -73,6 +73,14 @@ fn start_time() -> Now {
 
 fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     let config = load(Mode::Server, args)?;
+    // Silently less protection than was asked for would be worse than no start.
+    for (lines, directive) in
+        [(config.extra.rename_commands.len(), "rename-command"), (config.extra.users.len(), "user")]
+    {
+        if lines > 0 {
+            return Err(format!("Fatal config error: '{directive}' lines are not supported yet"));
+        }
+    }
     datanode::logging::init(&config);
     let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
     let origins = Origins { executable: program.to_owned(), pid: std::process::id() };

@@ -83,7 +83,9 @@ def test_corrupt_rdb(namespace):
 def test_aof_damaged_in_its_middle(namespace):
     damage_and_mend(namespace, "aof", AOF_ONLY, "*.aof*",
                     "f=$(find . -name '*.incr.aof' | sort | tail -n1); cp $f /tmp/good.aof;"
-                    " printf '!!!!!!!!' | dd of=$f bs=1 seek=$(($(stat -c %s $f) / 2)) conv=notrunc 2>/dev/null",
+                    # The head of a command: damage inside a value cannot be noticed, a log has no checksums.
+                    " at=$(grep -abo '^[*]' $f | cut -d: -f1 | awk '{at[NR] = $1} END {print at[int((NR + 1) / 2)]}');"
+                    " printf '!!!!!!!!' | dd of=$f bs=1 seek=$at conv=notrunc 2>/dev/null",
                     "f=$(find . -name '*.incr.aof' | sort | tail -n1); cat /tmp/good.aof > $f", ["append only file"])
 
 
