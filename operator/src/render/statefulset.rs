@@ -26,7 +26,8 @@ pub(super) fn shard(desired: &Desired, settings: &Settings, shard: u32, shape: &
     };
     let keep = match policy {
         WhenDeleted::Retain => json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-        WhenDeleted::Delete => json!({"whenDeleted": "Delete", "whenScaled": "Delete"}),
+        // Pods may be scaled away by hand, or by mistake, with the data still wanted.
+        WhenDeleted::Delete => json!({"whenDeleted": "Delete", "whenScaled": "Retain"}),
     };
     let spread = match_labels(desired, DATANODE, &own);
     let template = pod::datanode(desired, settings, shard, &spread);
