@@ -109,6 +109,18 @@ impl<'a> Ctx<'a> {
         Err(Error::err(format_args!("value is out of range, value must between {least} and {most}")))
     }
 
+    /// The count of `NAME key [count]`, as the commands that pop take it; `surplus` is the error for further arguments.
+    pub fn pop_count(&self, surplus: Error) -> Result<Option<usize>> {
+        match self.args.len() {
+            2 => Ok(None),
+            3 => {
+                let n = self.int(2).ok().and_then(|n| usize::try_from(n).ok());
+                n.map(Some).ok_or_else(|| "ERR value is out of range, must be positive".into())
+            }
+            _ => Err(surplus),
+        }
+    }
+
     /// Argument `i` as a finite or infinite double.
     pub fn float(&self, i: usize) -> Result<f64> {
         super::parse_float(self.args.at(i)).ok_or(Error::NotFloat)

@@ -76,14 +76,7 @@ fn push(ctx: &mut Ctx<'_>, end: End, only_existing: bool) -> Result {
 /// `LPOP key [count]`, `RPOP key [count]`
 fn pop(ctx: &mut Ctx<'_>, end: End) -> Result {
     let key = ctx.args.at(1);
-    let count = match ctx.args.len() {
-        2 => None,
-        3 => {
-            let n = ctx.int(2).ok().and_then(|n| usize::try_from(n).ok());
-            Some(n.ok_or("ERR value is out of range, must be positive")?)
-        }
-        _ => return Err(Error::Arity(ctx.spec.name)),
-    };
+    let count = ctx.pop_count(Error::Arity(ctx.spec.name))?;
     let Some(list) = ctx.keys.list_mut(key)? else {
         if count.is_some() {
             ctx.reply.null_array()

@@ -125,14 +125,7 @@ fn scard(ctx: &mut Ctx<'_>) -> Result {
 /// `SPOP key [count]`
 fn spop(ctx: &mut Ctx<'_>) -> Result {
     let key = ctx.args.at(1);
-    let count = match ctx.args.len() {
-        2 => None,
-        3 => {
-            let n = ctx.int(2).ok().and_then(|n| usize::try_from(n).ok());
-            Some(n.ok_or("ERR value is out of range, must be positive")?)
-        }
-        _ => return Err(Error::Syntax),
-    };
+    let count = ctx.pop_count(Error::Syntax)?;
     let len = ctx.keys.set(key)?.map_or(0, Set::len);
     if len == 0 || count == Some(0) {
         match count {

@@ -135,11 +135,15 @@ impl Sentinel {
         call.reply.int(leader_epoch as i64);
     }
 
+    /// Sentinels of a master that are not down, this one included.
+    pub(super) fn usable_sentinels(&self, m: &Master) -> usize {
+        1 + m.peers.keys().filter(|id| self.insts.get(id).is_some_and(|i| !i.sdown())).count()
+    }
+
     fn ckquorum(&mut self, call: &mut Call<'_>, name: &str) {
         let Some(m) = self.masters.get(name) else { return call.reply.error(NO_SUCH_MASTER) };
         let voters = m.peers.len() + 1;
-        let well = |id: &&InstId| self.insts.get(id).is_some_and(|i| !i.sdown());
-        let usable = 1 + m.peers.keys().filter(well).count();
+        let usable = self.usable_sentinels(m);
         let quorum = usable >= m.opt.quorum as usize;
         let majority = usable > voters / 2;
         if quorum && majority {

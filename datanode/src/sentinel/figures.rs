@@ -40,8 +40,7 @@ impl Sentinel {
             text.push_str("# TYPE redis_sentinel_master_ok_sentinels gauge\n");
         }
         for (name, master) in &self.masters {
-            let well = |id: &&super::instance::InstId| self.insts.get(id).is_some_and(|i| !i.sdown());
-            let ok = 1 + master.peers.keys().filter(well).count();
+            let ok = self.usable_sentinels(master);
             let _ = writeln!(text, "redis_sentinel_master_ok_sentinels{{master_name=\"{name}\"}} {ok}");
         }
         // A sentinel is of use as soon as it answers: what it does not know yet it learns from the others.

@@ -48,14 +48,7 @@ fn reply_popped(ctx: &mut Ctx<'_>, popped: &Popped, nested: bool) {
 /// `ZPOPMIN key [count]`, `ZPOPMAX key [count]`
 pub(super) fn pop(ctx: &mut Ctx<'_>, end: End) -> Result {
     let key = ctx.args.at(1);
-    let count = match ctx.args.len() {
-        2 => None,
-        3 => {
-            let n = ctx.int(2).ok().and_then(|n| usize::try_from(n).ok());
-            Some(n.ok_or("ERR value is out of range, must be positive")?)
-        }
-        _ => return Err(Error::Syntax),
-    };
+    let count = ctx.pop_count(Error::Syntax)?;
     let popped = take(ctx, key, end, count.unwrap_or(1))?.unwrap_or_default();
     // Without a count the reply is flat in RESP3 too.
     let nested = ctx.reply.resp3() && count.is_some();
