@@ -21,7 +21,7 @@ KINDS = {
     "nodes": ("/api/v1", False), "persistentvolumes": ("/api/v1", False), "pods": ("/api/v1", True), "secrets": ("/api/v1", True),
     "services": ("/api/v1", True), "configmaps": ("/api/v1", True), "events": ("/api/v1", True),
     "persistentvolumeclaims": ("/api/v1", True), "endpointslices": ("/apis/discovery.k8s.io/v1", True),
-    "deployments": ("/apis/apps/v1", True), "statefulsets": ("/apis/apps/v1", True),
+    "leases": ("/apis/coordination.k8s.io/v1", True), "deployments": ("/apis/apps/v1", True), "statefulsets": ("/apis/apps/v1", True),
     "poddisruptionbudgets": ("/apis/policy/v1", True), "redisreplicasets": (f"/apis/{GROUP}/v1alpha1", True),
     "customresourcedefinitions": ("/apis/apiextensions.k8s.io/v1", False),
 }

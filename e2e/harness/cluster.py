@@ -73,6 +73,11 @@ def thaw_all():
         run(DOCKER, "unpause", *paused)
 
 
+def workers():
+    """Names of the nodes that pods may run on."""
+    return [node["metadata"]["name"] for node in items("nodes", None, "!node-role.kubernetes.io/control-plane")]
+
+
 class Operator:
     """The operator's Deployment."""
 
@@ -102,8 +107,30 @@ class Operator:
         kubectl("-n", SYSTEM, "rollout", "status", "deployment", RELEASE, "--timeout=120s", timeout=130)
 
     @classmethod
+    def lead_from(cls, node):
+        """Starts the operator anew such that the one who works is on this node."""
+        others = [name for name in workers() if name != node]
+        with cls.stopped():
+            kubectl("cordon", *others)
+            try:
+                cls._scale(1)
+                until(f"an operator on {node} works", lambda: cls.leader()["spec"]["nodeName"] == node, 60)
+            finally:
+                kubectl("uncordon", *others)
+
+    @classmethod
+    def leader(cls):
+        """The pod that works; the others wait for its Lease to run out."""
+        def probe():
+            holder = get("leases", RELEASE, SYSTEM)["spec"].get("holderIdentity")
+            return next((pod for pod in cls.pods() if pod["metadata"]["name"] == holder), None)
+        return until("an operator holds the Lease", probe, 60)
+
+    @classmethod
     def log(cls, tail=30):
-        return kubectl("-n", SYSTEM, "logs", f"deployment/{RELEASE}", f"--tail={tail}", check=False)
+        """What every operator pod said."""
+        return "".join(kubectl("-n", SYSTEM, "logs", pod["metadata"]["name"], f"--tail={tail}", check=False)
+                       for pod in cls.pods())
 
 
 class Namespace:

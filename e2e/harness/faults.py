@@ -70,7 +70,7 @@ def kind_of(instance):
     return f"sentinels: {spec['sentinels']}" if spec["masters"] == 1 else f"masters: {spec['masters']}"
 
 
-def inflict(instance, name, changes_master=True):
+def inflict(instance, name, changes_master=True, recorded_as=None):
     """Does it under a stream of writes; returns the outcome once everybody agrees again, and records its figures."""
     old = instance.wait_agreed()
     with Writer(connect(instance)) as writer:
@@ -84,6 +84,6 @@ def inflict(instance, name, changes_master=True):
     with instance.member(new, socket_timeout=10) as client:
         missing = writer.missing(client)
     outcome = Outcome(old, new, writer.outage(), writer.count(), missing, dict(writer.errors))
-    results.record(name, kind=kind_of(instance), outage_s=round(outcome.outage_s, 3), acknowledged=outcome.acknowledged,
+    results.record(recorded_as or name, kind=kind_of(instance), outage_s=round(outcome.outage_s, 3), acknowledged=outcome.acknowledged,
                    lost=len(missing))
     return outcome

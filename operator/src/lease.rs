@@ -16,11 +16,11 @@ use tracing::{info, warn};
 /// Name of the Lease.
 const NAME: &str = "redis-replicaset-operator";
 /// Time for which a renewal holds.
-const DURATION: Duration = Duration::from_secs(15);
+const DURATION: Duration = Duration::from_secs(8);
 /// Time after its last renewal at which a leader that could not renew gives up; shorter than the duration.
-const GIVE_UP: Duration = Duration::from_secs(10);
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// Time between renewals, and between looks at somebody else's lease.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What to do about a lease.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn who_may_take_the_lease() {
-        let (short, long) = (Duration::from_secs(14), Duration::from_secs(16));
+        let (short, long) = (Duration::from_secs(7), Duration::from_secs(9));
         let table = [
             (None, short, Move::Take),
             (Some(""), short, Move::Take),

@@ -44,6 +44,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "podLabels may not set %s: the chart sets the labels below app.kubernetes.io/ and helm.sh/ itself, and selects its pods by them" $label) -}}
 {{- end -}}
 {{- end -}}
+{{- /* Checked where there is a server to ask: `helm template` alone knows only the version that helm was built with. */ -}}
+{{- if and (lookup "v1" "Namespace" "" "kube-system") (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "Kubernetes %s is too old: the CustomResourceDefinition's rules need 1.29 or later" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "replicaCount larger than 1 needs leaderElection.enabled: true, or several operators would work at once" -}}
 {{- end -}}

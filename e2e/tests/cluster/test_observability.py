@@ -53,8 +53,7 @@ def read_by_people(prefix):
 
 
 def operator_host():
-    (pod,) = [pod for pod in Operator.pods() if pod["status"]["phase"] == "Running"][:1]
-    return pod["status"]["podIP"]
+    return Operator.leader()["status"]["podIP"]
 
 
 def test_operator_metrics(instance):
@@ -117,7 +116,7 @@ def test_every_decision_is_an_event(instance):
 @pytest.mark.parametrize("who", ["operator", "datanode", "sentinel"])
 def test_logs_are_json(instance, who):
     if who == "operator":
-        text = kubectl("-n", SYSTEM, "logs", Operator.pods()[0]["metadata"]["name"])
+        text = Operator.log(tail=-1)
     else:
         pods = instance.sentinel_pods() if who == "sentinel" else instance.data_pods()
         text = "".join(instance.logs(pod) for pod in pods)

@@ -53,3 +53,11 @@ def test_operator_restarts_and_nothing_happens(instance):
     assert writer.outage() < 3, writer.errors
     assert instance.epoch() == epoch
     assert {pod["metadata"]["uid"] for pod in instance.pods()} == uids
+
+
+@pytest.mark.only(sentinels=0)
+def test_the_working_operator_is_lost_with_the_master(instance):
+    """Another operator takes the Lease over, then decides."""
+    Operator.lead_from(instance.node_of(instance.wait_agreed()))
+    outcome = faults.inflict(instance, "node frozen", recorded_as="node frozen, the working operator's too")
+    assert outcome.missing == [] and outcome.new != outcome.old

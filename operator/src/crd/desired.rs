@@ -219,11 +219,11 @@ impl Desired {
         format!("{}:{SENTINEL_PORT}", self.host(&format!("{}-{ordinal}", self.sentinel_name())))
     }
 
-    /// Hash slots of a shard, first and last: spread evenly, as redis-cli does when it makes a cluster.
+    /// Hash slots of a shard, first and last: spread evenly, each bound rounded to the nearest slot as redis-cli does
+    /// when it makes a cluster.
     pub fn slots(&self, shard: u32) -> (u16, u16) {
-        let first = SLOTS * shard / self.masters;
-        let after = SLOTS * (shard + 1) / self.masters;
-        (first as u16, (after - 1) as u16)
+        let bound = |shard: u32| (2 * SLOTS * shard + self.masters) / (2 * self.masters);
+        (bound(shard) as u16, (bound(shard + 1) - 1) as u16)
     }
 }
 
@@ -347,7 +347,7 @@ pub mod tests {
         let desired = desired(json!({"masters": 3}));
         assert_eq!(
             (0..3).map(|shard| desired.slots(shard)).collect::<Vec<_>>(),
-            [(0, 5460), (5461, 10921), (10922, 16383)]
+            [(0, 5460), (5461, 10922), (10923, 16383)]
         );
     }
 
