@@ -7,8 +7,10 @@ No process outlives its `Servers`, nor the test run that made it.
 
 import contextlib
 import ctypes
+import itertools
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -77,11 +79,21 @@ def ours():
     return Implementation("datanode", max(built, key=lambda path: path.stat().st_mtime))
 
 
+# Below the ports that the kernel gives to outgoing connections, one of which could take a port between its being found
+# free and its use. Each process counts on from a place of its own, so that runs side by side do not meet.
+PORTS = range(10000, 32000)
+_ports = itertools.cycle(PORTS)
+for _ in range(random.SystemRandom().randrange(len(PORTS))):
+    next(_ports)
+
+
 def free_port():
     """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in itertools.islice(_ports, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
 
 
 def _die_with_parent():

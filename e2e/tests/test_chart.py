@@ -230,7 +230,7 @@ def test_nothing_is_granted_where_others_grant():
 
 
 def test_disruption_budget_only_for_several_pods():
-    assert not of_kind(render({}), "PodDisruptionBudget")
+    assert not of_kind(render({"replicaCount": 1}), "PodDisruptionBudget")
     budget = of_kind(render(MODES["highly-available"]), "PodDisruptionBudget")[0]
     assert budget["spec"]["maxUnavailable"] == 1
     off = {**MODES["highly-available"], "podDisruptionBudget": {"enabled": False}}
@@ -322,7 +322,7 @@ def test_every_value_is_in_the_schema_and_explained():
         if match and (match[3].strip() or lines[number + 1].startswith(match[1] + "  ") is False):
             within = next((above for above in reversed(lines[:number])
                            if above and len(above) - len(above.lstrip()) < len(match[1])), "")
-            if not re.match(r" *(resources|requests|limits|labels):", within):
+            if not re.match(r" *(- |(resources|requests|limits|labels):)", within):
                 assert lines[number - 1].lstrip().startswith("#"), f"values.yaml:{number + 1} has no comment"
 
 

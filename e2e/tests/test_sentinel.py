@@ -1,18 +1,17 @@
 """Sentinel mode as processes on loopback: classic sentinels over real redis-servers, alone and mixed with real ones."""
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import redis
+from harness import wait
+from harness.process import free_port, ours
 from redis.sentinel import Sentinel
 
-ROOT = Path(__file__).resolve().parents[2]
 # Not less: a real sentinel connects to a new master up to a second after it has heard of it, and would see that second as
 # silence and start another failover.
 DOWN_AFTER_MS = 2500
@@ -23,33 +22,14 @@ pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="needs 
 
 @pytest.fixture(scope="session")
 def binary():
-    """The datanode binary: $DATANODE, or built here."""
-    if "DATANODE" in os.environ:
-        return os.environ["DATANODE"]
-    subprocess.run(["cargo", "build", "-q", "-p", "datanode"], cwd=ROOT, check=True)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return str(target / "debug" / "datanode")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Our program, by its own name."""
+    program = ours()
+    yield program.program(program.name)
 
 
 def until(condition, timeout=20.0, what="condition"):
-    """Waits until condition() is true and returns its value; an exception counts as not yet."""
-    end = time.monotonic() + timeout
-    last = None
-    while time.monotonic() < end:
-        try:
-            last = condition()
-            if last:
-                return last
-        except (redis.RedisError, OSError) as e:
-            last = e
-        time.sleep(0.05)
-    raise AssertionError(f"{what} not reached within {timeout} s; last: {last!r}")
+    """As the harness', for clients that may not be able to ask yet."""
+    return wait.until(what, condition, timeout, poll=0.05, ignore=(redis.RedisError, OSError))
 
 
 class Group:
