@@ -2,6 +2,7 @@
 
 pub mod aof;
 pub mod check;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod disk;

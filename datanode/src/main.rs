@@ -1,10 +1,9 @@
-//! The binary with many names: data server, sentinel, and the tools that check files.
+//! The binary with many names: data server, sentinel, the client, and the tools that check files.
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datanode::check;
 use datanode::config::{Config, Mode, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
@@ -12,6 +11,7 @@ use datanode::net::{self, Listeners};
 use datanode::sentinel::Sentinel;
 use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
+use datanode::{check, cli};
 
 #[global_allocator]
 static ALLOCATOR: alloc::Counting = alloc::Counting;
@@ -23,6 +23,8 @@ fn main() {
     match (name, args.first().map(String::as_str)) {
         ("redis-check-rdb", _) => std::process::exit(check::rdb_main(&args)),
         ("redis-check-aof", _) => std::process::exit(check::aof_main(&args)),
+        ("redis-cli", _) => std::process::exit(cli::main(&args)),
+        (_, Some("cli")) => std::process::exit(cli::main(&args[1..])),
         (_, Some("check-rdb")) => std::process::exit(check::rdb_main(&args[1..])),
         (_, Some("check-aof")) => std::process::exit(check::aof_main(&args[1..])),
         _ => {}

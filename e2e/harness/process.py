@@ -26,7 +26,7 @@ from .wait import until
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL = 60
-NAMES = ("redis-server", "redis-sentinel", "redis-check-rdb", "redis-check-aof")
+NAMES = ("redis-server", "redis-sentinel", "redis-check-rdb", "redis-check-aof", "redis-cli")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PR_SET_PDEATHSIG = 1
 
@@ -38,7 +38,8 @@ class DidNotStart(Exception):
 class Implementation:
     """A program that can be called by Redis' names."""
 
-    def __init__(self, name, binary):
+    def __init__(self, name, binary, **others):
+        """`others`: names that are programs of their own."""
         self.name = name
         self._links = tempfile.TemporaryDirectory(prefix=f"{name}-")
         directory = pathlib.Path(self._links.name)
@@ -46,7 +47,7 @@ class Implementation:
         # A copy, so that a build meanwhile changes nothing and users without rights to the target directory can run it.
         shutil.copy(pathlib.Path(binary).resolve(), directory / name)
         for link in NAMES:
-            os.symlink(name, directory / link)
+            os.symlink(others.get(link.replace("-", "_"), name), directory / link)
 
     def program(self, name):
         """Path of the program called `name`, one of NAMES."""
@@ -61,7 +62,7 @@ def peer():
     binary = shutil.which("redis-server")
     if binary is None:
         raise RuntimeError("no redis-server in PATH: apt-get install redis-server redis-sentinel redis-tools")
-    return Implementation("redis", binary)
+    return Implementation("redis", binary, redis_cli=shutil.which("redis-cli"))
 
 
 def ours():

@@ -201,3 +201,18 @@ def test_a_deep_pipeline_is_answered_in_order(two_servers):
         for n in range(count):
             assert connection.read() == ("$", b"%d" % n)
         connection.close()
+
+
+def test_command_docs_tell_the_same_arguments(two_servers):
+    def arguments(server):
+        with server.client(protocol=3) as client:
+            docs = client.execute_command("COMMAND DOCS")
+        found = {}
+        for name, doc in docs.items():
+            found[name] = doc.get("arguments")
+            found.update({sub: inner.get("arguments") for sub, inner in doc.get("subcommands", {}).items()})
+        return found
+    ours, theirs = map(arguments, two_servers)
+    both = ours.keys() & theirs.keys()
+    assert len(both) > 250
+    assert {name: ours[name] for name in both} == {name: theirs[name] for name in both}

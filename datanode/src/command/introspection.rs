@@ -1,6 +1,6 @@
 //! `COMMAND` (<https://redis.io/docs/latest/commands/command/>): the table of commands, from the table itself.
 
-use super::{Args, Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, facts, help, table};
+use super::{Args, Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, arguments, facts, help, table};
 use crate::glob::glob_match;
 use crate::resp::writer::Reply;
 
@@ -136,10 +136,15 @@ fn docs(ctx: &mut Ctx<'_>) -> Result {
 
 fn document(reply: &mut Reply<'_>, spec: &Spec) {
     reply.bulk(spec.name.as_bytes());
-    reply.map(3 + usize::from(!spec.subcommands.is_empty()));
+    let arguments = arguments::of(spec.name);
+    reply.map(3 + usize::from(!arguments.is_empty()) + usize::from(!spec.subcommands.is_empty()));
     for (name, text) in [("summary", spec.summary), ("since", spec.since), ("group", spec.group.name())] {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
+    }
+    if !arguments.is_empty() {
+        reply.bulk(b"arguments");
+        arguments::reply(reply, &arguments);
     }
     if !spec.subcommands.is_empty() {
         reply.bulk(b"subcommands");

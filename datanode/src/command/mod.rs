@@ -4,6 +4,7 @@
 pub mod acl;
 pub mod admin;
 mod args;
+pub mod arguments;
 pub mod bitmaps;
 pub mod client;
 pub mod cluster;

@@ -106,6 +106,7 @@ impl Server {
             replica.announced = peer.rsplit_once(':').map(|(ip, _)| ip.to_owned()).unwrap_or_default();
         }
         replica.acked_at_ms = now.mono_ms();
+        replica.pre_psync = full;
         if !full
             && let Some(from) = from
             && self.repl.can_continue(&id, from)
@@ -144,13 +145,17 @@ impl Server {
 
     /// A snapshot for replicas begins at the present offset: those that wait for one get its header.
     pub fn start_sync_of_waiting(&mut self, io: &mut Io, eof_mark: &str) -> Vec<ConnId> {
-        let header = format!("+FULLRESYNC {} {}\r\n$EOF:{eof_mark}\r\n", self.repl.id, self.repl.offset());
+        let place = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
+        let header = format!("$EOF:{eof_mark}\r\n");
         let mut receivers = Vec::new();
         for &conn in &self.repl.replicas {
             if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut())
                 && replica.stage == Stage::WaitsForSnapshot
             {
                 replica.stage = Stage::ReceivesSnapshot;
+                if !replica.pre_psync {
+                    io.send(conn, place.as_bytes());
+                }
                 io.send(conn, header.as_bytes());
                 receivers.push(conn);
             }
@@ -243,7 +248,7 @@ impl Server {
             let Some(client) = self.clients.get(conn) else { continue };
             let Some(replica) = &client.replica else { continue };
             match replica.stage {
-                Stage::Online if now > replica.acked_at_ms + timeout => late.push(conn),
+                Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => late.push(conn),
                 // Newlines keep the link alive while the replica has to wait.
                 Stage::WaitsForSnapshot => io.send(conn, b"\n"),
                 _ => {}

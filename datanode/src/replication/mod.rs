@@ -59,6 +59,8 @@ pub struct ReplicaState {
     pub queued: Vec<u8>,
     /// It only wants the snapshot (`redis-cli --rdb`).
     pub rdb_only: bool,
+    /// It asked by SYNC, as before Redis 2.8: it is told neither id nor offset, and acknowledges nothing.
+    pub pre_psync: bool,
     /// Under `managed yes`: it has said which epoch it follows, and that was right.
     pub admitted: bool,
 }
@@ -77,6 +79,7 @@ impl ReplicaState {
             acked_at_ms: now.mono_ms(),
             queued: Vec::new(),
             rdb_only: false,
+            pre_psync: false,
             admitted: false,
         }
     }

@@ -9,18 +9,22 @@ pub enum Value {
     Error(String),
     /// `:n`
     Int(i64),
-    /// A bulk or verbatim string.
+    /// A bulk string.
     Bulk(Vec<u8>),
+    /// A RESP3 verbatim string, without the name of its format.
+    Verbatim(Vec<u8>),
     /// Null of any kind.
     Null,
-    /// An array, or a set.
+    /// An array.
     Array(Vec<Value>),
+    /// A RESP3 set.
+    Set(Vec<Value>),
     /// A RESP3 push message.
     Push(Vec<Value>),
     /// A RESP3 map.
     Map(Vec<(Value, Value)>),
-    /// A RESP3 double.
-    Double(f64),
+    /// A RESP3 double or big number, as it was written.
+    Number(String),
     /// A RESP3 boolean.
     Bool(bool),
 }
@@ -66,6 +70,17 @@ fn value(buf: &[u8], pos: &mut usize, depth: usize) -> Result<Option<Value>, Pro
     }
     let Some(&kind) = buf.get(*pos) else { return Ok(None) };
     let mut at = *pos + 1;
+    if kind == b'|' {
+        // An attribute is told of beside the reply that follows it, which is what was asked for.
+        let Some(head) = line(buf, &mut at) else { return Ok(None) };
+        for _ in 0..length(head)?.unwrap_or(0) * 2 {
+            if value(buf, &mut at, depth + 1)?.is_none() {
+                return Ok(None);
+            }
+        }
+        *pos = at;
+        return value(buf, pos, depth + 1);
+    }
     let Some(head) = line(buf, &mut at) else { return Ok(None) };
     let text = || String::from_utf8_lossy(head).into_owned();
     let v = match kind {
@@ -74,8 +89,7 @@ fn value(buf: &[u8], pos: &mut usize, depth: usize) -> Result<Option<Value>, Pro
         b':' => Value::Int(super::parse::parse_i64(head).ok_or_else(|| bad("invalid integer", head))?),
         b'_' => Value::Null,
         b'#' => Value::Bool(head == b"t"),
-        b',' => Value::Double(text().parse().map_err(|_| bad("invalid double", head))?),
-        b'(' => Value::Bulk(head.to_vec()),
+        b',' | b'(' => Value::Number(text()),
         b'$' | b'=' | b'!' => match length(head)? {
             None => Value::Null,
             Some(n) => {
@@ -86,7 +100,7 @@ fn value(buf: &[u8], pos: &mut usize, depth: usize) -> Result<Option<Value>, Pro
                 at += n + 2;
                 match kind {
                     b'!' => Value::Error(String::from_utf8_lossy(bytes).into_owned()),
-                    b'=' => Value::Bulk(bytes.get(4..).unwrap_or_default().to_vec()),
+                    b'=' => Value::Verbatim(bytes.get(4..).unwrap_or_default().to_vec()),
                     _ => Value::Bulk(bytes.to_vec()),
                 }
             }
@@ -110,6 +124,7 @@ fn value(buf: &[u8], pos: &mut usize, depth: usize) -> Result<Option<Value>, Pro
                         }
                         Value::Map(pairs)
                     }
+                    b'~' => Value::Set(items),
                     _ => Value::Array(items),
                 }
             }
@@ -125,15 +140,15 @@ impl Value {
     pub fn text(&self) -> Option<String> {
         match self {
             Value::Simple(s) => Some(s.clone()),
-            Value::Bulk(b) => Some(String::from_utf8_lossy(b).into_owned()),
+            Value::Bulk(b) | Value::Verbatim(b) => Some(String::from_utf8_lossy(b).into_owned()),
             _ => None,
         }
     }
 
-    /// The elements of an array or push message.
+    /// The elements of an array, set or push message.
     pub fn items(&self) -> Option<&[Value]> {
         match self {
-            Value::Array(v) | Value::Push(v) => Some(v),
+            Value::Array(v) | Value::Set(v) | Value::Push(v) => Some(v),
             _ => None,
         }
     }

@@ -41,6 +41,15 @@ def test_sentinels_lead_redis_py_to_the_master(instance):
         assert client.execute_command("SENTINEL", "CKQUORUM", instance.name).startswith("OK")
 
 
+def test_the_client_in_the_container_knows_the_password(instance):
+    for pod in instance.data_pods():
+        assert instance.namespace.kubectl("exec", pod, "--", "redis-cli", "dbsize").strip().isdigit()
+    for pod in instance.sentinel_pods():
+        found = instance.namespace.kubectl("exec", pod, "--", "redis-cli", "-p", "26379", "sentinel", "get-master-addr-by-name",
+                                           instance.name)
+        assert found.split() == [instance.host(instance.wait_agreed()), "6379"]
+
+
 def test_status_says_what_is(instance):
     resource, spec = instance.get(), instance.spec
     status = resource["status"]

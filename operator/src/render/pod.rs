@@ -83,6 +83,8 @@ fn container(
         "env": [
             {"name": "POD_NAME", "valueFrom": field("metadata.name")},
             {"name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace")},
+            // So that `kubectl exec POD -- redis-cli` needs no password typed.
+            {"name": "REDISCLI_AUTH_FILE", "value": "/etc/redis-auth/password"},
         ],
         "ports": [
             {"name": port_name, "containerPort": port, "protocol": "TCP"},
