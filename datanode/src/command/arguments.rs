@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(form(&of("mset")), "key value [key value ...]");
         assert_eq!(
             form(&of("zrange")),
-            "key min max [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]"
+            "key start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]"
         );
         assert_eq!(form(&of("lmpop")), "numkeys key [key ...] <LEFT|RIGHT> [COUNT count]");
         assert_eq!(form(&of("ping")), "[message]");
