@@ -3,11 +3,29 @@
 import io
 
 
+class Log:
+    """Reads the increments of a server's log, from where it was read last."""
+
+    def __init__(self, server):
+        self._directory = server.dir / "appendonlydir"
+        self._read = {}
+
+    def more(self):
+        """The commands since the last time, each a list of words, without annotations."""
+        found = []
+        for path in sorted(self._directory.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3])):
+            start = self._read.get(path.name, 0)
+            with open(path, "rb") as log:
+                log.seek(start)
+                data = log.read()
+            self._read[path.name] = start + len(data)
+            found += _commands(data)
+        return found
+
+
 def effects(server):
-    """The commands in the increments of a server's log, each a list of words, without annotations."""
-    directory = server.dir / "appendonlydir"
-    increments = sorted(directory.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
-    return [command for path in increments for command in _commands(path.read_bytes())]
+    """All commands in a server's log."""
+    return Log(server).more()
 
 
 def _commands(data):

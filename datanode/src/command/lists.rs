@@ -321,9 +321,8 @@ fn move_element(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool> {
         return Ok(false);
     };
     ctx.keys.list_or_new(destination)?.push(&limits, to, &element);
-    let db = ctx.keys.db;
     ctx.keys.touched(destination);
-    ctx.keys.server.notify(ctx.io, Event::List, push_event(to), db, destination);
+    ctx.keys.notify(ctx.io, Event::List, push_event(to), destination);
     ctx.keys.modified(ctx.io, Event::List, pop_event(from), source);
     ctx.keys.remove_if_empty(ctx.io, source);
     ctx.keys.signal_ready(destination);
