@@ -46,8 +46,9 @@ RARE = {"flushall", "flushdb", "swapdb", "select", "pfselftest"}
 ONE_IN = 20
 # Now and then a key is left to expire first, or a command runs in a transaction.
 EXPIRES, TRANSACTION = 0.03, 0.05
-# Where these put nothing in the place of an expired key, Redis has deleted it; ours it has expired before.
-OVERWRITE = ("store", "sort", "bitop", "copy", "restore", "restore-asking", "georadius", "georadiusbymember")
+# Where these put nothing in the place of an expired key, Redis has deleted it; ours it has expired before. And one of them
+# looks at what it holds all the same.
+NOT_EXPIRED = ("store", "sort", "bitop", "copy", "restore", "restore-asking", "georadius", "georadiusbymember", "usage")
 # Milliseconds by which points in time may differ that were seconds from now.
 LATER = 2000
 END = b"end of the round"
@@ -135,7 +136,7 @@ class Round:
             words = self._maker.make(command)
             keys = [word for word in words if isinstance(word, grammar.Key)]
             over = None
-            if keys and not command.name.endswith(OVERWRITE) and chance.random() < EXPIRES:
+            if keys and not command.name.endswith(NOT_EXPIRED) and chance.random() < EXPIRES:
                 over = chance.choice(keys)
                 self.pair.ask("1", [b"PEXPIRE", over, b"1"])
                 time.sleep(0.003)

@@ -414,9 +414,14 @@ fn multi_pop(ctx: &mut Ctx<'_>, at: usize) -> Result {
     let end = which_end(ctx.args, behind)?;
     let count = match ctx.args.len() - behind {
         1 => 1,
-        3 if ctx.args.is(behind + 1, "count") => {
+        // A wrong count is said before what follows it.
+        more @ 3.. if ctx.args.is(behind + 1, "count") => {
             let n = ctx.int(behind + 2).ok().filter(|n| *n > 0);
-            n.ok_or("ERR count should be greater than 0")? as usize
+            let n = n.ok_or("ERR count should be greater than 0")?;
+            if more > 3 {
+                return Err(Error::Syntax);
+            }
+            n as usize
         }
         _ => return Err(Error::Syntax),
     };
