@@ -40,6 +40,26 @@ SCRIPTS = {
         PING
         EXEC
     """,
+    "EXEC that is refused ends the transaction": """
+        EXEC extra
+        MULTI
+        SET a 1
+        EXEC extra
+        GET a
+        EXEC
+        WATCH a
+        EXEC extra
+        2: SET a 5
+        MULTI
+        PING
+        EXEC
+        2: MULTI
+        2: SET a 6
+        CONFIG SET maxmemory 1
+        2: EXEC
+        CONFIG SET maxmemory 0
+        GET a
+    """,
     "an error while executing stops nothing": """
         SET s x
         MULTI

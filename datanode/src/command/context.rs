@@ -284,6 +284,10 @@ impl Keys<'_> {
 
     /// Sets a key, whatever was there.
     pub fn put(&mut self, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        // What is overwritten may have expired. Looking costs time, so only where somebody wants to hear of it.
+        if self.server.config.notify_keyspace_events.has(Event::Expired.letter()) {
+            self.expire_if_due(key);
+        }
         let old = self.server.keyspace.insert(self.db, key, value, expire_at_ms);
         if let Some(e) = self.server.keyspace.peek(self.db, key) {
             e.access.set(self.server.access_clock.fresh(&self.server.config));

@@ -67,14 +67,16 @@ pub fn delete_expired(ctx: &mut Ctx<'_>, key: &[u8]) {
     ctx.propagate(&[if lazy { b"UNLINK".as_slice() } else { b"DEL" }, key]);
 }
 
-/// Sets the expiry of a key that exists; deletes the key where that time has passed.
-pub fn expire_or_delete(ctx: &mut Ctx<'_>, key: &[u8], at_ms: i64) {
+/// Sets the expiry of a key that exists; deletes the key where that time has passed. `conditions` under which that was
+/// allowed are repeated where the effect is.
+pub fn expire_or_delete(ctx: &mut Ctx<'_>, key: &[u8], at_ms: i64, conditions: &[&[u8]]) {
     if has_passed(ctx, at_ms) {
         return delete_expired(ctx, key);
     }
     ctx.keys.set_expire(key, Some(at_ms));
     ctx.keys.modified(ctx.io, Event::Generic, "expire", key);
-    ctx.propagate(&[b"PEXPIREAT", key, IntBuf::new().format(at_ms)]);
+    let mut at = IntBuf::new();
+    ctx.propagate(&[&[b"PEXPIREAT", key, at.format(at_ms)], conditions].concat());
 }
 
 /// `EXPIRE key seconds [NX | XX | GT | LT]`
@@ -145,7 +147,8 @@ fn set_expiry(ctx: &mut Ctx<'_>, unit: Unit, absolute: bool) -> Result {
     let at = deadline(ctx, 2, unit, absolute)?;
     let allowed = ctx.keys.exists(key) && conditions.allow(ctx.keys.expire_at(key), at);
     if allowed {
-        expire_or_delete(ctx, key, at);
+        let words: Vec<&[u8]> = ctx.args.from(3).collect();
+        expire_or_delete(ctx, key, at, &words);
     }
     ctx.reply.int(i64::from(allowed));
     Ok(())

@@ -47,7 +47,9 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::Bitmap => "@bitmap",
         Group::Connection => "@connection",
         Group::Generic => "@keyspace",
+        Group::Geo => "@geo",
         Group::Hash => "@hash",
+        Group::HyperLogLog => "@hyperloglog",
         Group::List => "@list",
         Group::PubSub => "@pubsub",
         Group::Set => "@set",
@@ -228,6 +230,7 @@ const USES: &[(&[&str], &[&str])] = &[
             "hset",
             "hmset",
             "zadd",
+            "geoadd",
             "setrange",
         ],
         WRITE,
@@ -238,7 +241,8 @@ const USES: &[(&[&str], &[&str])] = &[
     ),
     (&["setex", "psetex", "mset", "restore", "restore-asking"], OVERWRITE),
     (&["del", "unlink"], &["RM", "delete"]),
-    (&["rpush", "rpushx", "lpush", "lpushx", "linsert", "sadd", "hsetnx", "append"], ADD),
+    (&["rpush", "rpushx", "lpush", "lpushx", "linsert", "sadd", "hsetnx", "append", "pfadd"], ADD),
+    (&["pfdebug"], &["RW", "access"]),
     (&["msetnx", "setnx"], CREATE),
     (&["ssubscribe", "sunsubscribe", "spublish"], &["not_key"]),
     (
@@ -273,6 +277,8 @@ const BY_KEYWORD: &str = "For the optional STORE keyword. It is marked 'unknown'
 const BY_GET: &str = "RW and ACCESS due to the optional `GET` argument";
 const BY_OPERATION: &str = "This command allows both access and modification of the key";
 const BY_EXPIRY: &str = "RW and UPDATE because it changes the TTL";
+const BY_COUNT: &str =
+    "RW because it may change the internal representation of the key, and propagate to replicas";
 
 /// Commands whose keys are no simple range, are used in different ways, or have notes.
 const PLACES: &[(&[&str], &[KeySpec])] = &[
@@ -291,7 +297,10 @@ const PLACES: &[(&[&str], &[KeySpec])] = &[
         &[key(OVERWRITE, Begin::Index(1), ONE), key(READ, Begin::Index(2), REST)],
     ),
     (&["sinterstore"], &[key(WRITE, Begin::Index(1), ONE), key(READ, Begin::Index(2), REST)]),
-    (&["zrangestore"], &[key(OVERWRITE, Begin::Index(1), ONE), key(READ, Begin::Index(2), ONE)]),
+    (
+        &["zrangestore", "geosearchstore"],
+        &[key(OVERWRITE, Begin::Index(1), ONE), key(READ, Begin::Index(2), ONE)],
+    ),
     (&["bitop"], &[key(OVERWRITE, Begin::Index(2), ONE), key(READ, Begin::Index(3), REST)]),
     (
         &["lmove", "blmove", "rpoplpush", "brpoplpush", "smove"],
@@ -300,6 +309,27 @@ const PLACES: &[(&[&str], &[KeySpec])] = &[
     (&["set"], &[KeySpec { notes: BY_GET, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
     (&["bitfield"], &[KeySpec { notes: BY_OPERATION, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
     (&["getex"], &[KeySpec { notes: BY_EXPIRY, ..key(CHANGE, Begin::Index(1), ONE) }]),
+    (&["pfcount"], &[KeySpec { notes: BY_COUNT, ..key(&["RW", "access"], Begin::Index(1), REST) }]),
+    (
+        &["pfmerge"],
+        &[key(&["RW", "access", "insert"], Begin::Index(1), ONE), key(READ, Begin::Index(2), REST)],
+    ),
+    (
+        &["georadius"],
+        &[
+            key(READ, Begin::Index(1), ONE),
+            key(OVERWRITE, Begin::Keyword("STORE", 6), ONE),
+            key(OVERWRITE, Begin::Keyword("STOREDIST", 6), ONE),
+        ],
+    ),
+    (
+        &["georadiusbymember"],
+        &[
+            key(READ, Begin::Index(1), ONE),
+            key(OVERWRITE, Begin::Keyword("STORE", 5), ONE),
+            key(OVERWRITE, Begin::Keyword("STOREDIST", 5), ONE),
+        ],
+    ),
     (&["copy"], &[key(READ, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["rename"], &[key(TAKE, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["renamenx"], &[key(TAKE, Begin::Index(1), ONE), key(CREATE, Begin::Index(2), ONE)]),

@@ -321,9 +321,8 @@ fn move_element(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool> {
         return Ok(false);
     };
     ctx.keys.list_or_new(destination)?.push(&limits, to, &element);
-    let db = ctx.keys.db;
     ctx.keys.touched(destination);
-    ctx.keys.server.notify(ctx.io, Event::List, push_event(to), db, destination);
+    ctx.keys.notify(ctx.io, Event::List, push_event(to), destination);
     ctx.keys.modified(ctx.io, Event::List, pop_event(from), source);
     ctx.keys.remove_if_empty(ctx.io, source);
     ctx.keys.signal_ready(destination);
@@ -415,9 +414,14 @@ fn multi_pop(ctx: &mut Ctx<'_>, at: usize) -> Result {
     let end = which_end(ctx.args, behind)?;
     let count = match ctx.args.len() - behind {
         1 => 1,
-        3 if ctx.args.is(behind + 1, "count") => {
+        // A wrong count is said before what follows it.
+        more @ 3.. if ctx.args.is(behind + 1, "count") => {
             let n = ctx.int(behind + 2).ok().filter(|n| *n > 0);
-            n.ok_or("ERR count should be greater than 0")? as usize
+            let n = n.ok_or("ERR count should be greater than 0")?;
+            if more > 3 {
+                return Err(Error::Syntax);
+            }
+            n as usize
         }
         _ => return Err(Error::Syntax),
     };

@@ -16,7 +16,9 @@ mod error;
 pub mod expiry;
 mod facts;
 pub mod generic;
+pub mod geo;
 pub mod hashes;
+pub mod hyperloglog;
 pub mod introspection;
 mod lcs;
 pub mod lists;
@@ -125,7 +127,9 @@ pub enum Group {
     Cluster,
     Connection,
     Generic,
+    Geo,
     Hash,
+    HyperLogLog,
     List,
     PubSub,
     Server,
@@ -143,7 +147,9 @@ impl Group {
             Group::Cluster => "cluster",
             Group::Connection => "connection",
             Group::Generic => "generic",
+            Group::Geo => "geo",
             Group::Hash => "hash",
+            Group::HyperLogLog => "hyperloglog",
             Group::List => "list",
             Group::PubSub => "pubsub",
             Group::Server => "server",

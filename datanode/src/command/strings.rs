@@ -230,7 +230,7 @@ fn getex(ctx: &mut Ctx<'_>) -> Result {
     let expire_at = o.expire_at(ctx)?;
     reply_string(ctx, key)?;
     if let Some(at) = expire_at {
-        expiry::expire_or_delete(ctx, key, at);
+        expiry::expire_or_delete(ctx, key, at, &[]);
     } else if o.persist && ctx.keys.expire_at(key).is_some() {
         ctx.keys.set_expire(key, None);
         ctx.keys.modified(ctx.io, Event::Generic, "persist", key);

@@ -16,6 +16,8 @@ const FAMILIES: &[&[Spec]] = &[
     super::lists::COMMANDS,
     super::sets::COMMANDS,
     super::zsets::COMMANDS,
+    super::geo::COMMANDS,
+    super::hyperloglog::COMMANDS,
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
     super::admin::COMMANDS,

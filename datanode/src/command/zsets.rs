@@ -144,7 +144,7 @@ fn reply_members<'e>(
 }
 
 /// Makes `result` what the key holds, and replies its length; an empty one removes the key.
-fn store_result(ctx: &mut Ctx<'_>, key: &[u8], result: ZSet, event: &str) {
+pub(super) fn store_result(ctx: &mut Ctx<'_>, key: &[u8], result: ZSet, event: &str) {
     let len = result.len();
     if len > 0 {
         ctx.keys.put(key, crate::store::value::Value::ZSet(Box::new(result)), None);
@@ -168,14 +168,14 @@ fn removed_from(ctx: &mut Ctx<'_>, key: &[u8], removed: usize, event: &str) {
     }
 }
 
-/// Options of ZADD.
+/// Options of ZADD, of which GEOADD has some.
 #[derive(Default)]
-struct AddOptions {
-    nx: bool,
-    xx: bool,
+pub(super) struct AddOptions {
+    pub(super) nx: bool,
+    pub(super) xx: bool,
     gt: bool,
     lt: bool,
-    ch: bool,
+    pub(super) ch: bool,
     incr: bool,
 }
 
@@ -232,13 +232,22 @@ fn add(ctx: &mut Ctx<'_>, incr: bool) -> Result {
     }
     let pairs = (first..args.len()).step_by(2);
     let scores = pairs.clone().map(|i| ctx.float(i)).collect::<Result<Vec<f64>>>()?;
+    add_members(ctx, key, &o, scores.into_iter().zip(pairs.map(|i| args.at(i + 1)))).map(|_| ())
+}
+
+/// Adds members with their scores to the set at a key, and replies; whether that changed anything.
+pub(super) fn add_members<'m>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    o: &AddOptions,
+    members: impl Iterator<Item = (f64, &'m [u8])>,
+) -> Result<bool> {
     let limits = ctx.keys.limits();
     let target = if o.xx { ctx.keys.zset_mut(key)? } else { Some(ctx.keys.zset_or_new(key)?) };
     let (mut added, mut updated, mut last) = (0, 0, None);
     if let Some(target) = target {
         let always = !(o.nx || o.xx || o.gt || o.lt || o.incr);
-        for (i, score) in pairs.zip(scores) {
-            let member = args.at(i + 1);
+        for (score, member) in members {
             // Most often nothing depends on the old score: then the member need not be looked up twice.
             let (old, new) = if always {
                 (target.insert(&limits, member, score), score)
@@ -255,7 +264,8 @@ fn add(ctx: &mut Ctx<'_>, incr: bool) -> Result {
             last = Some(new);
         }
     }
-    if added + updated > 0 {
+    let changed = added + updated > 0;
+    if changed {
         ctx.keys.dirty((added + updated) as u64 - 1);
         ctx.keys.modified(ctx.io, Event::ZSet, if o.incr { "zincr" } else { "zadd" }, key);
         ctx.keys.signal_ready(key);
@@ -265,7 +275,7 @@ fn add(ctx: &mut Ctx<'_>, incr: bool) -> Result {
         (true, None) => ctx.reply.null(),
         (false, _) => ctx.reply.int(if o.ch { added + updated } else { added }),
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// `ZREM key member [member …]`

@@ -179,7 +179,7 @@ impl Server {
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
                     multi.failed = true;
                 }
-                if in_multi && table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
+                if args.is(0, "exec") {
                     self.discard_transaction(conn);
                     return Err(transactions::exec_abort(&e));
                 }
