@@ -31,6 +31,8 @@ const FAMILIES: &[&[Spec]] = &[
     super::managed::COMMANDS,
 ];
 
+/// More commands than this, subcommands included, cannot be.
+pub const MAX_COMMANDS: usize = 512;
 /// Longest name of a command.
 const MAX_NAME: usize = 64;
 /// Redis shows at most this many bytes of an unknown command's arguments.
@@ -39,12 +41,27 @@ const SHOWN_ARGUMENTS: usize = 128;
 static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> =
     LazyLock::new(|| {
         let mut table = HashMap::default();
+        let mut next_id = 0;
         for spec in FAMILIES.iter().flat_map(|f| f.iter()) {
+            let spec: &'static Spec = Box::leak(Box::new(numbered(spec, &mut next_id)));
             let clash = table.insert(spec.name.as_bytes(), spec);
             assert!(clash.is_none(), "two commands are called {}", spec.name);
         }
         table
     });
+
+/// A command and its subcommands with their ids.
+fn numbered(spec: &Spec, next_id: &mut u16) -> Spec {
+    let id = *next_id;
+    assert!(usize::from(id) < MAX_COMMANDS, "too many commands");
+    *next_id += 1;
+    let mut spec = Spec { id, ..*spec };
+    if !spec.subcommands.is_empty() {
+        let subcommands: Vec<Spec> = spec.subcommands.iter().map(|s| numbered(s, next_id)).collect();
+        spec.subcommands = Vec::leak(subcommands);
+    }
+    spec
+}
 
 /// All top-level commands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
@@ -62,6 +79,14 @@ fn lookup(name: &[u8]) -> Option<&'static Spec> {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     TABLE.get(&*lower).copied()
+}
+
+/// A command by its full name in any case, `container|subcommand` for a subcommand.
+pub fn by_full_name(name: &[u8]) -> Option<&'static Spec> {
+    match name.iter().position(|&b| b == b'|') {
+        None => lookup(name),
+        Some(bar) => subcommand(lookup(&name[..bar])?, &name[bar + 1..]),
+    }
 }
 
 /// The subcommand of a container that `word` names.

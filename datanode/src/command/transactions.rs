@@ -1,6 +1,7 @@
 //! Transactions (<https://redis.io/docs/latest/develop/interact/transactions/>).
 
 use super::{Args, Ctx, Error, Flags, Group, Propagation, Result, Spec};
+use crate::acl::Context;
 use crate::io::ConnId;
 use crate::server::Server;
 use crate::server::client::Multi;
@@ -93,6 +94,14 @@ fn exec(ctx: &mut Ctx<'_>) -> Result {
     ctx.server().in_exec = true;
     for (spec, command) in &multi.queue {
         let args: Args<'_> = command.as_args();
+        // The user may have changed since the command was queued.
+        if let Err(denied) = ctx.keys.server.permitted(conn, spec, args) {
+            let error = denied.error_in_exec();
+            ctx.keys.server.note_denied(ctx.io, conn, Context::Multi, spec, args, denied);
+            ctx.keys.server.stats.count_error(&error.code());
+            ctx.reply.error(&error.text());
+            continue;
+        }
         // The protocol version may change in between (HELLO).
         ctx.keys.server.call(ctx.io, conn, spec, args, Origin::Client, ctx.reply.out);
     }
