@@ -33,9 +33,7 @@ impl Denied {
         let why = match self {
             Denied::Command => "no permission to execute the command or subcommand",
             Denied::Key(_) => "no permission to touch the specified keys",
-            Denied::Channel(_) => {
-                "no permission to access one of the channels used as arguments to the command"
-            }
+            Denied::Channel(_) => "no permission to access one of the channels used as arguments",
         };
         Error::Text(
             format!(

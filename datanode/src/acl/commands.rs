@@ -23,9 +23,7 @@ static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
         let has = facts::categories(spec);
         let bit = |(i, name): (usize, &&str)| u32::from(has.contains(name)) << i;
         let categories = facts::CATEGORIES.iter().enumerate().map(bit).sum();
-        let extra = spec.since.starts_with("7.2")
-            || matches!(spec.name.split('|').next(), Some("replicaset"))
-            || spec.name == "cluster|myshardid";
+        let extra = spec.since.starts_with("7.2") || spec.name.starts_with("replicaset");
         Known { spec, categories, extra }
     };
     all.into_iter().map(known).collect()

@@ -88,9 +88,18 @@ fn categories(wanted: &mut CommandSet, adds: bool) -> Vec<usize> {
 }
 
 impl User {
-    /// The rules that make this user of a new one, each selector as one.
+    /// The rules that make this user of a new one, each selector as one. In a selector a word may need quotes, which it
+    /// is read with everywhere.
     pub fn rules(&self) -> Vec<Vec<u8>> {
-        self.written(|word| word)
+        let mut rules: Vec<Vec<u8>> = self.flags().into_iter().map(|f| f.as_bytes().to_vec()).collect();
+        rules.extend(self.passwords().map(|hash| format!("#{hash}").into_bytes()));
+        let (own, others) = self.selectors().split_at(1);
+        rules.extend(own.iter().flat_map(Selector::rules));
+        for selector in others {
+            let words: Vec<String> = selector.rules().into_iter().map(quoted).collect();
+            rules.push(format!("({})", words.join(" ")).into_bytes());
+        }
+        rules
     }
 
     /// `user NAME RULES` as `ACL LIST` and ACL files have it.
@@ -100,22 +109,8 @@ impl User {
 
     /// `user NAME RULES` as configuration files have it: with quotes where they are needed.
     pub fn config_line(&self) -> String {
-        let words = self.written(|word| quoted(word).into_bytes());
-        let words = [self.name.clone()].into_iter().chain(words).map(quoted);
+        let words = [self.name.clone()].into_iter().chain(self.rules()).map(quoted);
         words.fold("user".to_owned(), |line, word| line + " " + &word)
-    }
-
-    /// The rules; those within a selector's parentheses pass through `inner` first.
-    fn written(&self, inner: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<Vec<u8>> {
-        let mut rules: Vec<Vec<u8>> = self.flags().into_iter().map(|f| f.as_bytes().to_vec()).collect();
-        rules.extend(self.passwords().map(|hash| format!("#{hash}").into_bytes()));
-        let (own, others) = self.selectors().split_at(1);
-        rules.extend(own.iter().flat_map(Selector::rules));
-        for selector in others {
-            let words: Vec<Vec<u8>> = selector.rules().into_iter().map(&inner).collect();
-            rules.push([b"(", words.join(&b' ').as_slice(), b")"].concat());
-        }
-        rules
     }
 }
 
@@ -123,7 +118,7 @@ impl User {
 fn quoted(word: Vec<u8>) -> String {
     let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\'' | b'\\');
     match String::from_utf8(word) {
-        Ok(text) if text.bytes().all(plain) => text,
+        Ok(text) if !text.is_empty() && text.bytes().all(plain) => text,
         Ok(text) => quote(text.as_bytes()),
         Err(e) => quote(e.as_bytes()),
     }

@@ -117,9 +117,9 @@ fn hello(ctx: &mut Ctx<'_>) -> Result {
     if let Some((user, password)) = credentials {
         authenticate(ctx, user, password)?;
     }
-    if ctx.keys.server.clients.get(ctx.conn).is_some_and(|c| ctx.keys.server.must_log_in(c)) {
+    if ctx.client().is_some_and(|c| !c.authenticated) {
         return Err(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
              same time"
                 .into(),

@@ -351,6 +351,7 @@ pub fn key_flags(spec: &Spec, args: Args<'_>, n: usize) -> &'static [&'static st
     match spec.name {
         "set" if !(3..args.len()).any(|i| args.is(i, "get")) => OVERWRITE,
         "bitfield" if only_gets(args) => READ,
+        "set" | "bitfield" => CHANGE,
         _ => usual_key_flags(spec, n),
     }
 }

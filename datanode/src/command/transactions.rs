@@ -121,5 +121,7 @@ impl Server {
 
 /// The text of an error that makes EXEC fail before it starts.
 pub fn exec_abort(because: &Error) -> Error {
-    Error::Text(format!("EXECABORT Transaction discarded because of: {}", because.text()).into())
+    let text = because.text();
+    let text = text.strip_prefix("ERR ").unwrap_or(&text);
+    Error::Text(format!("EXECABORT Transaction discarded because of: {text}").into())
 }

@@ -179,7 +179,7 @@ impl Server {
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
                     multi.failed = true;
                 }
-                if in_multi && table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
+                if table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
                     self.discard_transaction(conn);
                     return Err(transactions::exec_abort(&e));
                 }
@@ -270,7 +270,10 @@ impl Server {
         self.frozen = self.paused(io.now);
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
-                client.last_command = spec.name;
+                // Of a transaction it is EXEC.
+                if !self.in_exec {
+                    client.last_command = spec.name;
+                }
                 self.no_touch = client.no_touch;
                 (client.db, client.proto)
             }
