@@ -302,7 +302,7 @@ impl Value for PathBuf {
     }
 
     fn lines(&self, kind: &Kind) -> Vec<String> {
-        vec![quote(&self.show(kind))]
+        vec![quote(self.show(kind))]
     }
 }
 
