@@ -1,7 +1,6 @@
 //! Transactions (<https://redis.io/docs/latest/develop/interact/transactions/>).
 
 use super::{Args, Ctx, Error, Flags, Group, Propagation, Result, Spec};
-use crate::acl::Context;
 use crate::io::ConnId;
 use crate::server::Server;
 use crate::server::client::Multi;
@@ -95,9 +94,8 @@ fn exec(ctx: &mut Ctx<'_>) -> Result {
     for (spec, command) in &multi.queue {
         let args: Args<'_> = command.as_args();
         // The user may have changed since the command was queued.
-        if let Err(denied) = ctx.keys.server.permitted(conn, spec, args) {
+        if let Err(denied) = ctx.keys.server.check_permission(ctx.io, conn, false, spec, args) {
             let error = denied.error_in_exec();
-            ctx.keys.server.note_denied(ctx.io, conn, Context::Multi, spec, args, denied);
             ctx.keys.server.stats.count_error(&error.code());
             ctx.reply.error(&error.text());
             continue;
@@ -119,7 +117,7 @@ impl Server {
     }
 }
 
-/// The text of an error that makes EXEC fail before it starts.
+/// The text of an error that makes EXEC fail before it starts; of that error a code other than `ERR` is shown.
 pub fn exec_abort(because: &Error) -> Error {
     let text = because.text();
     let text = text.strip_prefix("ERR ").unwrap_or(&text);

@@ -7,7 +7,7 @@ use super::Server;
 use super::client::Client;
 use super::pubsub::Kind;
 use crate::acl::{Context, Denied, Entry, Reason, User, file, may_use_channel};
-use crate::command::{Args, Error, Spec, client};
+use crate::command::{Args, Spec, client};
 use crate::io::{ConnId, Io};
 
 impl Server {
@@ -42,8 +42,8 @@ impl Server {
         true
     }
 
-    /// Whether the client of this connection may run a command. Where there is none (our master's stream, the log at
-    /// start) everything is allowed. Nothing is logged: see [`Server::note_denied`].
+    /// Whether the client of this connection may run a command; nothing is logged. Where there is no client (our master's
+    /// stream, the log at start) everything is allowed.
     #[inline]
     pub fn permitted(&self, conn: ConnId, spec: &Spec, args: Args<'_>) -> Result<(), Denied> {
         match self.clients.get(conn) {
@@ -52,37 +52,38 @@ impl Server {
         }
     }
 
-    /// The check before a client's command: what is denied is logged.
+    /// The check before a command, which the client sent or (`from_script`) its script calls: what is denied is logged.
+    /// [`Denied`] has the errors.
     #[inline]
-    pub(super) fn check_permission(
+    pub fn check_permission(
         &mut self,
         io: &mut Io,
         conn: ConnId,
+        from_script: bool,
         spec: &'static Spec,
         args: Args<'_>,
-    ) -> Result<(), Error> {
-        self.permitted(conn, spec, args).map_err(|denied| {
-            // The log shows the client at this command.
-            if let Some(client) = self.clients.get_mut(conn) {
-                client.last_command = spec.name;
-            }
-            self.note_denied(io, conn, self.context_of(conn), spec, args, denied);
-            denied.error(spec)
-        })
+    ) -> Result<(), Denied> {
+        let result = self.permitted(conn, spec, args);
+        if let Err(denied) = result {
+            let context = if from_script { Context::Lua } else { self.context_of(conn) };
+            self.log_denied(io, conn, context, spec, args, denied);
+        }
+        result
     }
 
+    /// Where a command of this connection is wanted, scripts apart.
     fn context_of(&self, conn: ConnId) -> Context {
         let queueing = self.clients.get(conn).is_some_and(|c| c.multi.is_some());
         if queueing || self.in_exec { Context::Multi } else { Context::TopLevel }
     }
 
-    /// Logs a command that was denied.
-    pub fn note_denied(
+    #[cold]
+    fn log_denied(
         &mut self,
         io: &mut Io,
         conn: ConnId,
         context: Context,
-        spec: &Spec,
+        spec: &'static Spec,
         args: Args<'_>,
         denied: Denied,
     ) {
@@ -91,6 +92,11 @@ impl Server {
             Denied::Key(i) => (Reason::Key, args.at(i)),
             Denied::Channel(i) => (Reason::Channel, args.at(i)),
         };
+        // The log shows the client at the command that it has sent.
+        let sent = context != Context::Lua && !self.in_exec;
+        if let Some(client) = self.clients.get_mut(conn).filter(|_| sent) {
+            client.last_command = spec.name;
+        }
         self.log_denial(io, conn, context, reason, object, None);
     }
 
@@ -186,5 +192,79 @@ impl Server {
         for conn in conns {
             self.close_client(io, conn, conn == me);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::server::testing::Bench;
+
+    fn closed(b: &mut Bench, conn: crate::io::ConnId) -> bool {
+        b.server.clients.get(conn).is_none_or(|c| c.closing)
+    }
+
+    #[test]
+    fn who_takes_channels_from_itself_is_answered_and_closed() {
+        let mut b = Bench::new(Config::default());
+        let (admin, own) = (b.connect(), b.connect());
+        b.send(admin, "ACL SETUSER u on nopass +@all ~* &c");
+        assert_eq!(b.send(own, "AUTH u x"), "+OK\r\n");
+        b.send(own, "HELLO 3");
+        b.send(own, "SUBSCRIBE c");
+        assert_eq!(b.send(own, "ACL SETUSER u &d"), "+OK\r\n");
+        assert!(!closed(&mut b, own));
+        assert_eq!(b.send(own, "ACL SETUSER u resetchannels\r\nACL SETUSER u +@all &*"), "+OK\r\n");
+        assert!(closed(&mut b, own));
+        assert!(!b.send(admin, "ACL LIST").contains("&c"));
+    }
+
+    #[test]
+    fn a_deleted_user_does_nothing_more() {
+        let mut b = Bench::new(Config::default());
+        let (admin, own) = (b.connect(), b.connect());
+        b.send(admin, "ACL SETUSER u on nopass +@all ~* &*");
+        b.send(own, "AUTH u x");
+        // What was sent together with it is not run, neither as this user nor as another.
+        assert_eq!(b.send(own, "ACL DELUSER u\r\nSET k v"), ":1\r\n");
+        assert!(closed(&mut b, own));
+        assert_eq!(b.send(admin, "EXISTS k"), ":0\r\n");
+    }
+
+    #[test]
+    fn a_changed_user_holds_for_those_who_are_connected() {
+        let mut b = Bench::new(Config::default());
+        let (admin, own) = (b.connect(), b.connect());
+        b.send(admin, "ACL SETUSER u on nopass +@all ~* &*");
+        b.send(own, "AUTH u x");
+        assert_eq!(b.send(own, "SET k v"), "+OK\r\n");
+        b.send(admin, "ACL SETUSER u -set");
+        let denied = "-NOPERM this user has no permissions to run the 'set' command\r\n";
+        assert_eq!(b.send(own, "SET k w"), denied);
+        assert_eq!(b.send(own, "MULTI"), "+OK\r\n");
+        assert_eq!(b.send(own, "SET k w"), denied);
+        assert!(b.send(own, "EXEC").starts_with("-EXECABORT"));
+        let log = b.send(admin, "ACL LOG");
+        assert!(log.contains("multi") && log.contains("toplevel") && log.contains("user=u"), "{log}");
+        b.send(admin, "ACL SETUSER u +set");
+        assert_eq!(b.send(own, "SET k w"), "+OK\r\n");
+    }
+
+    #[test]
+    fn a_password_file_goes_before_what_a_file_says_of_the_default_user() {
+        let line = ["default", "on", ">old", "+get", "~*"].map(|w| w.as_bytes().to_vec()).to_vec();
+        let mut config =
+            Config { requirepass: "new".into(), password_file: "pw".into(), ..Config::default() };
+        config.extra.users.push(line);
+        let mut b = Bench::new(config.clone());
+        let c = b.connect();
+        assert!(b.send(c, "AUTH old").starts_with("-WRONGPASS"));
+        assert_eq!(b.send(c, "AUTH new"), "+OK\r\n");
+        assert!(b.send(c, "SET k v").starts_with("-NOPERM"));
+        config.password_file.clear();
+        let mut b = Bench::new(config);
+        let c = b.connect();
+        assert!(b.send(c, "AUTH new").starts_with("-WRONGPASS"));
+        assert_eq!(b.send(c, "AUTH old"), "+OK\r\n");
     }
 }

@@ -179,7 +179,7 @@ impl Server {
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
                     multi.failed = true;
                 }
-                if table::named("exec").is_some_and(|exec| args.is(0, exec.name)) {
+                if args.is(0, "exec") {
                     self.discard_transaction(conn);
                     return Err(transactions::exec_abort(&e));
                 }
@@ -216,7 +216,7 @@ impl Server {
         if client.multi.is_some() && spec.flags.any(Flags::NO_MULTI) {
             return Err("ERR Command not allowed inside a transaction".into());
         }
-        self.check_permission(io, conn, spec, args)?;
+        self.check_permission(io, conn, false, spec, args).map_err(|d| d.error(spec))?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
         if client.subscribed() && client.proto == 2 && !table::allowed_while_subscribed(spec.name) {
             return Err(Error::err(format_args!(
