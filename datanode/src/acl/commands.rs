@@ -17,7 +17,8 @@ pub(super) struct Known {
 
 /// All commands by name, each container before its subcommands.
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
-    let mut all: Vec<&Spec> = table::all().flat_map(|s| std::iter::once(s).chain(s.subcommands)).collect();
+    let mut all: Vec<&Spec> =
+        table::originals().flat_map(|s| std::iter::once(s).chain(s.subcommands)).collect();
     all.sort_by_key(|spec| spec.name.split('|').collect::<Vec<_>>());
     let known = |spec: &'static Spec| {
         let has = facts::categories(spec);

@@ -75,7 +75,7 @@ impl Selector {
                     commands::in_category(category).for_each(|spec| self.allow(spec, *sign == b'+'));
                 }
                 [b'+', name @ ..] => return self.allow_command(name),
-                [b'-', name @ ..] => self.allow(table::by_full_name(name).ok_or(RuleError::Unknown)?, false),
+                [b'-', name @ ..] => self.allow(table::original(name).ok_or(RuleError::Unknown)?, false),
                 _ => return Err(RuleError::Syntax),
             },
         }
@@ -134,11 +134,11 @@ impl Selector {
     /// `+command`, `+container|subcommand`, `+command|first-argument`
     fn allow_command(&mut self, name: &[u8]) -> Result<(), RuleError> {
         let Some(bar) = name.iter().rposition(|&b| b == b'|') else {
-            self.allow(table::by_full_name(name).ok_or(RuleError::Unknown)?, true);
+            self.allow(table::original(name).ok_or(RuleError::Unknown)?, true);
             return Ok(());
         };
         let (command, word) = (&name[..bar], &name[bar + 1..]);
-        let spec = table::by_full_name(command).ok_or(RuleError::Unknown)?;
+        let spec = table::original(command).ok_or(RuleError::Unknown)?;
         if spec.name.contains('|') {
             return Err(RuleError::FirstArgument);
         }

@@ -26,6 +26,15 @@ pub const COMMANDS: &[Spec] =
         sub("command|list", -2, list).doc("7.0.0", "Get an array of Redis command names"),
     ])];
 
+/// A command by its name, `container|subcommand` included.
+fn named(name: &[u8]) -> Option<&'static Spec> {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    match name.split_once('|') {
+        None => table::named(&name),
+        Some((container, word)) => table::subcommand(table::named(container)?, word.as_bytes()),
+    }
+}
+
 /// All top-level commands by name.
 fn sorted() -> Vec<&'static Spec> {
     let mut specs: Vec<&Spec> = table::all().collect();
@@ -48,7 +57,7 @@ fn info(ctx: &mut Ctx<'_>) -> Result {
     }
     ctx.reply.array(ctx.args.len() - 2);
     for name in ctx.args.from(2) {
-        match table::by_full_name(name) {
+        match named(name) {
             Some(spec) => describe(&mut ctx.reply, spec),
             None => ctx.reply.null(),
         }
@@ -118,7 +127,7 @@ fn list(ctx: &mut Ctx<'_>) -> Result {
 fn docs(ctx: &mut Ctx<'_>) -> Result {
     let specs: Vec<&Spec> = match ctx.args.len() {
         2 => sorted(),
-        _ => ctx.args.from(2).filter_map(table::by_full_name).collect(),
+        _ => ctx.args.from(2).filter_map(named).collect(),
     };
     ctx.reply.map(specs.len());
     specs.into_iter().for_each(|s| document(&mut ctx.reply, s));

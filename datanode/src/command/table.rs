@@ -81,12 +81,18 @@ fn lookup(name: &[u8]) -> Option<&'static Spec> {
     TABLE.get(&*lower).copied()
 }
 
-/// A command by its full name in any case, `container|subcommand` for a subcommand.
-pub fn by_full_name(name: &[u8]) -> Option<&'static Spec> {
-    match name.iter().position(|&b| b == b'|') {
-        None => lookup(name),
-        Some(bar) => subcommand(lookup(&name[..bar])?, &name[bar + 1..]),
-    }
+/// All top-level commands, under whatever names they are served.
+pub fn originals() -> impl Iterator<Item = &'static Spec> {
+    TABLE.values().copied()
+}
+
+/// A command by its full name in any case, `container|subcommand` for a subcommand: the name that rules of access have for
+/// it, under whatever name it is served.
+pub fn original(name: &[u8]) -> Option<&'static Spec> {
+    let name = name.to_ascii_lowercase();
+    let mut parts = name.splitn(2, |&b| b == b'|');
+    let spec = parts.next().and_then(|name| TABLE.get(name)).copied()?;
+    parts.next().map_or(Some(spec), |word| subcommand(spec, word))
 }
 
 /// The subcommand of a container that `word` names.
