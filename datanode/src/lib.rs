@@ -1,5 +1,6 @@
 //! A Redis 7 data server and sentinel that follows a shard map. See `docs/architecture.md`.
 
+pub mod acl;
 pub mod aof;
 pub mod check;
 pub mod cli;

@@ -76,12 +76,8 @@ fn start_time() -> Now {
 fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     let config = load(Mode::Server, args)?;
     // Silently less protection than was asked for would be worse than no start.
-    for (lines, directive) in
-        [(config.extra.rename_commands.len(), "rename-command"), (config.extra.users.len(), "user")]
-    {
-        if lines > 0 {
-            return Err(format!("Fatal config error: '{directive}' lines are not supported yet"));
-        }
+    if !config.extra.rename_commands.is_empty() {
+        return Err("Fatal config error: 'rename-command' lines are not supported yet".into());
     }
     datanode::logging::init(&config);
     let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
@@ -110,6 +106,12 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
 
 fn watch(args: &[String]) -> Result<i32, String> {
     let config = load(Mode::Sentinel, args)?;
+    if !config.extra.users.is_empty() || !config.aclfile.is_empty() {
+        return Err(
+            "Fatal config error: a sentinel knows no users ('user', 'aclfile') but the one of requirepass"
+                .into(),
+        );
+    }
     datanode::logging::init(&config);
     let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
     let (pidfile, metrics_port) = (config.pidfile.clone(), config.metrics_port);

@@ -483,7 +483,8 @@ fn files_and_arguments_load_as_in_redis() {
     }
     let config = load(&dir.0, &strings(&["all.conf"])).unwrap();
     assert_eq!(config.extra.config_file, Some(dir.0.join("all.conf")));
-    assert_eq!(config.extra.users, [strings(&["alice", "on", ">pw", "~*", "+@all"])]);
+    let user = ["alice", "on", ">pw", "~*", "+@all"].map(|word| word.as_bytes().to_vec());
+    assert_eq!(config.extra.users, [user]);
     let renamed = [("flushall", ""), ("keys", "all_keys")].map(|(a, b)| (a.into(), b.into()));
     assert_eq!(config.extra.rename_commands, renamed);
     // Behind an include Redis forgets the `save` lines before each one; here they add up as everywhere.

@@ -1,9 +1,10 @@
-//! `ACL` (<https://redis.io/docs/latest/commands/acl/>) for the one user there is: `default`, who may do everything, with
-//! `requirepass` as password. Other users cannot be made, and that is said.
+//! `ACL` (<https://redis.io/docs/latest/commands/acl/>): users, what they may do, and what was denied.
 
 use std::io::Read;
 
-use super::{Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, facts, help, table, wrong_form};
+use super::{Ctx, Error, Flags, Group, OwnedArgs, Result, Spec, facts, help, table};
+use crate::acl::{self, Entry, Selector, User};
+use crate::resp::writer::Reply;
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | OWN.0);
 const OWN: Flags = Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
@@ -33,9 +34,9 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "acl", -2, acl_help)
             .flags(Flags(Flags::LOADING.0 | Flags::STALE.0))
             .doc("6.0.0", "Show helpful text about the different subcommands"),
         sub("acl|list", 2, list).doc("6.0.0", "List the current ACL rules in ACL config file format"),
-        sub("acl|load", 2, no_file).doc("6.0.0", "Reload the ACLs from the configured ACL file"),
+        sub("acl|load", 2, load).doc("6.0.0", "Reload the ACLs from the configured ACL file"),
         sub("acl|log", -2, log).doc("6.0.0", "List latest events denied because of ACLs in place"),
-        sub("acl|save", 2, no_file).doc("6.0.0", "Save the current ACL rules in the configured ACL file"),
+        sub("acl|save", 2, save).doc("6.0.0", "Save the current ACL rules in the configured ACL file"),
         sub("acl|setuser", -3, setuser).doc("6.0.0", "Modify or create the rules for a specific ACL user"),
         sub("acl|users", 2, users).doc("6.0.0", "List the username of all the configured ACL rules"),
         sub("acl|whoami", 2, whoami)
@@ -43,56 +44,79 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "acl", -2, acl_help)
             .doc("6.0.0", "Return the name of the user associated to the current connection"),
     ])];
 
+/// What subcommands reply to more arguments than they take.
+fn too_many(subcommand: &str) -> Error {
+    Error::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{subcommand}'. Try ACL HELP."
+    ))
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
 /// `ACL WHOAMI`
 fn whoami(ctx: &mut Ctx<'_>) -> Result {
-    ctx.reply.bulk(b"default");
+    match ctx.client().map(|c| c.user.clone()) {
+        Some(user) => ctx.reply.bulk(&user.name),
+        None => ctx.reply.null(),
+    }
     Ok(())
 }
 
 /// `ACL USERS`
 fn users(ctx: &mut Ctx<'_>) -> Result {
-    ctx.reply.array(1);
-    ctx.reply.bulk(b"default");
+    let users = ctx.keys.server.acl.users();
+    ctx.reply.array(users.len());
+    users.for_each(|user| ctx.reply.bulk(&user.name));
     Ok(())
-}
-
-/// The password as ACL rules show it: its SHA-256 is not kept here, so that it is not shown at all.
-fn has_password(ctx: &Ctx<'_>) -> bool {
-    !ctx.keys.server.config.requirepass.is_empty()
 }
 
 /// `ACL LIST`
 fn list(ctx: &mut Ctx<'_>) -> Result {
-    let pass = if has_password(ctx) { "" } else { "nopass " };
-    ctx.reply.array(1);
-    ctx.reply.bulk(format!("user default on {pass}~* &* +@all").as_bytes());
+    let users = ctx.keys.server.acl.users();
+    ctx.reply.array(users.len());
+    users.for_each(|user| ctx.reply.bulk(&user.line()));
     Ok(())
 }
 
 /// `ACL GETUSER username`
 fn getuser(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.args.at(2) != b"default" {
+    let Some(user) = ctx.keys.server.acl.find(ctx.args.at(2)) else {
         ctx.reply.null();
         return Ok(());
-    }
-    let protected = has_password(ctx);
+    };
     let reply = &mut ctx.reply;
     reply.map(6);
     reply.bulk(b"flags");
-    reply.set(if protected { 1 } else { 2 });
-    reply.bulk(b"on");
-    if !protected {
-        reply.bulk(b"nopass");
-    }
+    let flags = user.flags();
+    reply.set(flags.len());
+    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
     reply.bulk(b"passwords");
-    reply.array(0);
-    for (name, rule) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
-        reply.bulk(name.as_bytes());
-        reply.bulk(rule.as_bytes());
-    }
+    let passwords = user.passwords();
+    reply.array(passwords.len());
+    passwords.for_each(|hash| reply.bulk(hash.as_bytes()));
+    let (own, others) = user.selectors().split_at(1);
+    own.iter().for_each(|selector| describe(reply, selector));
     reply.bulk(b"selectors");
-    reply.array(0);
+    reply.array(others.len());
+    for selector in others {
+        reply.map(3);
+        describe(reply, selector);
+    }
     Ok(())
+}
+
+/// The three pairs that tell what a selector allows.
+fn describe(reply: &mut Reply<'_>, selector: &Selector) {
+    for (name, rules) in [
+        ("commands", selector.command_rules()),
+        ("keys", selector.key_rules()),
+        ("channels", selector.channel_rules()),
+    ] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(&rules.join(&b' '));
+    }
 }
 
 /// `ACL CAT [category]`
@@ -103,19 +127,16 @@ fn cat(ctx: &mut Ctx<'_>) -> Result {
             facts::CATEGORIES.iter().for_each(|c| ctx.reply.bulk(c.trim_start_matches('@').as_bytes()));
         }
         3 => {
-            let name = String::from_utf8_lossy(ctx.args.at(2)).into_owned();
-            let wanted = format!("@{}", name.to_ascii_lowercase());
-            if !facts::CATEGORIES.contains(&wanted.as_str()) {
-                return Err(Error::err(format_args!("Unknown category '{name}'")));
-            }
-            let specs = table::all().flat_map(|s| std::iter::once(s).chain(s.subcommands));
-            let mut names: Vec<&str> =
-                specs.filter(|s| facts::categories(s).contains(&wanted.as_str())).map(|s| s.name).collect();
-            names.sort_unstable();
-            ctx.reply.array(names.len());
-            names.iter().for_each(|n| ctx.reply.bulk(n.as_bytes()));
+            let name = ctx.args.at(2);
+            let Some(category) = acl::category_named(name) else {
+                const SHOWN: usize = 128;
+                let shown = text(&name[..name.len().min(SHOWN)]);
+                return Err(Error::err(format_args!("Unknown category '{shown}'")));
+            };
+            ctx.reply.array(acl::in_category(category).count());
+            acl::in_category(category).for_each(|spec| ctx.reply.bulk(spec.name.as_bytes()));
         }
-        _ => return Err(wrong_form(ctx, "ACL")),
+        _ => return Err(too_many(&text(ctx.args.at(1)))),
     }
     Ok(())
 }
@@ -130,7 +151,7 @@ fn genpass(ctx: &mut Ctx<'_>) -> Result {
     let bits = match ctx.args.len() {
         2 => 256,
         3 => Some(ctx.int(2)?).filter(|n| (1..=MAX_BITS).contains(n)).ok_or(Error::Text(RANGE.into()))?,
-        _ => return Err(wrong_form(ctx, "ACL")),
+        _ => return Err(too_many(&text(ctx.args.at(1)))),
     };
     let digits = (bits as usize).div_ceil(4);
     let mut bytes = vec![0u8; digits.div_ceil(2)];
@@ -143,57 +164,130 @@ fn genpass(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `ACL LOG [count|RESET]`: nothing is ever denied.
+/// `ACL LOG [count|RESET]`
 fn log(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.args.len() {
-        2 => ctx.reply.array(0),
-        3 if ctx.args.is(2, "reset") => ctx.reply.ok(),
-        3 => {
-            ctx.int(2)?;
-            ctx.reply.array(0);
+    const USUAL: i64 = 10;
+    let count = match ctx.args.len() {
+        2 => USUAL,
+        3 if ctx.args.is(2, "reset") => {
+            ctx.keys.server.acl.log.clear();
+            ctx.reply.ok();
+            return Ok(());
         }
-        _ => return Err(wrong_form(ctx, "ACL")),
-    }
+        3 => ctx.int(2)?.max(0),
+        _ => return Err(too_many(&text(ctx.args.at(1)))),
+    };
+    let now = ctx.now_ms();
+    let entries = ctx.keys.server.acl.log.entries();
+    let count = entries.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+    ctx.reply.array(count);
+    entries.take(count).for_each(|entry| show(&mut ctx.reply, entry, now));
     Ok(())
+}
+
+fn show(reply: &mut Reply<'_>, entry: &Entry, now_ms: i64) {
+    reply.map(7);
+    reply.bulk(b"count");
+    reply.int(entry.count as i64);
+    for (name, value) in [
+        ("reason", entry.reason.name().as_bytes()),
+        ("context", entry.context.name().as_bytes()),
+        ("object", &entry.object),
+        ("username", &entry.username),
+    ] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value);
+    }
+    reply.bulk(b"age-seconds");
+    reply.double((now_ms - entry.at_ms) as f64 / 1000.0);
+    reply.bulk(b"client-info");
+    reply.bulk(entry.client.as_bytes());
 }
 
 /// `ACL DRYRUN username command [arg …]`
 fn dryrun(ctx: &mut Ctx<'_>) -> Result {
     let name = ctx.args.at(2);
-    if name != b"default" {
-        return Err(Error::err(format_args!("User '{}' not found", String::from_utf8_lossy(name))));
-    }
+    let Some(user) = ctx.keys.server.acl.find(name) else {
+        return Err(Error::err(format_args!("User '{}' not found", text(name))));
+    };
     let command = OwnedArgs::collect(ctx.args.from(3));
-    if let Err(e) = table::find(command.as_args()) {
-        return Err(match e {
-            Error::Arity(_) => e,
-            _ => Error::err(format_args!("Command '{}' not found", String::from_utf8_lossy(ctx.args.at(3)))),
-        });
+    let args = command.as_args();
+    let spec = table::find(args).map_err(|e| match e {
+        Error::Arity(_) => e,
+        _ => Error::err(format_args!("Command '{}' not found", text(ctx.args.at(3)))),
+    })?;
+    match user.may_run(spec, args) {
+        Ok(()) => ctx.reply.ok(),
+        Err(denied) => ctx.reply.bulk(&denied.dry_run(spec, args)),
     }
+    Ok(())
+}
+
+/// `ACL SETUSER username [rule …]`: all rules or none.
+fn setuser(ctx: &mut Ctx<'_>) -> Result {
+    let name = ctx.args.at(2);
+    if !User::is_name(name) {
+        return Err("ERR Usernames can't contain spaces or null characters".into());
+    }
+    let rules = acl::join_selectors(ctx.args.from(3)).map_err(|open| {
+        Error::err(format_args!("Unmatched parenthesis in acl selector starting at '{}'.", text(open)))
+    })?;
+    let server = &mut *ctx.keys.server;
+    let all_channels = acl::opens_channels(&server.config);
+    let known = server.acl.find(name);
+    let mut user = known.map_or_else(|| User::new(name, all_channels), |known| (**known).clone());
+    for rule in &rules {
+        user.apply(rule, all_channels)
+            .map_err(|e| Error::err(format_args!("Error in ACL SETUSER modifier '{}': {e}", text(rule))))?;
+    }
+    server.set_user(ctx.io, user, ctx.conn);
     ctx.reply.ok();
     Ok(())
 }
 
-/// `ACL SETUSER username [rule …]`
-fn setuser(_ctx: &mut Ctx<'_>) -> Result {
-    Err("ERR ACL rules are not supported by this server: the only user is 'default', whose password is requirepass".into())
-}
-
 /// `ACL DELUSER username [username …]`
 fn deluser(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.args.from(2).any(|name| name == b"default") {
+    if ctx.args.from(2).any(|name| name == acl::DEFAULT_USER) {
         return Err("ERR The 'default' user cannot be removed".into());
     }
-    ctx.reply.int(0);
+    let deleted = ctx.args.from(2).filter(|name| ctx.keys.server.delete_user(ctx.io, name, ctx.conn)).count();
+    ctx.reply.int(deleted as i64);
     Ok(())
 }
 
-/// `ACL SAVE`, `ACL LOAD`
-fn no_file(_ctx: &mut Ctx<'_>) -> Result {
-    Err("ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER \
-         command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store \
-         users in the Redis configuration."
-        .into())
+fn check_file(ctx: &Ctx<'_>) -> Result {
+    if ctx.keys.server.config.aclfile.is_empty() {
+        return Err(
+            "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL \
+             SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in \
+             order to store users in the Redis configuration."
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// `ACL LOAD`
+fn load(ctx: &mut Ctx<'_>) -> Result {
+    check_file(ctx)?;
+    ctx.keys.server.load_users(ctx.io, ctx.conn).map_err(Error::err)?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// `ACL SAVE`
+fn save(ctx: &mut Ctx<'_>) -> Result {
+    check_file(ctx)?;
+    let server = &*ctx.keys.server;
+    if let Err(e) = acl::file::save(&server.acl, &server.config, &*server.disk) {
+        tracing::warn!("The ACL file could not be written: {e}");
+        return Err(
+            "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
+                .into(),
+        );
+    }
+    ctx.reply.ok();
+    Ok(())
 }
 
 /// `ACL HELP`
@@ -203,12 +297,16 @@ fn acl_help(ctx: &mut Ctx<'_>) -> Result {
         "ACL",
         &[
             ("CAT [<category>]", "Categories of commands, or the commands of one."),
+            ("DELUSER <username> [<username> ...]", "Remove users and close their connections."),
             ("DRYRUN <username> <command> [<arg> ...]", "Whether the user might execute a command."),
             ("GENPASS [<bits>]", "A random password (default 256 bits)."),
             ("GETUSER <username>", "What a user may do."),
             ("LIST", "The users as rules."),
-            ("LOG [<count>|RESET]", "What was denied; nothing is."),
-            ("USERS", "The users' names: only 'default'."),
+            ("LOAD", "Take the users from the ACL file."),
+            ("LOG [<count>|RESET]", "What was denied, the latest first."),
+            ("SAVE", "Write the users into the ACL file."),
+            ("SETUSER <username> <rule> [<rule> ...]", "Make or change a user."),
+            ("USERS", "The users' names."),
             ("WHOAMI", "This connection's user."),
         ],
     )

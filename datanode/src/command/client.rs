@@ -1,6 +1,9 @@
 //! `CLIENT` (<https://redis.io/docs/latest/commands/client/>): what is known of connections, and power over them.
 
+use std::sync::Arc;
+
 use super::{Ctx, Error, Flags, Group, Result, Spec, help, wrong_form};
+use crate::acl::User;
 use crate::io::{ConnId, Io};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
@@ -330,7 +333,7 @@ pub fn describe(client: &Client, io: &mut Io) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
          qbuf={used} qbuf-free={free} argv-mem=0 multi-mem={multi_memory} rbs=0 rbp=0 obl={} oll={} omem={output} \
-         tot-mem={total} events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={total} events={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
         client.peer.remote,
         client.peer.local,
@@ -348,6 +351,7 @@ pub fn describe(client: &Client, io: &mut Io) -> String {
         usize::from(queued > 0),
         if unsent > 0 { "rw" } else { "r" },
         client.last_command,
+        text(&client.user.name),
         client.proto,
         text(&client.lib_name),
         text(&client.lib_ver),
@@ -361,6 +365,7 @@ struct Victims {
     kind: Option<Type>,
     addr: Option<String>,
     laddr: Option<String>,
+    user: Option<Arc<User>>,
     nobody: bool,
 }
 
@@ -371,6 +376,7 @@ impl Victims {
             && self.kind.is_none_or(|k| k == Type::of(client))
             && self.addr.as_ref().is_none_or(|a| *a == client.peer.remote)
             && self.laddr.as_ref().is_none_or(|a| *a == client.peer.local)
+            && self.user.as_ref().is_none_or(|u| Arc::ptr_eq(u, &client.user))
     }
 }
 
@@ -395,9 +401,11 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
             b"type" => victims.kind = Some(Type::parse(value)?),
             b"addr" => victims.addr = text(value),
             b"laddr" => victims.laddr = text(value),
-            b"user" if value == b"default" => {}
             b"user" => {
-                return Err(Error::err(format_args!("No such user '{}'", String::from_utf8_lossy(value))));
+                let user = ctx.keys.server.acl.find(value).cloned();
+                victims.user = Some(user.ok_or_else(|| {
+                    Error::err(format_args!("No such user '{}'", String::from_utf8_lossy(value)))
+                })?);
             }
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_me = false,

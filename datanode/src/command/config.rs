@@ -1,7 +1,7 @@
 //! `CONFIG` (<https://redis.io/docs/latest/commands/config/>): reading and changing the configuration at run time.
 
 use super::{Ctx, Error, Flags, Group, Result, Spec, help};
-use crate::config::{Change, Rewritten, SetContext, apply_failed};
+use crate::config::{Change, Foreign, Rewritten, SetContext, apply_failed};
 use crate::io::{Action, Io};
 use crate::server::Server;
 use crate::server::start::limits_of;
@@ -68,7 +68,10 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result {
 /// `CONFIG REWRITE`
 fn rewrite(ctx: &mut Ctx<'_>) -> Result {
     let server = &*ctx.keys.server;
-    match server.config.rewrite(&*server.disk, &[]) {
+    // Users of an ACL file stay there.
+    let users = server.acl.users().filter(|_| server.config.aclfile.is_empty());
+    let users = Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() };
+    match server.config.rewrite(&*server.disk, &[users]) {
         Ok(Rewritten::File(path)) => tracing::info!("CONFIG REWRITE executed: {}", path.display()),
         Ok(Rewritten::Copy { path, reason }) => {
             tracing::warn!("CONFIG REWRITE wrote a copy, {}: {reason}", path.display());
@@ -97,9 +100,7 @@ impl Server {
         for name in names {
             match name {
                 "port" => io.ask(Action::Listen { port: self.config.port }),
-                "requirepass" if self.config.requirepass.is_empty() => {
-                    self.clients.iter_mut().for_each(|c| c.authenticated = true);
-                }
+                "requirepass" => self.update_default_password(),
                 "maxmemory" => {
                     self.make_room(io);
                 }

@@ -2,6 +2,7 @@
 //! `client`.
 
 use super::{Ctx, Error, Flags, Group, Result, Spec, client};
+use crate::acl;
 use crate::config::REDIS_VERSION;
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
@@ -62,14 +63,14 @@ fn echo(ctx: &mut Ctx<'_>) -> Result {
 /// `AUTH [username] password`: <https://redis.io/docs/latest/commands/auth/>
 fn auth(ctx: &mut Ctx<'_>) -> Result {
     let (user, password) = match ctx.args.len() {
-        2 if ctx.keys.server.config.requirepass.is_empty() => {
+        2 if ctx.keys.server.acl.default_user().needs_no_password() => {
             return Err(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?"
                     .into(),
             );
         }
-        2 => (DEFAULT_USER, ctx.args.at(1)),
+        2 => (acl::DEFAULT_USER, ctx.args.at(1)),
         3 => (ctx.args.at(1), ctx.args.at(2)),
         _ => return Err(Error::Syntax),
     };
@@ -78,29 +79,12 @@ fn auth(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// The only user there is.
-const DEFAULT_USER: &[u8] = b"default";
-
 /// Lets the client in if user and password are right.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result {
-    let expected = ctx.keys.server.config.requirepass.as_bytes();
-    let right = expected.is_empty() || same_secret(expected, password);
-    if user != DEFAULT_USER || !right {
-        return Err("WRONGPASS invalid username-password pair or user is disabled.".into());
+    if ctx.keys.server.log_in(ctx.io, ctx.conn, user, password, ctx.args.at(0)) {
+        return Ok(());
     }
-    if let Some(client) = ctx.client() {
-        client.authenticated = true;
-    }
-    Ok(())
-}
-
-/// Compares without telling by its duration where the first difference is.
-fn same_secret(expected: &[u8], given: &[u8]) -> bool {
-    let different = given
-        .iter()
-        .enumerate()
-        .fold(expected.len() ^ given.len(), |d, (i, b)| d | usize::from(b ^ expected[i % expected.len()]));
-    different == 0
+    Err("WRONGPASS invalid username-password pair or user is disabled.".into())
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`: <https://redis.io/docs/latest/commands/hello/>
@@ -135,7 +119,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result {
     }
     if ctx.client().is_some_and(|c| !c.authenticated) {
         return Err(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
              same time"
                 .into(),
@@ -207,24 +191,11 @@ fn reset(ctx: &mut Ctx<'_>) -> Result {
     server.discard_transaction(conn);
     server.unsubscribe_all(conn);
     server.monitors.retain(|&c| c != conn);
-    let open = server.config.requirepass.is_empty();
+    let (open, user) = (server.is_open(), server.acl.default_user().clone());
     if let Some(client) = server.clients.get_mut(conn) {
-        client.reset(open);
+        client.reset(user, open);
     }
     ctx.reply.proto = 2;
     ctx.reply.simple("RESET");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same_secret;
-
-    #[test]
-    fn secrets_are_equal_only_as_a_whole() {
-        assert!(same_secret(b"abc", b"abc"));
-        for wrong in [&b""[..], b"ab", b"abd", b"abcabc", b"abca"] {
-            assert!(!same_secret(b"abc", wrong), "{wrong:?}");
-        }
-    }
 }

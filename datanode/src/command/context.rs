@@ -89,6 +89,12 @@ impl<'a> Ctx<'a> {
         self.keys.server.clients.get_mut(self.conn)
     }
 
+    /// Whether the caller may read keys whose names are found only as the command runs.
+    pub fn may_read_all(&self) -> bool {
+        let client = self.keys.server.clients.get(self.conn);
+        client.is_none_or(|c| c.user.may_read_all(self.spec, self.args))
+    }
+
     /// Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.io.now.unix_ms

@@ -1,7 +1,7 @@
 //! What `COMMAND INFO` says of commands beyond what their execution needs: ACL categories, tips for clients that talk to
 //! several nodes, and how each key is used. Facts of Redis 7.0's own tables.
 
-use super::{Flags, Group, Spec};
+use super::{Args, Flags, Group, Spec};
 use crate::resp::writer::Reply;
 
 /// ACL categories.
@@ -376,13 +376,40 @@ pub fn key_specs(spec: &Spec) -> Vec<KeySpec> {
     )]
 }
 
-/// How a command uses its key number `n`, from 0.
-pub fn key_flags(spec: &Spec, n: usize) -> Vec<&'static str> {
+/// How a command uses its key number `n`, from 0, with these arguments.
+pub fn key_flags(spec: &Spec, args: Args<'_>, n: usize) -> &'static [&'static str] {
+    match spec.name {
+        "set" if !(3..args.len()).any(|i| args.is(i, "get")) => OVERWRITE,
+        "bitfield" if only_gets(args) => READ,
+        "set" | "bitfield" => CHANGE,
+        _ => usual_key_flags(spec, n),
+    }
+}
+
+/// Whether all operations of a `BITFIELD` read.
+fn only_gets(args: Args<'_>) -> bool {
+    let mut i = 2;
+    while i < args.len() {
+        let left = args.len() - i - 1;
+        i += match () {
+            () if args.is(i, "get") && left >= 2 => 3,
+            () if args.is(i, "overflow") && left >= 1 => 2,
+            () => return false,
+        };
+    }
+    true
+}
+
+/// How a command uses its key number `n`, from 0, whatever its other arguments.
+pub fn usual_key_flags(spec: &Spec, n: usize) -> &'static [&'static str] {
     let specs = key_specs(spec);
+    if n > 0 && spec.name == "sort" {
+        return OVERWRITE;
+    }
     let mut places = specs.iter().filter(|s| s.begin != Begin::Unknown);
     let first = places.next();
     let place = if n == 0 { first } else { places.next().or(first) };
-    place.map(|p| p.flags.to_vec()).unwrap_or_default()
+    place.map_or(&[], |p| p.flags)
 }
 
 impl KeySpec {

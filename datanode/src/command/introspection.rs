@@ -175,7 +175,7 @@ fn getkeys(ctx: &mut Ctx<'_>, with_flags: bool) -> Result {
         if with_flags {
             ctx.reply.array(2);
             ctx.reply.bulk(args.at(i));
-            simple_set(&mut ctx.reply, &facts::key_flags(spec, n));
+            simple_set(&mut ctx.reply, facts::key_flags(spec, args, n));
         } else {
             ctx.reply.bulk(args.at(i));
         }

@@ -14,7 +14,7 @@ mod context;
 pub mod debug;
 mod error;
 pub mod expiry;
-mod facts;
+pub(crate) mod facts;
 pub mod generic;
 pub mod geo;
 pub mod hashes;
@@ -176,7 +176,10 @@ pub struct KeyRange {
 pub type KeyFinder = fn(&Args<'_>) -> Vec<usize>;
 
 /// One command.
+#[derive(Clone, Copy)]
 pub struct Spec {
+    /// Small number that tells it from all others; given by `table`.
+    pub id: u16,
     /// Lower case; a subcommand's has its container in front: `config|get`.
     pub name: &'static str,
     /// Number of arguments with the name; negative: at least so many.
@@ -203,6 +206,7 @@ impl Spec {
     /// A command of a group with its arity; flags, keys and documentation follow by the builder's other functions.
     pub const fn new(group: Group, name: &'static str, arity: i32, handler: Handler) -> Spec {
         Spec {
+            id: 0,
             name,
             arity,
             flags: Flags::NONE,
@@ -256,15 +260,18 @@ impl Spec {
 
     /// Indexes of the keys in `args`.
     pub fn key_indexes(&self, args: &Args<'_>) -> Vec<usize> {
-        if let Some(find) = self.find_keys {
-            return find(args);
-        }
+        self.key_positions(args).collect()
+    }
+
+    /// Indexes of the keys in `args`, one after another; nothing is allocated where they are a range.
+    pub fn key_positions(&self, args: &Args<'_>) -> impl Iterator<Item = usize> + use<> {
+        let found = self.find_keys.map(|find| find(args)).unwrap_or_default();
         let KeyRange { first, last, step } = self.keys;
-        if first <= 0 {
-            return Vec::new();
-        }
-        let last = if last < 0 { args.len() as i32 + last } else { last };
-        (first..=last.min(args.len() as i32 - 1)).step_by(step.max(1) as usize).map(|i| i as usize).collect()
+        let len = args.len() as i32;
+        let last = if last < 0 { len + last } else { last.min(len - 1) };
+        let none = first <= 0 || self.find_keys.is_some();
+        let range = if none { 0..0 } else { first..last + 1 };
+        found.into_iter().chain(range.step_by(step.max(1) as usize).map(|i| i as usize))
     }
 }
 

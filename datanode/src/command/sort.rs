@@ -58,9 +58,15 @@ impl<'a> Options<'a> {
                 if cluster && !o.unsorted() {
                     return Err("ERR BY option of SORT denied in cluster mode.".into());
                 }
+                if !o.unsorted() && !ctx.may_read_all() {
+                    return Err("ERR BY option of SORT denied due to insufficient ACL permissions.".into());
+                }
             } else if args.is(i, "get") && left >= 1 {
                 if cluster {
                     return Err("ERR GET option of SORT denied in cluster mode.".into());
+                }
+                if !ctx.may_read_all() {
+                    return Err("ERR GET option of SORT denied due to insufficient ACL permissions.".into());
                 }
                 i += 1;
                 o.get.push(args.at(i));

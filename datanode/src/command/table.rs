@@ -33,6 +33,8 @@ const FAMILIES: &[&[Spec]] = &[
     super::managed::COMMANDS,
 ];
 
+/// More commands than this, subcommands included, cannot be.
+pub const MAX_COMMANDS: usize = 512;
 /// Longest name of a command.
 const MAX_NAME: usize = 64;
 /// Redis shows at most this many bytes of an unknown command's arguments.
@@ -41,12 +43,27 @@ const SHOWN_ARGUMENTS: usize = 128;
 static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> =
     LazyLock::new(|| {
         let mut table = HashMap::default();
+        let mut next_id = 0;
         for spec in FAMILIES.iter().flat_map(|f| f.iter()) {
+            let spec: &'static Spec = Box::leak(Box::new(numbered(spec, &mut next_id)));
             let clash = table.insert(spec.name.as_bytes(), spec);
             assert!(clash.is_none(), "two commands are called {}", spec.name);
         }
         table
     });
+
+/// A command and its subcommands with their ids.
+fn numbered(spec: &Spec, next_id: &mut u16) -> Spec {
+    let id = *next_id;
+    assert!(usize::from(id) < MAX_COMMANDS, "too many commands");
+    *next_id += 1;
+    let mut spec = Spec { id, ..*spec };
+    if !spec.subcommands.is_empty() {
+        let subcommands: Vec<Spec> = spec.subcommands.iter().map(|s| numbered(s, next_id)).collect();
+        spec.subcommands = Vec::leak(subcommands);
+    }
+    spec
+}
 
 /// All top-level commands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
@@ -64,6 +81,20 @@ fn lookup(name: &[u8]) -> Option<&'static Spec> {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     TABLE.get(&*lower).copied()
+}
+
+/// All top-level commands, under whatever names they are served.
+pub fn originals() -> impl Iterator<Item = &'static Spec> {
+    TABLE.values().copied()
+}
+
+/// A command by its full name in any case, `container|subcommand` for a subcommand: the name that rules of access have for
+/// it, under whatever name it is served.
+pub fn original(name: &[u8]) -> Option<&'static Spec> {
+    let name = name.to_ascii_lowercase();
+    let mut parts = name.splitn(2, |&b| b == b'|');
+    let spec = parts.next().and_then(|name| TABLE.get(name)).copied()?;
+    parts.next().map_or(Some(spec), |word| subcommand(spec, word))
 }
 
 /// The subcommand of a container that `word` names.

@@ -93,6 +93,13 @@ fn exec(ctx: &mut Ctx<'_>) -> Result {
     ctx.server().in_exec = true;
     for (spec, command) in &multi.queue {
         let args: Args<'_> = command.as_args();
+        // The user may have changed since the command was queued.
+        if let Err(denied) = ctx.keys.server.check_permission(ctx.io, conn, false, spec, args) {
+            let error = denied.error_in_exec();
+            ctx.keys.server.stats.count_error(&error.code());
+            ctx.reply.error(&error.text());
+            continue;
+        }
         // The protocol version may change in between (HELLO).
         ctx.keys.server.call(ctx.io, conn, spec, args, Origin::Client, ctx.reply.out);
     }

@@ -194,6 +194,15 @@ impl Loader<'_> {
 
     fn line(&mut self, line: &[u8], number: usize, depth: usize) -> Result<(), Problem> {
         let words = split_words(line).ok_or("Unbalanced quotes in configuration line")?;
+        if let [name, user @ ..] = words.as_slice()
+            && name.eq_ignore_ascii_case(b"user")
+            && !user.is_empty()
+        {
+            let users = &mut self.config.extra.users;
+            crate::acl::file::check_line(user, users)?;
+            users.push(user.to_vec());
+            return Ok(());
+        }
         let words: Vec<String> = words
             .into_iter()
             .map(|w| String::from_utf8(w).map_err(|_| "Configuration line is not UTF-8 text"))
@@ -211,9 +220,6 @@ impl Loader<'_> {
             (name, [_]) if DROPPED.contains(&name) => {}
             ("include", [path]) => self.include(path, depth)?,
             ("rename-command", [from, to]) => self.rename_command(from, to)?,
-            ("user", [_, ..]) => {
-                self.config.extra.users.push(words[1..].to_vec());
-            }
             ("loadmodule", [_, ..]) => return Err(NO_MODULES.into()),
             // The mode was chosen before.
             ("sentinel", []) => {}
@@ -371,7 +377,7 @@ fn expand(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
 }
 
 /// What the system says about an error, without Rust's addition of the number.
-pub(super) fn os_text(error: &std::io::Error) -> String {
+pub(crate) fn os_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].into(),

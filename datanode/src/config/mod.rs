@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use crate::disk::{self, Disk};
 
+pub(crate) use load::os_text;
 pub use load::{LoadError, Mode, Source};
 pub use rewrite::{Foreign, RewriteError, Rewritten};
 pub use set::{Change, SetContext, apply_failed, is_sensitive};
@@ -60,7 +61,7 @@ pub struct Extra {
     /// `rename-command`: old name, new name; an empty new name removes the command.
     pub rename_commands: Vec<(String, String)>,
     /// `user` lines: the words behind `user`.
-    pub users: Vec<Vec<String>>,
+    pub users: Vec<Vec<Vec<u8>>>,
     /// `sentinel` lines, in sentinel mode.
     pub sentinel: Vec<SentinelLine>,
 }

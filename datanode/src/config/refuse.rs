@@ -76,7 +76,6 @@ const UNSUPPORTED: &[Unsupported] = &[
     ("tls-replication", |c| c.tls_replication, NO_TLS),
     ("tls-cluster", |c| c.tls_cluster, NO_TLS),
     ("unixsocket", |c| !c.unixsocket.is_empty(), "Unix sockets are not supported by this server"),
-    ("aclfile", |c| !c.aclfile.is_empty(), "ACL files are not supported by this server"),
     (
         "activedefrag",
         |c| c.activedefrag,

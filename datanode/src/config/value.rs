@@ -98,24 +98,20 @@ pub fn format_memory(bytes: u64) -> String {
 }
 
 /// Quotes a text so that [`crate::resp::parse::split_words`] reads it back.
-pub fn quote(text: &str) -> String {
+pub fn quote(text: impl AsRef<[u8]>) -> String {
+    let text = text.as_ref();
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            ' '..='~' => out.push(c),
-            _ => {
-                let mut bytes = [0; 4];
-                for b in c.encode_utf8(&mut bytes).bytes() {
-                    out.push_str(&format!("\\x{b:02x}"));
-                }
-            }
+    for &b in text {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            7 => out.push_str("\\a"),
+            8 => out.push_str("\\b"),
+            b' '..=b'~' => out.push(char::from(b)),
+            _ => out.push_str(&format!("\\x{b:02x}")),
         }
     }
     out.push('"');
@@ -306,7 +302,7 @@ impl Value for PathBuf {
     }
 
     fn lines(&self, kind: &Kind) -> Vec<String> {
-        vec![quote(&self.show(kind))]
+        vec![quote(self.show(kind))]
     }
 }
 

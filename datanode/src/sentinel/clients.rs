@@ -190,7 +190,7 @@ impl Sentinel {
         let Some(client) = self.clients.get_mut(&call.conn) else { return };
         if !client.authenticated {
             return call.reply.error(
-                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
                  <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
                  the same time",
             );

@@ -1,7 +1,9 @@
 //! What the server knows of each connection.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
+use crate::acl::User;
 use crate::command::{OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
@@ -94,8 +96,10 @@ pub struct Client {
     pub proto: u8,
     /// Selected database.
     pub db: usize,
-    /// Has given the password, or none is needed.
+    /// Has given the password, or none was needed when it connected.
     pub authenticated: bool,
+    /// Whose rights it has.
+    pub user: Arc<User>,
     /// Unix milliseconds.
     pub created_ms: i64,
     /// Monotonic milliseconds of the last request.
@@ -144,7 +148,7 @@ pub struct Client {
 
 impl Client {
     /// A client that has just connected.
-    pub fn new(id: u64, conn: ConnId, peer: Peer, now: crate::io::Now) -> Self {
+    pub fn new(id: u64, conn: ConnId, peer: Peer, user: Arc<User>, now: crate::io::Now) -> Self {
         Client {
             id,
             conn,
@@ -155,6 +159,7 @@ impl Client {
             proto: 2,
             db: 0,
             authenticated: false,
+            user,
             created_ms: now.unix_ms,
             last_active_ms: now.mono_ms(),
             last_command: "NULL",
@@ -181,7 +186,8 @@ impl Client {
     }
 
     /// Back to the state of a new connection (`RESET`); transaction and subscriptions have been ended before.
-    pub fn reset(&mut self, authenticated: bool) {
+    pub fn reset(&mut self, user: Arc<User>, authenticated: bool) {
+        self.user = user;
         self.authenticated = authenticated;
         self.name.clear();
         self.proto = 2;
@@ -225,13 +231,13 @@ pub struct Clients {
 
 impl Clients {
     /// Adds a client for a new connection.
-    pub fn add(&mut self, conn: ConnId, peer: Peer, now: crate::io::Now) -> &mut Client {
+    pub fn add(&mut self, conn: ConnId, peer: Peer, user: Arc<User>, now: crate::io::Now) -> &mut Client {
         self.next_id += 1;
         self.count += 1;
         if self.slots.len() <= conn.slot() {
             self.slots.resize_with(conn.slot() + 1, || None);
         }
-        self.slots[conn.slot()].insert(Box::new(Client::new(self.next_id, conn, peer, now)))
+        self.slots[conn.slot()].insert(Box::new(Client::new(self.next_id, conn, peer, user, now)))
     }
 
     /// The client of a connection, while it is there.

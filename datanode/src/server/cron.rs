@@ -102,7 +102,10 @@ impl Server {
     /// Takes a changed `password-file` over. Clients that are connected stay connected, as with `CONFIG SET requirepass`.
     fn reload_password(&mut self) {
         match self.config.reload_password(&*self.disk) {
-            Ok(true) => tracing::info!("The password file has changed: the new password is in force"),
+            Ok(true) => {
+                self.update_default_password();
+                tracing::info!("The password file has changed: the new password is in force");
+            }
             Ok(false) => {}
             Err(e) => tracing::warn!("{e}; the old password stays in force"),
         }

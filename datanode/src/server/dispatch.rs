@@ -36,10 +36,10 @@ impl Server {
             if client.closing || client.blocked.is_some() {
                 break;
             }
-            let bounds = if client.authenticated {
-                Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() }
-            } else {
+            let bounds = if self.must_log_in(client) {
                 UNAUTHENTICATED_BOUNDS
+            } else {
+                Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() }
             };
             if input[at] == b'*' {
                 match parse::request(&input, at, &bounds, &mut ranges) {
@@ -210,18 +210,20 @@ impl Server {
     fn admit(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<&'static Spec, Error> {
         let spec = table::find(args)?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
-        if !client.authenticated && !spec.flags.any(Flags::NO_AUTH) {
+        if self.must_log_in(client) && !spec.flags.any(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
+        if client.multi.is_some() && spec.flags.any(Flags::NO_MULTI) {
+            return Err("ERR Command not allowed inside a transaction".into());
+        }
+        self.check_permission(io, conn, false, spec, args).map_err(|d| d.error(spec))?;
+        let Some(client) = self.clients.get(conn) else { return Ok(spec) };
         if client.subscribed() && client.proto == 2 && !table::allowed_while_subscribed(spec.name) {
             return Err(Error::err(format_args!(
                 "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
                  context",
                 spec.name
             )));
-        }
-        if client.multi.is_some() && spec.flags.any(Flags::NO_MULTI) {
-            return Err("ERR Command not allowed inside a transaction".into());
         }
         let exec = spec.name == "exec";
         let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
@@ -268,7 +270,10 @@ impl Server {
         self.frozen = self.paused(io.now);
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
-                client.last_command = spec.name;
+                // Of a transaction it is EXEC.
+                if !self.in_exec {
+                    client.last_command = spec.name;
+                }
                 self.no_touch = client.no_touch;
                 (client.db, client.proto)
             }

@@ -2,6 +2,7 @@
 //! command → store → effects → append-only file and replication stream → reply, which leaves no earlier than the
 //! configured durability allows.
 
+pub mod acl;
 pub mod alloc;
 pub mod blocking;
 pub mod client;
@@ -27,6 +28,7 @@ pub mod testing;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::acl::Acl;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
@@ -71,6 +73,8 @@ pub struct Server {
     pub run_id: String,
     /// When it was started.
     pub started: Now,
+    /// Users and what they may do.
+    pub acl: Acl,
     /// Connected clients.
     pub clients: Clients,
     /// The data.
@@ -208,10 +212,12 @@ impl Service for Server {
             io.close(conn, true);
             return;
         }
-        let open = self.config.requirepass.is_empty();
-        let client = self.clients.add(conn, peer, io.now);
+        let open = self.is_open();
+        let user = self.acl.default_user().clone();
+        let unprotected = self.config.protected_mode && user.needs_no_password();
+        let client = self.clients.add(conn, peer, user, io.now);
         client.authenticated = open;
-        if self.config.protected_mode && open && !client.is_local() {
+        if unprotected && !client.is_local() {
             io.send(conn, PROTECTED_MODE.as_bytes());
             self.close_client(io, conn, true);
         }

@@ -15,6 +15,7 @@ pub const REDACTED: &[u8] = b"(redacted)";
 pub fn is_secret(spec: &Spec, args: Args<'_>, i: usize) -> bool {
     match spec.name {
         "auth" => i > 0,
+        "acl|setuser" => i > 1,
         "hello" => (i.saturating_sub(2)..i).any(|k| k >= 2 && args.is(k, "auth")),
         "migrate" => (i.saturating_sub(2)..i)
             .any(|k| k > 5 && (args.is(k, "auth2") || (args.is(k, "auth") && i == k + 1))),
@@ -95,6 +96,8 @@ mod tests {
         assert_eq!(secrets("HELLO 3 AUTH u p SETNAME n"), [3, 4]);
         assert_eq!(secrets("HELLO 3 SETNAME auth"), [0usize; 0]);
         assert_eq!(secrets("CONFIG SET requirepass a maxmemory 1 masterauth b"), [3, 7]);
+        assert_eq!(secrets("ACL SETUSER u >p on"), [2, 3, 4]);
+        assert_eq!(secrets("ACL GETUSER u"), [0usize; 0]);
         assert_eq!(secrets("GET auth"), [0usize; 0]);
     }
 

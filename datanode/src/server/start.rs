@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Origins, Server};
+use crate::acl::Acl;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::io::{Action, Io, Now};
@@ -66,6 +67,7 @@ impl Server {
         let mut rng = Rng::new(seed);
         let hash_seed = HashSeed::new(rng.next_u64());
         let managed = if config.managed { Some(Managed::load(&config, &*disk)?) } else { None };
+        let acl = Acl::load(&config, &*disk)?;
         let run_id = random_id(&mut rng);
         let mut repl = Replication::new(&mut rng);
         repl.always_counts = managed.is_some();
@@ -76,6 +78,7 @@ impl Server {
             origins,
             run_id,
             started: now,
+            acl,
             clients: Default::default(),
             effects: Default::default(),
             repl,
