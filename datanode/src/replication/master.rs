@@ -53,10 +53,11 @@ impl Server {
                 if replica.synced_or_syncing() {
                     replica.acked = replica.acked.max(offset);
                     replica.acked_at_ms = now.mono_ms();
-                    if args.is(i + 2, "fack") {
-                        let durable = args.get(i + 3).and_then(parse_i64).unwrap_or(0).max(0) as u64;
-                        replica.acked_durable = replica.acked_durable.max(durable);
-                    }
+                    // Without the word it keeps no append-only file, or none that is complete yet.
+                    replica.acked_durable = match args.is(i + 2, "fack") {
+                        true => args.get(i + 3).and_then(parse_i64).and_then(|n| u64::try_from(n).ok()),
+                        false => None,
+                    };
                     self.repl.acks_changed = true;
                 }
                 return Ok(None);
@@ -84,6 +85,14 @@ impl Server {
         if known {
             return Ok(());
         }
+        let full = args.is(0, "sync");
+        let id = String::from_utf8_lossy(args.at(1)).into_owned();
+        if !full && args.is(3, "failover") {
+            self.accept_failover(io, &id)?;
+        }
+        if self.repl.failover.is_some() {
+            return Err("NOMASTERLINK Can't SYNC while failing over".into());
+        }
         if !self.is_master() && !self.repl.link_is_up() {
             return Err("NOMASTERLINK Can't SYNC while not connected with my master".into());
         }
@@ -91,13 +100,17 @@ impl Server {
         if self.managed.is_some() && !introduced.is_some_and(|r| r.admitted || r.rdb_only) {
             return Err("ERR this node follows a shard map: only its members replicate from it".into());
         }
+        if !out.is_empty() || io.conn(conn).is_some_and(|c| c.output.pending() > 0) {
+            return Err("ERR SYNC and PSYNC are invalid with pending output".into());
+        }
+        let from = match full {
+            true => None,
+            false => u64::try_from(parse_i64(args.at(2)).ok_or(Error::NotInteger)?).ok(),
+        };
         self.repl.ensure_backlog(&self.config);
         // What is pending belongs in front of this replica's part of the stream.
         self.release_effects();
         self.flush_stream(io);
-        let full = args.is(0, "sync");
-        let from = args.get(2).and_then(parse_i64).and_then(|n| u64::try_from(n).ok());
-        let id = String::from_utf8_lossy(args.at(1)).into_owned();
         let peer = self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default();
         let now = io.now;
         let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };

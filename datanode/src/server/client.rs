@@ -26,6 +26,8 @@ pub enum Blocked {
         /// How many replicas.
         replicas: usize,
     },
+    /// `WAITAOF`: until enough append-only files have what the client wrote.
+    WaitAof(super::blocking::AofWait),
     /// A blocking list or sorted set command: it is run again when one of its keys gets an element.
     Keys {
         /// Database and keys it waits for.
@@ -44,6 +46,13 @@ pub enum Blocked {
     Shutdown,
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
+}
+
+impl Blocked {
+    /// It waits for what only a master can give, and may be told so (`CLIENT UNBLOCK`).
+    pub fn ends_with_role(&self) -> bool {
+        matches!(self, Blocked::Keys { .. } | Blocked::Wait { .. } | Blocked::WaitAof(_))
+    }
 }
 
 /// A blocked client's state.
@@ -120,6 +129,8 @@ pub struct Client {
     pub holds: VecDeque<Hold>,
     /// Replication offset right behind this client's last write; what `WAIT` waits for.
     pub write_offset: u64,
+    /// How much the append-only file had been fed right behind this client's last write; what `WAITAOF` waits for.
+    pub log_mark: u64,
     /// `CLIENT REPLY`
     pub reply_mode: ReplyMode,
     /// `READONLY` on a cluster's replica.
@@ -167,6 +178,7 @@ impl Client {
             blocked: None,
             holds: VecDeque::new(),
             write_offset: 0,
+            log_mark: 0,
             reply_mode: ReplyMode::On,
             readonly: false,
             asking: false,

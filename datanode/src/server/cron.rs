@@ -29,6 +29,7 @@ impl Server {
         self.expire_cycle(io);
         self.snapshot_cron(io);
         self.link_cron(io);
+        self.failover_cron(io);
         self.managed_cron(io);
         self.shutdown_cron(io);
         self.check_blocked(io);

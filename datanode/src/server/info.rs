@@ -378,7 +378,8 @@ fn replication(p: &mut Page<'_>) {
             replica.acked
         );
     }
-    line!(p, "master_failover_state:no-failover");
+    let failover = r.failover.as_ref().map_or("no-failover", |f| f.state_name());
+    line!(p, "master_failover_state:{failover}");
     line!(p, "master_replid:{}", r.id);
     line!(p, "master_replid2:{}", r.id2);
     line!(p, "master_repl_offset:{}", r.offset());

@@ -171,7 +171,7 @@ impl Server {
 
     fn end_shutdown(&mut self, io: &mut Io) {
         self.shutdown = None;
-        self.pause = Default::default();
+        self.pause = self.lasting_pause();
         self.shutdown_failed(io);
     }
 
