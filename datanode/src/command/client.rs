@@ -476,7 +476,7 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result {
     };
     let id = ctx.int(2)?;
     let server = &mut *ctx.keys.server;
-    let waits = |c: &&Client| c.blocked.as_ref().is_some_and(|b| b.on.ends_with_role());
+    let waits = |c: &&Client| c.blocked.as_ref().is_some_and(|b| b.on.may_be_ended());
     let found = u64::try_from(id).ok().and_then(|id| server.clients.by_id(id)).filter(waits).map(|c| c.conn);
     if let Some(conn) = found {
         end_waiting(server, ctx.io, conn, with_error);

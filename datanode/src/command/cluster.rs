@@ -1,14 +1,16 @@
 //! CLUSTER and its kin, answered from the shard map: there is no cluster bus, the authority owns the topology
 //! (<https://redis.io/docs/latest/commands/?group=cluster>).
 
-use super::{Ctx, Error, Flags, Group, Result, Spec};
+use super::{Ctx, Error, Flags, Group, Result, Spec, help};
 use crate::managed::slots::{endpoint, served_slots};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
 use crate::shardmap::{MAX_SLOT, NodeAddr, Shard, ShardMap};
 use crate::store::slot::key_slot;
 
-const READ: Flags = Flags(Flags::LOADING.0 | Flags::STALE.0);
+const READ: Flags = Flags::STALE;
+const ASK: Flags = Flags(Flags::ADMIN.0 | Flags::STALE.0);
+const CHANGE: Flags = Flags(Flags::ADMIN.0 | Flags::STALE.0 | Flags::NO_ASYNC_LOADING.0);
 const FAST: Flags = Flags(Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0);
 /// Distance of a node's cluster bus port from its port, as CLUSTER NODES shows it; nothing listens there.
 const BUS_OFFSET: u32 = 10_000;
@@ -17,68 +19,63 @@ const fn sub(name: &'static str, arity: i32, handler: super::Handler, summary: &
     Spec::new(Group::Cluster, name, arity, handler).flags(READ).doc("3.0.0", summary)
 }
 
+/// A subcommand that changes the topology: that is the authority's.
+const fn change(name: &'static str, arity: i32, summary: &'static str) -> Spec {
+    sub(name, arity, topology_is_the_maps, summary).flags(CHANGE)
+}
+
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
-    Spec::new(Group::Cluster, "cluster", -2, topology_is_the_maps)
+    Spec::new(Group::Cluster, "cluster", -2, cluster_help)
         .doc("3.0.0", "A container for Redis Cluster commands.")
         .subcommands(&[
             sub("cluster|slots", 2, slots, "Returns the mapping of cluster slots to nodes."),
-            sub("cluster|shards", 2, shards, "Returns the mapping of cluster slots to shards."),
+            sub("cluster|shards", 2, shards, "Returns the mapping of cluster slots to shards.").doc(
+                "7.0.0",
+                "Returns the mapping of cluster slots to shards.",
+            ),
             sub("cluster|nodes", 2, nodes, "Returns the cluster configuration for a node."),
             sub("cluster|info", 2, info, "Returns information about the state of a node."),
             sub("cluster|myid", 2, myid, "Returns the ID of a node."),
-            sub("cluster|myshardid", 2, myshardid, "Returns the shard ID of a node."),
+            sub("cluster|myshardid", 2, myshardid, "Returns the shard ID of a node.")
+                .doc("7.2.0", "Returns the shard ID of a node."),
             sub("cluster|keyslot", 3, keyslot, "Returns the hash slot for a key."),
             sub("cluster|countkeysinslot", 3, countkeysinslot, "Returns the number of keys in a hash slot."),
             sub("cluster|getkeysinslot", 4, getkeysinslot, "Returns the key names in a hash slot."),
-            sub("cluster|replicas", 3, replicas, "Lists the replica nodes of a master node."),
-            sub("cluster|slaves", 3, replicas, "Lists the replica nodes of a master node."),
-            sub("cluster|links", 2, links, "Returns a list of all TCP links to and from peer nodes."),
+            sub("cluster|replicas", 3, replicas, "Lists the replica nodes of a master node.")
+                .flags(ASK)
+                .doc("5.0.0", "Lists the replica nodes of a master node."),
+            sub("cluster|slaves", 3, replicas, "Lists the replica nodes of a master node.").flags(ASK),
+            sub("cluster|links", 2, links, "Returns a list of all TCP links to and from peer nodes.")
+                .doc("7.0.0", "Returns a list of all TCP links to and from peer nodes."),
             sub(
                 "cluster|count-failure-reports",
                 3,
                 count_failure_reports,
                 "Returns the number of active failure reports active for a node.",
-            ),
-            sub("cluster|meet", -4, topology_is_the_maps, "Forces a node to handshake with another node."),
-            sub("cluster|addslots", -3, topology_is_the_maps, "Assigns new hash slots to a node."),
-            sub("cluster|addslotsrange", -4, topology_is_the_maps, "Assigns new hash slot ranges to a node."),
-            sub("cluster|delslots", -3, topology_is_the_maps, "Sets hash slots as unbound for a node."),
-            sub(
-                "cluster|delslotsrange",
-                -4,
-                topology_is_the_maps,
-                "Sets hash slot ranges as unbound for a node.",
-            ),
-            sub("cluster|setslot", -4, topology_is_the_maps, "Binds a hash slot to a node."),
-            sub("cluster|flushslots", 2, topology_is_the_maps, "Deletes all slots information from a node."),
-            sub("cluster|forget", 3, topology_is_the_maps, "Removes a node from the nodes table."),
-            sub(
-                "cluster|replicate",
-                3,
-                topology_is_the_maps,
-                "Configure a node as replica of a master node.",
-            ),
-            sub(
-                "cluster|failover",
-                -2,
-                topology_is_the_maps,
-                "Forces a replica to perform a manual failover of its master.",
-            ),
-            sub("cluster|reset", -2, topology_is_the_maps, "Resets a node."),
-            sub("cluster|bumpepoch", 2, topology_is_the_maps, "Advances the cluster config epoch."),
-            sub(
-                "cluster|set-config-epoch",
-                3,
-                topology_is_the_maps,
-                "Sets the configuration epoch for a new node.",
-            ),
-            sub(
-                "cluster|saveconfig",
-                2,
-                saveconfig,
-                "Forces a node to save the cluster configuration to disk.",
-            ),
+            )
+            .flags(ASK),
+            sub("cluster|help", 2, cluster_help, "Show helpful text about the different subcommands")
+                .flags(Flags(Flags::LOADING.0 | Flags::STALE.0))
+                .doc("5.0.0", "Show helpful text about the different subcommands"),
+            change("cluster|meet", -4, "Forces a node to handshake with another node."),
+            change("cluster|addslots", -3, "Assigns new hash slots to a node."),
+            change("cluster|addslotsrange", -4, "Assigns new hash slot ranges to a node.")
+                .doc("7.0.0", "Assigns new hash slot ranges to a node."),
+            change("cluster|delslots", -3, "Sets hash slots as unbound for a node."),
+            change("cluster|delslotsrange", -4, "Sets hash slot ranges as unbound for a node.")
+                .doc("7.0.0", "Sets hash slot ranges as unbound for a node."),
+            change("cluster|setslot", -4, "Binds a hash slot to a node."),
+            change("cluster|flushslots", 2, "Deletes all slots information from a node."),
+            change("cluster|forget", 3, "Removes a node from the nodes table."),
+            change("cluster|replicate", 3, "Configure a node as replica of a master node."),
+            change("cluster|failover", -2, "Forces a replica to perform a manual failover of its master."),
+            change("cluster|reset", -2, "Resets a node.")
+                .flags(Flags(Flags::ADMIN.0 | Flags::STALE.0 | Flags::NOSCRIPT.0)),
+            change("cluster|bumpepoch", 2, "Advances the cluster config epoch."),
+            change("cluster|set-config-epoch", 3, "Sets the configuration epoch for a new node."),
+            sub("cluster|saveconfig", 2, saveconfig, "Forces a node to save the cluster configuration to disk.")
+                .flags(CHANGE),
         ]),
     Spec::new(Group::Cluster, "readonly", 1, readonly)
         .flags(FAST)
@@ -383,4 +380,33 @@ fn asking(ctx: &mut Ctx<'_>) -> Result {
     }
     ctx.reply.ok();
     Ok(())
+}
+
+/// `CLUSTER HELP`
+fn cluster_help(ctx: &mut Ctx<'_>) -> Result {
+    cluster_mode(ctx)?;
+    help(
+        ctx,
+        "CLUSTER",
+        &[
+            ("COUNT-FAILURE-REPORTS <node-id>", "Always 0: the shard map's authority watches the nodes."),
+            ("COUNTKEYSINSLOT <slot>", "Number of keys in a slot."),
+            ("GETKEYSINSLOT <slot> <count>", "Names of keys in a slot."),
+            ("INFO", "State of the cluster."),
+            ("KEYSLOT <key>", "The slot of a key."),
+            ("LINKS", "Links of the cluster bus: there are none."),
+            ("MYID", "This node's id."),
+            ("MYSHARDID", "The id of this node's shard."),
+            ("NODES", "All nodes, a line each."),
+            ("REPLICAS <node-id>", "The replicas of a master."),
+            ("SAVECONFIG", "Nothing to do: the shard map is on disk before it is acted on."),
+            ("SHARDS", "Slots and nodes of each shard."),
+            ("SLOTS", "Ranges of slots with their nodes."),
+            (
+                "ADDSLOTS, ADDSLOTSRANGE, BUMPEPOCH, DELSLOTS, DELSLOTSRANGE, FAILOVER, FLUSHSLOTS, FORGET, MEET, \
+                 REPLICATE, RESET, SET-CONFIG-EPOCH, SETSLOT",
+                "Refused: the topology is the shard map's.",
+            ),
+        ],
+    )
 }

@@ -365,7 +365,7 @@ fn dump(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds | FREQ frequency]`
-fn restore(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn restore(ctx: &mut Ctx<'_>) -> Result {
     let key = ctx.args.at(1);
     let (mut replace, mut absolute, mut idle, mut frequency, mut i) = (false, false, None, None, 4);
     while i < ctx.args.len() {

@@ -231,8 +231,9 @@ impl Server {
                 Blocked::WaitAof(wanted) => late || wanted.is_met_by(self.aof_acks(wanted)),
                 Blocked::Handover { member, offset } => late || self.member_has(member, *offset),
                 Blocked::Keys { .. } => late,
-                Blocked::Shutdown => false,
-                Blocked::Paused(_) => !paused,
+                Blocked::Shutdown | Blocked::Migrate => false,
+                // With a migration under way they wait for its end.
+                Blocked::Paused(_) => !paused && self.migrations.is_empty(),
             };
             if ends {
                 self.unblock_as_late(io, conn);
@@ -259,10 +260,25 @@ impl Server {
                 self.handover_failed();
             }
             Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
+            // It is answered by the migration itself.
+            Blocked::Migrate => {}
             Blocked::Paused(command) => self.request(io, conn, command.as_args(), &mut out),
         }
         io.send(conn, &out);
         self.resume.push(conn);
+    }
+
+    /// Runs the commands that wait for a pause or for a migration, one of which has ended. They may have to wait again.
+    pub(super) fn release_paused(&mut self, io: &mut Io) {
+        if self.paused(io.now) {
+            return;
+        }
+        let waits = |b: &Blocking| matches!(b.on, Blocked::Paused(_));
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(|c| c.blocked.as_ref().is_some_and(waits)).map(|c| c.conn).collect();
+        for conn in conns {
+            self.unblock_as_late(io, conn);
+        }
     }
 
     /// Ends a client's waiting with an error.
@@ -331,6 +347,9 @@ impl Server {
 
     /// A key was changed: transactions that watch it will fail.
     pub fn touch_watched(&mut self, db: usize, key: &[u8]) {
+        if !self.migrations.is_empty() {
+            self.migrations.touched(db, key);
+        }
         if self.watches.by_key.is_empty() {
             return;
         }
@@ -351,6 +370,7 @@ impl Server {
     /// Databases are about to be emptied, or exchanged with each other: transactions that watch one of their keys will
     /// fail, unless the key is in none of them and so stays away.
     pub fn touch_watched_in(&mut self, dbs: &[usize]) {
+        self.migrations.touched_in(dbs);
         let keyspace = &self.keyspace;
         let changes =
             |(db, key): &DbKey| dbs.contains(db) && dbs.iter().any(|&db| keyspace.peek(db, key).is_some());

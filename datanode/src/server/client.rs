@@ -44,14 +44,21 @@ pub enum Blocked {
     },
     /// `SHUTDOWN`: until the process ends, or the shutdown fails.
     Shutdown,
+    /// `MIGRATE`: until its keys have arrived elsewhere, or not.
+    Migrate,
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
 }
 
 impl Blocked {
-    /// It waits for what only a master can give, and may be told so (`CLIENT UNBLOCK`).
-    pub fn ends_with_role(&self) -> bool {
+    /// `CLIENT UNBLOCK` may end it.
+    pub fn may_be_ended(&self) -> bool {
         matches!(self, Blocked::Keys { .. } | Blocked::Wait { .. } | Blocked::WaitAof(_))
+    }
+
+    /// It waits for what only a master can do.
+    pub fn ends_with_role(&self) -> bool {
+        self.may_be_ended() || matches!(self, Blocked::Migrate)
     }
 }
 

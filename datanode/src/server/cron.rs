@@ -32,6 +32,7 @@ impl Server {
         self.failover_cron(io);
         self.managed_cron(io);
         self.shutdown_cron(io);
+        self.migration_cron(io);
         self.check_blocked(io);
         self.resume_clients(io);
         self.make_room(io);

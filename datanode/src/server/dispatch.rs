@@ -198,7 +198,7 @@ impl Server {
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
-        if self.must_pause(io, conn, spec) {
+        if self.must_pause(io, conn, spec) || self.must_wait_for_migration(conn, spec, args) {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
                 self.blocked_clients += 1;

@@ -289,7 +289,7 @@ fn stats(p: &mut Page<'_>) {
     // Snapshots are taken without a fork.
     line!(p, "latest_fork_usec:0");
     line!(p, "total_forks:0");
-    line!(p, "migrate_cached_sockets:0");
+    line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
     line!(p, "slave_expires_tracked_keys:0");
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");

@@ -14,6 +14,7 @@ pub mod info;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+pub mod migrate;
 pub mod monitor;
 pub mod process;
 pub mod pubsub;
@@ -103,6 +104,8 @@ pub struct Server {
     pub pause: Pause,
     /// Paused clients: `CLIENT PAUSE`.
     pub client_pause: Pause,
+    /// Keys on their way to other servers (`MIGRATE`).
+    pub migrations: migrate::Migrations,
     /// Who gets every command (`MONITOR`).
     pub monitors: Vec<ConnId>,
     /// Commands that took long.
@@ -225,6 +228,8 @@ impl Service for Server {
             self.link_received(io);
         } else if self.errand_conn() == Some(conn) {
             self.errand_received(io, conn);
+        } else if self.migrations.owns(conn) {
+            self.migration_received(io, conn);
         } else {
             self.serve(io, conn);
         }
@@ -235,13 +240,13 @@ impl Service for Server {
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
         if self.repl.link_conn() == Some(conn) {
             self.link_closed(io, why);
-        } else if !self.managed_link_closed(io, conn) {
+        } else if !self.managed_link_closed(io, conn) && !self.migration_closed(io, conn) {
             self.forget_client(io, conn);
         }
     }
 
     fn connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>) {
-        if !self.managed_link_connected(io, token, &result) {
+        if !self.managed_link_connected(io, token, &result) && !self.migration_connected(io, token, &result) {
             self.link_connected(io, token, result);
         }
     }

@@ -90,6 +90,7 @@ impl Server {
             loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
+            migrations: Default::default(),
             monitors: Vec::new(),
             slowlog: Default::default(),
             blocked_clients: 0,
