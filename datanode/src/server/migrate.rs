@@ -24,6 +24,8 @@ const MAX_TIMEOUT_MS: u64 = 86_400_000;
 const MAX_KEPT: usize = 64;
 /// How long they are kept, milliseconds (Redis' MIGRATE_SOCKET_CACHE_TTL).
 const KEEP_MS: u64 = 10_000;
+/// What a client is told where no connection came about, in Redis' words.
+const NOT_CONNECTED: &str = "IOERR error or timeout connecting to the client";
 
 /// What a client asks for.
 pub struct Request {
@@ -254,7 +256,12 @@ impl Server {
             Ok((conn, _)) => self.migration_asks(io, at, *conn, None),
             Err(e) => {
                 tracing::info!("MIGRATE: no connection: {e}");
-                self.migration_ends(io, at, Some("IOERR error or timeout connecting to the client".into()));
+                // Redis hears of a refusal only when it writes.
+                let text = match e {
+                    ConnectError::Refused => "IOERR error or timeout writing to target instance",
+                    _ => NOT_CONNECTED,
+                };
+                self.migration_ends(io, at, Some(text.into()));
             }
         }
         true
@@ -411,7 +418,7 @@ impl Server {
                 Stage::Ended if !paused => self.migration_settles(io, at),
                 Stage::Ended => {}
                 Stage::Connecting(_) if now >= m.deadline_ms => {
-                    self.migration_ends(io, at, Some("IOERR error or timeout connecting to the client".into()));
+                    self.migration_ends(io, at, Some(NOT_CONNECTED.into()));
                 }
                 Stage::Connecting(_) => {}
                 Stage::Asking { link, ref mut reused, .. } => {
