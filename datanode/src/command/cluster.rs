@@ -30,10 +30,8 @@ pub const COMMANDS: &[Spec] = &[
         .doc("3.0.0", "A container for Redis Cluster commands.")
         .subcommands(&[
             sub("cluster|slots", 2, slots, "Returns the mapping of cluster slots to nodes."),
-            sub("cluster|shards", 2, shards, "Returns the mapping of cluster slots to shards.").doc(
-                "7.0.0",
-                "Returns the mapping of cluster slots to shards.",
-            ),
+            sub("cluster|shards", 2, shards, "Returns the mapping of cluster slots to shards.")
+                .doc("7.0.0", "Returns the mapping of cluster slots to shards."),
             sub("cluster|nodes", 2, nodes, "Returns the cluster configuration for a node."),
             sub("cluster|info", 2, info, "Returns information about the state of a node."),
             sub("cluster|myid", 2, myid, "Returns the ID of a node."),
@@ -74,8 +72,13 @@ pub const COMMANDS: &[Spec] = &[
                 .flags(Flags(Flags::ADMIN.0 | Flags::STALE.0 | Flags::NOSCRIPT.0)),
             change("cluster|bumpepoch", 2, "Advances the cluster config epoch."),
             change("cluster|set-config-epoch", 3, "Sets the configuration epoch for a new node."),
-            sub("cluster|saveconfig", 2, saveconfig, "Forces a node to save the cluster configuration to disk.")
-                .flags(CHANGE),
+            sub(
+                "cluster|saveconfig",
+                2,
+                saveconfig,
+                "Forces a node to save the cluster configuration to disk.",
+            )
+            .flags(CHANGE),
         ]),
     Spec::new(Group::Cluster, "readonly", 1, readonly)
         .flags(FAST)

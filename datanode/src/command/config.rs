@@ -67,7 +67,13 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result {
 
 /// `CONFIG REWRITE`
 fn rewrite(ctx: &mut Ctx<'_>) -> Result {
-    let server = &*ctx.keys.server;
+    rewrite_file(ctx.keys.server)?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// Writes the configuration into its file.
+pub(super) fn rewrite_file(server: &Server) -> Result {
     match server.config.rewrite(&*server.disk, &[]) {
         Ok(Rewritten::File(path)) => tracing::info!("CONFIG REWRITE executed: {}", path.display()),
         Ok(Rewritten::Copy { path, reason }) => {
@@ -75,7 +81,6 @@ fn rewrite(ctx: &mut Ctx<'_>) -> Result {
         }
         Err(e) => return Err(Error::Text(e.0.into())),
     }
-    ctx.reply.ok();
     Ok(())
 }
 

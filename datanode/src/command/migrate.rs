@@ -55,7 +55,10 @@ fn migrate(ctx: &mut Ctx<'_>) -> Result {
             i += 2;
         } else if ctx.args.is(i, "keys") {
             if !ctx.args.at(3).is_empty() {
-                return Err("ERR When using MIGRATE KEYS option, the key argument must be set to the empty string".into());
+                return Err(
+                    "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
+                        .into(),
+                );
             }
             first_key = Some(i + 1);
             break;
@@ -77,7 +80,9 @@ fn migrate(ctx: &mut Ctx<'_>) -> Result {
         return Ok(());
     }
     if ctx.keys.server.in_exec || ctx.client().is_none() {
-        return Err("ERR MIGRATE inside a transaction is not supported by this server: it would have to wait".into());
+        return Err(
+            "ERR MIGRATE inside a transaction is not supported by this server: it would have to wait".into(),
+        );
     }
     let request = Request {
         host: String::from_utf8_lossy(ctx.args.at(1)).into_owned(),

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::PersistJob;
 use crate::aof::files::{AofFiles, BaseFormat};
@@ -103,6 +104,11 @@ impl Log {
     /// How much of that is durable; `None` as long as the base is missing.
     pub(super) fn durable_mark(&self) -> Option<u64> {
         (!self.anew).then_some(self.durable.mark)
+    }
+
+    /// There is a base on disk that it continues.
+    pub(super) fn has_base(&self) -> bool {
+        !self.anew
     }
 
     /// It lacks nothing, and all of it is durable.
@@ -257,6 +263,7 @@ impl Server {
             return;
         }
         let failed_before = log.error().is_some();
+        std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let outcome = if always { log.sync() } else { log.end.flush() };
         match outcome {
             Ok(()) if failed_before => {

@@ -6,6 +6,7 @@
 
 mod load;
 mod log;
+pub(crate) mod reload;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::config::types::Fsync;
 use crate::io::{Io, Now};
 use crate::managed::Lineage;
+use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
@@ -63,8 +65,8 @@ pub struct Persistence {
     pub rewrites: u64,
     /// Rewrites that failed since the last one that succeeded.
     pub rewrite_failures: u64,
-    /// Keys loaded at start.
-    pub loaded_keys: u64,
+    /// What was in the RDB file that was read last: keys, and how many of them had expired.
+    pub loaded: Counts,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
@@ -88,7 +90,7 @@ impl Persistence {
             last_rewrite_s: -1,
             rewrites: 0,
             rewrite_failures: 0,
-            loaded_keys: 0,
+            loaded: Counts::default(),
             lineage: Lineage::default(),
             restore_error: None,
             log: None,

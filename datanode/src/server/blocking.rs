@@ -317,7 +317,8 @@ impl Server {
 
     /// How many append-only files have what a client wrote, ours and the replicas'.
     pub(crate) fn aof_acks(&self, wanted: &AofWait) -> AofAcks {
-        let replicas = self.repl.online(&self.clients).filter(|r| r.acked_durable.is_some_and(|o| o >= wanted.offset));
+        let replicas =
+            self.repl.online(&self.clients).filter(|r| r.acked_durable.is_some_and(|o| o >= wanted.offset));
         AofAcks { local: self.persist.is_durable(wanted.mark), replicas: replicas.count() }
     }
 

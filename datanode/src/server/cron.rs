@@ -39,7 +39,9 @@ impl Server {
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();
-            self.persist_cron(io);
+            if !self.debug.pause_cron {
+                self.persist_cron(io);
+            }
             self.free_garbage(io);
         }
         if now >= self.cron.second + 1000 {
@@ -49,8 +51,10 @@ impl Server {
             self.stats.output_bytes += sent.bytes;
             self.stats.sample(now);
             self.check_soft_output_limits(io);
-            self.replica_cron(io);
-            self.close_idle_clients(io);
+            if !self.debug.pause_cron {
+                self.replica_cron(io);
+                self.close_idle_clients(io);
+            }
             self.reload_password();
             self.publish_metrics(io);
         }
@@ -58,7 +62,12 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire || !self.is_master() || self.loading || self.paused(io.now) {
+        if !self.active_expire
+            || self.debug.pause_cron
+            || !self.is_master()
+            || self.loading
+            || self.paused(io.now)
+        {
             return;
         }
         for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK) {

@@ -62,6 +62,19 @@ pub struct Pause {
     pub all: bool,
 }
 
+/// What `DEBUG` switches for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DebugSwitches {
+    /// Nothing happens by itself: no expiry, no saving, no regular messages to replicas.
+    pub pause_cron: bool,
+    /// `RESTORE` takes payloads with a wrong version or checksum.
+    pub skip_checksums: bool,
+    /// Scripts may call what is marked as not for them.
+    pub scripts_may_all: bool,
+    /// Microseconds to wait before the append-only file is written.
+    pub aof_flush_sleep_us: u64,
+}
+
 /// The data server's whole state.
 pub struct Server {
     /// Configuration.
@@ -128,6 +141,8 @@ pub struct Server {
     pub peak_memory: u64,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
+    /// What else `DEBUG` has switched.
+    pub debug: DebugSwitches,
     /// A shutdown in progress.
     pub shutdown: Option<start::Shutdown>,
     /// Thresholds of encodings.

@@ -102,6 +102,7 @@ impl Server {
             no_touch: false,
             peak_memory: 0,
             active_expire: true,
+            debug: Default::default(),
             shutdown: None,
             access_clock: Default::default(),
             in_exec: false,
