@@ -301,6 +301,7 @@ fn myshardid(ctx: &mut Ctx<'_>) -> Result {
 
 /// `CLUSTER KEYSLOT key`
 fn keyslot(ctx: &mut Ctx<'_>) -> Result {
+    cluster_mode(ctx)?;
     let slot = key_slot(ctx.args.at(2));
     ctx.reply.int(i64::from(slot));
     Ok(())

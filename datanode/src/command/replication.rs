@@ -188,11 +188,7 @@ fn deadline(ctx: &Ctx<'_>, i: usize) -> Result<u64> {
     if timeout < 0 {
         return Err("ERR timeout is negative".into());
     }
-    // The wall clock's milliseconds have to remain a signed 64-bit number, as in Redis.
-    if timeout.checked_add(ctx.now_ms()).is_none() {
-        return Err("ERR timeout is out of range".into());
-    }
-    Ok(if timeout == 0 { 0 } else { ctx.io.now.mono_ms() + timeout as u64 })
+    Ok(if timeout == 0 { 0 } else { ctx.io.now.mono_ms().saturating_add(timeout as u64) })
 }
 
 /// `WAITAOF numlocal numreplicas timeout` (<https://redis.io/docs/latest/commands/waitaof/>)

@@ -361,6 +361,7 @@ impl Server {
         s.written += bytes;
         if let Target::Replicas { receivers, .. } = &s.target {
             for &conn in receivers {
+                self.stats.repl_output_bytes += bytes;
                 io.send(conn, &chunk);
             }
         } else if let Some(file) = s.file.clone() {

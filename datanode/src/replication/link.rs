@@ -469,7 +469,10 @@ impl Server {
         let Some(link) = self.repl.link.as_mut() else { return false };
         let State::Receiving(t) = &mut link.state else { return false };
         let Some(c) = io.conn(conn) else { return false };
-        match t.take(&mut c.input) {
+        let before = c.input.len();
+        let taken = t.take(&mut c.input);
+        self.stats.repl_input_bytes += before.saturating_sub(c.input.len()) as u64;
+        match taken {
             Ok(true) => self.adopt_snapshot(io),
             Ok(false) => false,
             Err(e) => {
@@ -549,6 +552,7 @@ impl Server {
             c.input.drain(..at);
             c.input.extend_from_slice(&newer);
         }
+        self.stats.repl_input_bytes += at as u64;
         if asked || self.acks_at_once() {
             self.ack_due = true;
         }

@@ -45,7 +45,12 @@ impl Server {
                 replica.capa_eof |= args.is(i + 1, "eof");
                 replica.capa_psync2 |= args.is(i + 1, "psync2");
             } else if args.is(i, "rdb-only") {
-                replica.rdb_only = number == Some(1);
+                replica.rdb_only = match parse_i64(value) {
+                    Some(0) => false,
+                    Some(1) => true,
+                    Some(_) => return Err(Error::err("value is out of range, value must between 0 and 1")),
+                    None => return Err(Error::NotInteger),
+                };
             } else if args.is(i, "rdb-filter-only") {
                 return Err(Error::err("RDB filters are not supported"));
             } else if args.is(i, "ack") {
@@ -133,7 +138,9 @@ impl Server {
             };
             out.extend_from_slice(line.as_bytes());
             if let Some(b) = self.repl.backlog() {
+                let before = out.len();
                 b.copy_from(from, out);
+                self.stats.repl_output_bytes += (out.len() - before) as u64;
             }
             self.repl.replicas.push(conn);
             self.stats.sync_partial_ok += 1;
@@ -191,6 +198,7 @@ impl Server {
             replica.stage = Stage::Online;
             replica.acked_at_ms = io.now.mono_ms();
             let queued = std::mem::take(&mut replica.queued);
+            self.stats.repl_output_bytes += queued.len() as u64;
             io.send(conn, &queued);
             tracing::info!("Synchronization with replica {} succeeded", client.peer.remote);
         }
@@ -230,7 +238,10 @@ impl Server {
                     continue;
                 };
                 match replica.stage {
-                    Stage::Online if !replica.rdb_only => io.send(conn, &bytes),
+                    Stage::Online if !replica.rdb_only => {
+                        self.stats.repl_output_bytes += bytes.len() as u64;
+                        io.send(conn, &bytes);
+                    }
                     Stage::ReceivesSnapshot if !replica.rdb_only => replica.queued.extend_from_slice(&bytes),
                     _ => {}
                 }

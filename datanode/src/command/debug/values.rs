@@ -88,8 +88,7 @@ pub fn listpack(ctx: &mut Ctx<'_>) -> Result {
 
 /// `DEBUG QUICKLIST key [0|1]`: prints the nodes of a list, with 1 their elements too.
 pub fn quicklist(ctx: &mut Ctx<'_>) -> Result {
-    let full =
-        ctx.args.len() == 4 && ctx.int(3).map_err(|_| "ERR value is not an integer or out of range")? != 0;
+    let full = super::number(ctx.args.at(3)) != 0;
     let e = entry(ctx)?;
     let Value::List(list) = &e.value else { return Err("ERR Not a quicklist encoded object.".into()) };
     print_nodes(list, full);
