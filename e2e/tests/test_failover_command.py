@@ -1,4 +1,5 @@
-"""FAILOVER and WAITAOF: a master and its replicas at a client's word, with a real Redis as either of them."""
+"""FAILOVER, WAITAOF, REPLICAOF NO ONE, SHUTDOWN: a master and its replicas at a client's word, with a real Redis as either
+of them."""
 
 import contextlib
 import threading
@@ -213,3 +214,60 @@ def test_errors_of_waitaof(servers, ours):
         c.connection.send_command("WAITAOF", 0, 1, 0)
         until("it waits", lambda: master.client_unblock(number) == 1, TIMEOUT_S)
         assert c.connection.read_response() == [0, 0]
+
+
+@both
+def test_a_replica_that_becomes_master_by_itself_takes_a_new_history(servers, source, target):
+    _, _, old, new = replicated(servers, source, target)
+    old.set("a", "1")
+    assert old.wait(1, 5000) == 1
+    before = new.info("replication")
+    assert new.execute_command("REPLICAOF", "NO", "ONE") in ("OK", b"OK", True)
+    after = new.info("replication")
+    assert after["role"] == "master" and after["master_replid"] != before["master_replid"]
+    assert after["master_replid2"] == before["master_replid"]
+    assert after["second_repl_offset"] == after["master_repl_offset"] + 1
+    # Said again to a master it changes nothing.
+    new.execute_command("REPLICAOF", "NO", "ONE")
+    again = new.info("replication")
+    assert (again["master_replid"], again["master_replid2"]) == (after["master_replid"], after["master_replid2"])
+
+
+def test_shutdown_waits_for_a_replica_unless_it_is_told_not_to(servers, ours, peer):
+    for implementation in (ours, peer):
+        one, two, master, _ = replicated(servers, implementation, peer)
+        with two.frozen():
+            master.set("a", "1")
+            outcome = []
+
+            def end():
+                with one.client(socket_timeout=30) as client, contextlib.suppress(redis.ConnectionError):
+                    try:
+                        outcome.append(client.execute_command("SHUTDOWN"))
+                    except redis.ResponseError as e:
+                        outcome.append(str(e))
+
+            thread = threading.Thread(target=end)
+            thread.start()
+            until("it waits", lambda: "shutdown_in_milliseconds" in master.info("server"), TIMEOUT_S)
+            assert master.execute_command("SHUTDOWN", "ABORT") in ("OK", b"OK", True)
+            thread.join(TIMEOUT_S)
+            assert outcome == ["Errors trying to SHUTDOWN. Check logs."]
+            assert master.set("b", "2") and error(master, "SHUTDOWN", "ABORT") == "No shutdown in progress."
+            with pytest.raises(redis.ConnectionError):
+                master.execute_command("SHUTDOWN", "NOW")
+            assert one.wait_exit() == 0
+
+
+def test_shutdown_that_cannot_save_goes_on_unless_it_is_forced(servers, ours, peer):
+    for implementation in (ours, peer):
+        server = servers.start(implementation, {"dbfilename": "dump.rdb"})
+        with server.client() as client:
+            client.set("a", "1")
+            # A directory in the file's place cannot be replaced, not even by root.
+            (server.dir / "dump.rdb" / "full").mkdir(parents=True)
+            assert error(client, "SHUTDOWN", "SAVE") == "Errors trying to SHUTDOWN. Check logs."
+            assert client.get("a") == "1"
+            with pytest.raises(redis.ConnectionError):
+                client.execute_command("SHUTDOWN", "SAVE", "FORCE")
+        assert server.wait_exit() == 0

@@ -547,18 +547,14 @@ fn a_promise_of_a_process_that_has_been_restarted_since_does_not_count() {
         world.promises.entry(0).or_default().push(status.clone());
     }
     let elects = |plan: &Plan| {
-        let decided = |action: &Action| {
-            matches!(action, Action::SaveRecord(record) if record.map.shard(0).unwrap().epoch == epoch)
-        };
+        let decided = |action: &Action| matches!(action, Action::SaveRecord(record) if record.map.shard(0).unwrap().epoch == epoch);
         plan.actions.iter().any(decided)
     };
     assert!(elects(&decide(&world.snapshot())), "both promises are enough");
     world.nodes.get_mut(&others[0]).unwrap().status.run_id = "another process".into();
     let plan = decide(&world.snapshot());
     assert!(!elects(&plan), "one of them was given by a process that is no more");
-    let asked = |action: &Action| {
-        matches!(action, Action::AskPromises { members, .. } if members.contains(&others[0]))
-    };
+    let asked = |action: &Action| matches!(action, Action::AskPromises { members, .. } if members.contains(&others[0]));
     assert!(plan.actions.iter().any(asked), "the new one is asked: {:?}", plan.actions);
 }
 
