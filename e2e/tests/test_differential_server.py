@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import redis
-from harness import process
+from harness import process, resp
 from harness.wait import until
 
 TIMEOUT_S = 20
@@ -487,3 +487,51 @@ def test_the_real_tools_take_what_was_reloaded(servers, ours, peer):
         assert client.execute_command("DEBUG", "RELOAD")
     check = subprocess.run([peer.program("redis-check-rdb"), server.dir / "dump.rdb"], capture_output=True, text=True, timeout=60)
     assert check.returncode == 0, check.stdout
+
+
+def snapshot(server, *commands):
+    """What a raw connection gets that sends these commands: all lines before the snapshot, how it is framed, and it."""
+    connection = resp.Connection(server.address)
+    lines = []
+    for command in commands:
+        connection.send(*command)
+        if command[0] == "REPLCONF":
+            assert connection.read() == ("+", b"OK")
+    while True:
+        line = connection._line().lstrip(b"\n")
+        if line.startswith(b"$"):
+            break
+        if line:
+            lines.append(line.split(b" ")[0])
+    if line.startswith(b"$EOF:"):
+        mark = line[5:]
+        while mark not in connection._buffer:
+            connection._fill()
+        size, data = "mark", bytes(connection._buffer).partition(mark)[0]
+    else:
+        while len(connection._buffer) < int(line[1:]):
+            connection._fill()
+        size, data = "length", bytes(connection._buffer[:int(line[1:])])
+    connection.close()
+    return lines, size, data
+
+
+@pytest.mark.parametrize("commands", [
+    [("SYNC",)], [("REPLCONF", "capa", "eof"), ("SYNC",)], [("PSYNC", "?", "-1")],
+    [("REPLCONF", "capa", "eof", "capa", "psync2"), ("PSYNC", "?", "-1")],
+], ids=["sync", "sync eof", "psync", "psync eof"])
+def test_replicas_of_every_age_get_a_snapshot(servers, two_servers, ours, peer, commands):
+    answers = []
+    for server in two_servers:
+        with server.client() as client:
+            client.flushall()
+            client.rpush("l", *range(1000))
+            client.config_set("repl-diskless-sync-delay", 0)
+        lines, size, data = snapshot(server, *commands)
+        assert data.startswith(b"REDIS00")
+        path = server.dir / "received.rdb"
+        path.write_bytes(data)
+        check = subprocess.run([peer.program("redis-check-rdb"), path], capture_output=True, text=True, timeout=60)
+        assert check.returncode == 0 and "[info] 1 keys read" in check.stdout, check.stdout
+        answers.append((lines, size))
+    assert answers[0] == answers[1]

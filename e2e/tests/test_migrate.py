@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 import redis
@@ -137,7 +138,7 @@ def test_a_connection_that_was_kept_and_has_been_closed_is_made_anew(servers, ou
         other.start()
         a.set("k", "last")
         assert move(a, other.port, "k", 0, 1000, "REPLACE") == "OK"
-        until("it is not kept for ever", lambda: a.info("stats")["migrate_cached_sockets"] == 0, TIMEOUT_S)
+        assert a.info("stats")["migrate_cached_sockets"] == 1
 
 
 def test_others_are_served_meanwhile_and_writes_to_the_key_wait(servers, ours, peer):
@@ -218,3 +219,38 @@ def test_restore_asking_is_restore(two_servers, pair):
         assert connection.call("RESTORE-ASKING", "c", "0", payload) == ("+", b"OK")
         assert connection.call("RESTORE-ASKING", "c", "0", payload)[0] == "-"
         assert connection.call("GET", "c") == ("$", b"1")
+
+
+def test_a_key_that_was_changed_meanwhile_stays(servers, ours, peer):
+    """A blocked client that is served changes a key that no command of the moment names."""
+    one, other = servers.start(ours), servers.start(peer)
+    with one.client() as a, other.client() as b, one.client(single_connection_client=True) as mover, \
+            one.client(single_connection_client=True) as waiting:
+        a.rpush("to", "1")
+        waiting.connection.send_command("BLMOVE", "from", "to", "LEFT", "RIGHT", 0)
+        until("it waits", lambda: a.info("clients")["blocked_clients"] == 1, TIMEOUT_S)
+        with other.frozen():
+            mover.connection.send_command("MIGRATE", "127.0.0.1", other.port, "to", 0, 15_000)
+            until("both wait", lambda: a.info("clients")["blocked_clients"] == 2, TIMEOUT_S)
+            # Only what is changed after it has been sent is older there.
+            time.sleep(0.3)
+            a.rpush("from", "2")
+            assert waiting.connection.read_response() == "2"
+        with pytest.raises(redis.ResponseError, match="a key was changed while it was migrated"):
+            mover.connection.read_response()
+        assert a.lrange("to", 0, -1) == ["1", "2"] and b.lrange("to", 0, -1) == ["1"]
+        assert move(a, other.port, "to", 0, 5000, "REPLACE") == "OK" and b.lrange("to", 0, -1) == ["1", "2"]
+
+
+def test_nothing_is_removed_while_writes_are_paused(servers, ours, peer):
+    one, other = servers.start(ours), servers.start(peer)
+    with one.client() as a, other.client() as b, one.client(single_connection_client=True) as mover:
+        a.set("k", "1")
+        with other.frozen():
+            mover.connection.send_command("MIGRATE", "127.0.0.1", other.port, "k", 0, 15_000)
+            until("it waits", lambda: a.info("clients")["blocked_clients"] == 1, TIMEOUT_S)
+            a.client_pause(60_000, all=False)
+        until("it has arrived", lambda: b.get("k") == "1", TIMEOUT_S)
+        assert a.get("k") == "1" and not mover.connection.can_read(timeout=0.3)
+        a.client_unpause()
+        assert mover.connection.read_response() == "OK" and not a.exists("k")

@@ -152,10 +152,6 @@ impl Server {
             self.stats.sync_partial_err += 1;
             tracing::info!("Partial resynchronization not accepted from {peer}: id {id} offset {from:?}");
         }
-        if !replica.capa_eof && !full {
-            // Every replica since Redis 4.0 has it; without it the length would have to be known beforehand.
-            return Err("ERR replicas have to announce the capability 'eof'".into());
-        }
         replica.stage = Stage::WaitsForSnapshot;
         self.repl.replicas.push(conn);
         self.stats.sync_full += 1;
@@ -163,26 +159,52 @@ impl Server {
         Ok(())
     }
 
-    /// A snapshot for replicas begins at the present offset: those that wait for one get its header.
+    /// A snapshot for replicas begins at the present offset: those that wait for one get its header. It ends with a mark,
+    /// or for replicas that do not know marks it is gathered, since its length has to be sent first.
     pub fn start_sync_of_waiting(&mut self, io: &mut Io, eof_mark: &str) -> Vec<ConnId> {
-        let place = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
-        let header = format!("$EOF:{eof_mark}\r\n");
+        let resync = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
+        let framed = format!("$EOF:{eof_mark}\r\n");
         let mut receivers = Vec::new();
         for &conn in &self.repl.replicas {
             if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut())
                 && replica.stage == Stage::WaitsForSnapshot
             {
                 replica.stage = Stage::ReceivesSnapshot;
+                replica.gathered = (!replica.capa_eof).then(Vec::new);
                 if !replica.pre_psync {
-                    io.send(conn, place.as_bytes());
+                    io.send(conn, resync.as_bytes());
                 }
-                io.send(conn, header.as_bytes());
+                if replica.capa_eof {
+                    io.send(conn, framed.as_bytes());
+                }
                 receivers.push(conn);
             }
         }
         // The stream behind the snapshot has to name its database.
         self.selected_db = None;
         receivers
+    }
+
+    /// A piece of the snapshot for a replica.
+    pub fn send_snapshot(&mut self, io: &mut Io, conn: ConnId, piece: &[u8]) {
+        self.stats.repl_output_bytes += piece.len() as u64;
+        let replica = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut());
+        match replica.and_then(|r| r.gathered.as_mut()) {
+            Some(gathered) => gathered.extend_from_slice(piece),
+            None => io.send(conn, piece),
+        }
+    }
+
+    /// The end of the snapshot for a replica: the mark, or all that was gathered.
+    pub fn end_snapshot_for(&mut self, io: &mut Io, conn: ConnId, eof_mark: &str) {
+        let replica = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut());
+        match replica.and_then(|r| r.gathered.take()) {
+            Some(gathered) => {
+                io.send(conn, format!("${}\r\n", gathered.len()).as_bytes());
+                io.send(conn, &gathered);
+            }
+            None => io.send(conn, eof_mark.as_bytes()),
+        }
     }
 
     /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows.
@@ -275,6 +297,7 @@ impl Server {
                 Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => late.push(conn),
                 // Newlines keep the link alive while the replica has to wait.
                 Stage::WaitsForSnapshot => io.send(conn, b"\n"),
+                Stage::ReceivesSnapshot if replica.gathered.is_some() => io.send(conn, b"\n"),
                 _ => {}
             }
         }

@@ -59,6 +59,8 @@ pub struct ReplicaState {
     pub acked_at_ms: u64,
     /// The stream since the snapshot, until the snapshot has been sent.
     pub queued: Vec<u8>,
+    /// The snapshot so far, for one that has to know its length beforehand.
+    pub gathered: Option<Vec<u8>>,
     /// It only wants the snapshot (`redis-cli --rdb`).
     pub rdb_only: bool,
     /// It asked by SYNC, as before Redis 2.8: it is told neither id nor offset, and acknowledges nothing.
@@ -80,6 +82,7 @@ impl ReplicaState {
             acked_durable: None,
             acked_at_ms: now.mono_ms(),
             queued: Vec::new(),
+            gathered: None,
             rdb_only: false,
             pre_psync: false,
             admitted: false,

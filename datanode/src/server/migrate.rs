@@ -222,7 +222,8 @@ impl Server {
         let (keyspace, db) = (&self.keyspace, m.db);
         // What has expired on the way here need not travel.
         m.keys.retain(|k| keyspace.lookup(db, &k.key, io.now.unix_ms).is_some());
-        for moving in &m.keys {
+        for moving in &mut m.keys {
+            moving.changed = false;
             let Some(entry) = keyspace.peek(db, &moving.key) else { continue };
             let ttl = entry.expire_at().map_or(0, |at| (at - io.now.unix_ms).max(1)).to_string();
             let payload = dump::encode(&mut writer, &entry.value);
