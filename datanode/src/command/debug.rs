@@ -4,11 +4,8 @@ mod digest;
 mod process;
 mod values;
 
-use std::collections::BTreeMap;
-
 use super::admin::allowed_by;
 use super::{Ctx, Error, Flags, Group, OwnedArgs, Propagation, Result, Spec, help, wrong_form};
-use crate::config::types::ClientMemory;
 use crate::config::value::parse_memory;
 use crate::glob::glob_match;
 use crate::persist::reload::Reload;
@@ -55,7 +52,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
         (b"digest-value", _) => return digest_value(ctx),
         (b"protocol", 3) => return protocol(ctx),
         (b"structsize", 2) => return structsize(ctx),
-        (b"client-eviction", 2) => return client_eviction(ctx),
+        (b"client-eviction", 2) => return Err("ERR maxmemory-clients is disabled.".into()),
         (b"stringmatch-len", 4) => {
             let matches = glob_match(ctx.args.at(2), ctx.args.at(3), false);
             ctx.reply.int(matches.into());
@@ -248,27 +245,6 @@ fn structsize(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `DEBUG CLIENT-EVICTION`: clients by the memory they take, in powers of two.
-fn client_eviction(ctx: &mut Ctx<'_>) -> Result {
-    let server = &*ctx.keys.server;
-    if server.config.maxmemory_clients == ClientMemory::Bytes(0) {
-        return Err("ERR maxmemory-clients is disabled.".into());
-    }
-    let mut buckets: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for client in server.clients.iter() {
-        let bytes = server.client_memory(ctx.io, client);
-        let (total, clients) = buckets.entry(bytes.max(1).ilog2()).or_default();
-        *total += bytes;
-        *clients += 1;
-    }
-    let mut text = "Bucket         Tot Mem       Clients\n".to_owned();
-    for (bits, (total, clients)) in buckets {
-        text += &format!("{:<14} {total:<13} {clients}\n", 1u64 << bits);
-    }
-    ctx.reply.verbatim(&text);
-    Ok(())
-}
-
 /// What `DEBUG PROTOCOL double` has always answered; not meant to be precise.
 #[allow(clippy::approx_constant)]
 const SOME_DOUBLE: f64 = 3.141;
@@ -338,7 +314,7 @@ fn debug_help(ctx: &mut Ctx<'_>) -> Result {
             ("AOF-FLUSH-SLEEP <microseconds>", "Wait so long before the append-only file is written."),
             ("ASSERT", "End the process by SIGABRT."),
             ("CHANGE-REPL-ID", "Take a new replication id; replicas will need full synchronizations."),
-            ("CLIENT-EVICTION", "Clients by the memory they take."),
+            ("CLIENT-EVICTION", "Refused: clients are not evicted."),
             ("CRASH-AND-RECOVER [<milliseconds>]", "Start the program anew without saving anything."),
             ("DIGEST", "Fingerprint of all data, equal on every server that has the same."),
             ("DIGEST-VALUE [<key> ...]", "Fingerprints of values."),

@@ -350,3 +350,66 @@ impl Server {
             .map_err(|e| e.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk_fake::{FakeDisk, Fault};
+
+    fn begin(disk: &FakeDisk) -> Log {
+        let files = AofFiles::open(Arc::new(disk.clone()), Path::new("/data"), "aof", "log").unwrap();
+        Log::begin(files, 0).unwrap()
+    }
+
+    fn publish(disk: &FakeDisk, log: &mut Log) -> Result<(), String> {
+        let file = disk.create(&log.temp_base()).unwrap();
+        log.publish_base(&*file, 0, BaseFormat::Rdb)
+    }
+
+    fn feed(log: &mut Log) -> u64 {
+        log.end.pending().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        log.fed.mark += 1;
+        log.mark()
+    }
+
+    #[test]
+    fn only_what_is_synced_behind_a_base_counts_as_durable() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        let first = feed(&mut log);
+        log.sync().unwrap();
+        assert!(!log.is_durable(), "what came before the log is on no disk as long as its base is not");
+        assert_eq!((log.durable_mark(), log.durable_offset()), (None, None));
+        publish(&disk, &mut log).unwrap();
+        assert!(log.is_durable() && log.durable_mark() >= Some(first));
+        let second = feed(&mut log);
+        assert!(!log.is_durable() && log.durable_mark() < Some(second));
+        log.end.flush().unwrap();
+        assert!(!log.is_durable(), "it is written, but not synced");
+        log.sync().unwrap();
+        assert!(log.is_durable() && log.durable_mark() == Some(second));
+    }
+
+    #[test]
+    fn after_a_failed_sync_a_rewrite_may_fail_and_be_tried_again() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        publish(&disk, &mut log).unwrap();
+        let mark = feed(&mut log);
+        log.end.flush().unwrap();
+        disk.set_fault(Fault::FailAt(0));
+        log.sync().unwrap_err();
+        disk.set_fault(Fault::None);
+        assert!(!log.is_durable() && log.durable_mark() < Some(mark));
+        log.begin_rewrite().unwrap();
+        disk.set_fault(Fault::FailAt(1));
+        publish(&disk, &mut log).unwrap_err();
+        disk.set_fault(Fault::None);
+        assert_eq!(log.durable_mark(), None, "what is on disk lacks what could not be synced");
+        log.begin_rewrite().unwrap();
+        publish(&disk, &mut log).unwrap();
+        assert!(log.is_durable());
+    }
+}

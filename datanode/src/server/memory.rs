@@ -1,6 +1,5 @@
 //! Memory: how much is in use, making room under `maxmemory`, and freeing what is large elsewhere.
 
-use super::client::Client;
 use super::{JobKind, Server};
 use crate::config::Config;
 use crate::io::{Action, ConnId, Io, Now};
@@ -140,17 +139,12 @@ impl Server {
         self.repl.replicas.iter().filter_map(unsent).sum()
     }
 
-    /// Bytes of a client with its buffers.
-    pub fn client_memory(&self, io: &mut Io, client: &Client) -> u64 {
-        let buffers = io.conn(client.conn).map_or(0, |c| c.input.capacity() + c.output.pending());
-        (buffers + size_of_val(client)) as u64
-    }
-
     /// Where the memory is.
     pub fn memory_figures(&self, io: &mut Io) -> MemoryFigures {
         let mut clients = 0;
         for client in self.clients.iter().filter(|c| !c.is_replica()) {
-            clients += self.client_memory(io, client);
+            let buffers = io.conn(client.conn).map_or(0, |c| c.input.capacity() + c.output.pending());
+            clients += (buffers + size_of_val(client)) as u64;
         }
         let databases = 0..self.keyspace.databases();
         MemoryFigures {

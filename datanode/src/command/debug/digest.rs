@@ -21,7 +21,7 @@ impl Digest {
     /// Takes something in that comes after what was before.
     fn ordered(&mut self, bytes: &[u8]) {
         self.unordered(bytes);
-        self.0 = Sha1::from(&self.0).digest().bytes();
+        self.0 = Sha1::from(self.0).digest().bytes();
     }
 
     fn pair(&mut self, one: &[u8], other: &[u8]) {

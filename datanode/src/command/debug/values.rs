@@ -20,8 +20,7 @@ fn entry<'c>(ctx: &'c mut Ctx<'_>) -> Result<&'c KeyEntry> {
 /// `DEBUG OBJECT key`
 pub fn object(ctx: &mut Ctx<'_>) -> Result {
     let config = &ctx.keys.server.config;
-    let (compression, fill, depth) =
-        (config.rdbcompression, config.list_max_listpack_size, config.list_compress_depth);
+    let (compression, fill) = (config.rdbcompression, config.list_max_listpack_size);
     let e = entry(ctx)?;
     let length = dump::encode(&mut ValueWriter::new(compression), &e.value).len() - AROUND_VALUE;
     let (at, encoding, stamp) = (&raw const *e, e.value.encoding(), e.access.get());
@@ -29,9 +28,8 @@ pub fn object(ctx: &mut Ctx<'_>) -> Result {
         Value::List(list) => {
             let (count, bytes) = (list.nodes().len(), list.nodes().map(node_bytes).sum::<usize>());
             format!(
-                " ql_nodes:{count} ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:{} ql_uncompressed_size:{bytes}",
+                " ql_nodes:{count} ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{bytes}",
                 list.len() as f64 / count.max(1) as f64,
-                u8::from(depth != 0),
             )
         }
         _ => String::new(),
