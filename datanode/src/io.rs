@@ -147,6 +147,11 @@ pub enum Action {
         /// The new port.
         port: u16,
     },
+    /// Start the program anew in this process, as it was started, after a while. Nothing is sent any more.
+    Restart {
+        /// Milliseconds to wait before.
+        after_ms: u64,
+    },
     /// End the process with this code once all output has been flushed.
     Exit(i32),
 }

@@ -17,8 +17,8 @@ from . import resp
 # Replies whose order a server may choose, with the size of the groups that stay together.
 UNORDERED = {"SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "SPOP": 1, "KEYS": 1, "HKEYS": 1, "HVALS": 1, "HGETALL": 2,
              "CONFIG": 2, "PUBSUB": 1}
-# Replies that are a time left, with the tolerance.
-TIMES = {"TTL": 1, "PTTL": 500, "EXPIRETIME": 1, "PEXPIRETIME": 500}
+# Replies that are a time, by a command's first words, with the tolerance: a clock may tick between the two answers.
+TIMES = {"TTL": 1, "PTTL": 500, "EXPIRETIME": 1, "PEXPIRETIME": 500, "OBJECT IDLETIME": 1}
 WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 REPEAT = re.compile(r"\{(\d+)\*([^}]*)\}")
 HISTORY = 25
@@ -57,9 +57,10 @@ def normal(command, reply):
 
 
 def same(command, one, other):
-    name = command[0].upper().decode(errors="replace")
-    if name in TIMES and one[0] == other[0] == ":" and one[1] >= 0 and other[1] >= 0:
-        return abs(one[1] - other[1]) <= TIMES[name]
+    names = [b" ".join(command[:n]).upper().decode(errors="replace") for n in (1, 2)]
+    tolerance = max(TIMES.get(name, 0) for name in names)
+    if tolerance and one[0] == other[0] == ":" and one[1] >= 0 and other[1] >= 0:
+        return abs(one[1] - other[1]) <= tolerance
     return normal(command, one) == normal(command, other)
 
 

@@ -303,3 +303,16 @@ def test_a_frozen_master_that_wakes_acknowledges_nothing_more(founded):
     until("it follows", lambda: founded.status(old)["role"] == "replica" and founded.status(old)["linkUp"], 20, ignore=ERRORS)
     with founded.leader.client() as client:
         assert client.get("after waking") is None
+
+
+def test_a_member_does_not_hand_over_at_a_clients_word(founded):
+    master, replica = founded.nodes[:2]
+    for node in (master, replica):
+        with node.client() as client:
+            with pytest.raises(redis.ResponseError, match="comes from the shard map. Use SENTINEL FAILOVER"):
+                client.execute_command("FAILOVER")
+            with pytest.raises(redis.ResponseError, match="comes from the shard map"):
+                client.execute_command("PSYNC", "0" * 40, 1, "FAILOVER")
+            assert client.info("replication")["master_failover_state"] == "no-failover"
+    with master.client() as client:
+        assert client.set("a", "1")

@@ -7,7 +7,7 @@ use crate::acl::User;
 use crate::io::{ConnId, Io};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
-use crate::server::client::{Blocked, Client, ReplyMode};
+use crate::server::client::{Client, ReplyMode};
 
 const OWN: Flags = Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 const OTHERS: Flags = Flags(Flags::ADMIN.0 | OWN.0);
@@ -484,9 +484,7 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result {
     };
     let id = ctx.int(2)?;
     let server = &mut *ctx.keys.server;
-    let waits = |c: &&Client| {
-        c.blocked.as_ref().is_some_and(|b| matches!(b.on, Blocked::Keys { .. } | Blocked::Wait { .. }))
-    };
+    let waits = |c: &&Client| c.blocked.as_ref().is_some_and(|b| b.on.may_be_ended());
     let found = u64::try_from(id).ok().and_then(|id| server.clients.by_id(id)).filter(waits).map(|c| c.conn);
     if let Some(conn) = found {
         end_waiting(server, ctx.io, conn, with_error);

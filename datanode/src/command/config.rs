@@ -67,7 +67,13 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result {
 
 /// `CONFIG REWRITE`
 fn rewrite(ctx: &mut Ctx<'_>) -> Result {
-    let server = &*ctx.keys.server;
+    rewrite_file(ctx.keys.server)?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// Writes the configuration into its file.
+pub(super) fn rewrite_file(server: &Server) -> Result {
     // Users of an ACL file stay there.
     let users = server.acl.users().filter(|_| server.config.aclfile.is_empty());
     let users = Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() };
@@ -78,7 +84,6 @@ fn rewrite(ctx: &mut Ctx<'_>) -> Result {
         }
         Err(e) => return Err(Error::Text(e.0.into())),
     }
-    ctx.reply.ok();
     Ok(())
 }
 

@@ -35,7 +35,7 @@ const MORE_CATEGORIES: &[(&[&str], &[&str])] = &[
     (&["swapdb", "flushdb", "flushall", "restore-asking"], &["@keyspace", "@dangerous"]),
     (&["dbsize", "object|help"], &["@keyspace"]),
     (&["role", "lastsave"], &["@admin", "@dangerous"]),
-    (&["wait", "readonly", "readwrite", "asking", "client|help"], &["@connection"]),
+    (&["wait", "waitaof", "readonly", "readwrite", "asking", "client|help"], &["@connection"]),
     (&["sort", "sort_ro"], &["@set", "@sortedset", "@list", "@dangerous"]),
 ];
 
@@ -58,7 +58,7 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::Transactions => "@transaction",
         Group::Cluster | Group::Server => "",
     };
-    let sorts = matches!(name, "sort" | "sort_ro" | "wait");
+    let sorts = matches!(name, "sort" | "sort_ro" | "wait" | "waitaof");
     if spec.subcommands.is_empty() && !name.ends_with("|help") && !sorts {
         has.push(of_group);
     }
@@ -156,7 +156,7 @@ const TIPS: &[(&[&str], &[&str])] = &[
         &["latency|doctor", "latency|latest", "latency|histogram", "latency|graph", "latency|history"],
         &[VARIES, ALL_NODES, SPECIAL],
     ),
-    (&["wait"], &[ALL_SHARDS, "response_policy:agg_min"]),
+    (&["wait", "waitaof"], &[ALL_SHARDS, "response_policy:agg_min"]),
     (&["scan"], &[VARIES, "request_policy:special"]),
     (&["mset"], &[MULTI_SHARD, ALL_SUCCEED]),
     (&["msetnx"], &[MULTI_SHARD, "response_policy:agg_min"]),

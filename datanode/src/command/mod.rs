@@ -24,6 +24,7 @@ mod lcs;
 pub mod lists;
 pub mod managed;
 pub mod memory;
+pub mod migrate;
 pub mod persistence;
 pub mod pubsub;
 pub mod replication;

@@ -1,7 +1,8 @@
 //! Replication: what replicas say to their master, and what clients ask about it.
 
-use super::{Ctx, Flags, Group, Propagation, Result, Spec};
+use super::{Ctx, Error, Flags, Group, Propagation, Result, Spec};
 use crate::resp::parse::parse_i64;
+use crate::server::blocking::{AofWait, WAITAOF_WITHOUT_AOF};
 use crate::server::client::Blocked;
 
 const LINK: Flags =
@@ -32,6 +33,9 @@ pub const COMMANDS: &[Spec] = &[
     Spec::new(Group::Generic, "wait", 3, wait)
         .flags(Flags(Flags::NOSCRIPT.0))
         .doc("3.0.0", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed."),
+    Spec::new(Group::Generic, "waitaof", 4, waitaof)
+        .flags(Flags(Flags::NOSCRIPT.0))
+        .doc("7.2.0", "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas."),
 ];
 
 /// `REPLCONF option value [option value …]`
@@ -58,6 +62,9 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result {
         return Err("ERR REPLICAOF not allowed: this node's role comes from the shard map".into());
     }
     let server = &mut *ctx.keys.server;
+    if server.repl.failover.is_some() {
+        return Err("ERR REPLICAOF not allowed while failing over.".into());
+    }
     if ctx.args.is(1, "no") && ctx.args.is(2, "one") {
         server.follow(ctx.io, None);
         server.config.replicaof = None;
@@ -80,16 +87,41 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `FAILOVER ABORT`: there is never one to be ended, since masters of this kind do not hand over by themselves; sentinels
-/// and the shard map decide who is master. Starting one is refused.
+/// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`
 fn failover(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.keys.server.config.cluster_enabled {
-        return Err("ERR FAILOVER not allowed in cluster mode.".into());
+    if ctx.keys.server.managed.is_some() {
+        return Err("ERR FAILOVER not allowed: this node's role comes from the shard map. Use SENTINEL FAILOVER with \
+                    the shard's master name instead."
+            .into());
     }
     if ctx.args.len() == 2 && ctx.args.is(1, "abort") {
-        return Err("ERR No failover in progress.".into());
+        if !ctx.keys.server.abort_failover(ctx.io, "Failover manually aborted") {
+            return Err("ERR No failover in progress.".into());
+        }
+        ctx.reply.ok();
+        return Ok(());
     }
-    Err("ERR FAILOVER is not supported by this server: use SENTINEL FAILOVER".into())
+    let (mut timeout_ms, mut target, mut force, mut i) = (0, None, false, 1);
+    while i < ctx.args.len() {
+        if ctx.args.is(i, "timeout") && i + 1 < ctx.args.len() && timeout_ms == 0 {
+            timeout_ms = ctx.int(i + 1)?;
+            if timeout_ms <= 0 {
+                return Err("ERR FAILOVER timeout must be greater than 0".into());
+            }
+            i += 2;
+        } else if ctx.args.is(i, "to") && i + 2 < ctx.args.len() && target.is_none() {
+            target = Some((String::from_utf8_lossy(ctx.args.at(i + 1)).into_owned(), ctx.int(i + 2)?));
+            i += 3;
+        } else if ctx.args.is(i, "force") && !force {
+            force = true;
+            i += 1;
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    ctx.keys.server.begin_failover(ctx.io, target, timeout_ms as u64, force)?;
+    ctx.reply.ok();
+    Ok(())
 }
 
 /// `ROLE`
@@ -134,10 +166,7 @@ fn role(ctx: &mut Ctx<'_>) -> Result {
 fn wait(ctx: &mut Ctx<'_>) -> Result {
     ctx.propagation = Propagation::Done;
     let replicas = ctx.int(1)?;
-    let timeout = parse_i64(ctx.args.at(2)).ok_or("ERR timeout is not an integer or out of range")?;
-    if timeout < 0 {
-        return Err("ERR timeout is negative".into());
-    }
+    let deadline_ms = deadline(ctx, 2)?;
     if ctx.keys.server.repl.link.is_some() {
         return Err("ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.".into());
     }
@@ -148,8 +177,44 @@ fn wait(ctx: &mut Ctx<'_>) -> Result {
         ctx.reply.int(acked as i64);
         return Ok(());
     }
-    let deadline_ms = if timeout == 0 { 0 } else { ctx.io.now.mono_ms() + timeout as u64 };
     server.repl.wants_acks = true;
     server.block(ctx.conn, Blocked::Wait { offset, replicas: replicas as usize }, deadline_ms);
+    Ok(())
+}
+
+/// Monotonic milliseconds of a deadline that argument `i` gives in milliseconds from now; 0: none.
+fn deadline(ctx: &Ctx<'_>, i: usize) -> Result<u64> {
+    let timeout = parse_i64(ctx.args.at(i)).ok_or("ERR timeout is not an integer or out of range")?;
+    if timeout < 0 {
+        return Err("ERR timeout is negative".into());
+    }
+    Ok(if timeout == 0 { 0 } else { ctx.io.now.mono_ms().saturating_add(timeout as u64) })
+}
+
+/// `WAITAOF numlocal numreplicas timeout` (<https://redis.io/docs/latest/commands/waitaof/>)
+fn waitaof(ctx: &mut Ctx<'_>) -> Result {
+    ctx.propagation = Propagation::Done;
+    let local = ctx.int_in(1, 0..=1)? == 1;
+    let replicas = ctx.int(2).ok().and_then(|n| usize::try_from(n).ok());
+    let replicas = replicas.ok_or("ERR value is out of range, must be positive")?;
+    let deadline_ms = deadline(ctx, 3)?;
+    if ctx.keys.server.repl.link.is_some() {
+        return Err("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are \
+                    just local and are not propagated."
+            .into());
+    }
+    if local && !ctx.keys.server.persist.aof_on() {
+        return Err(WAITAOF_WITHOUT_AOF.into());
+    }
+    let (offset, mark) = ctx.client().map_or((0, 0), |c| (c.write_offset, c.log_mark));
+    let wanted = AofWait { local, replicas, offset, mark };
+    let server = &mut *ctx.keys.server;
+    let reached = server.aof_acks(&wanted);
+    if wanted.is_met_by(reached) || server.in_exec {
+        reached.reply(&mut ctx.reply);
+        return Ok(());
+    }
+    server.repl.wants_acks = true;
+    server.block(ctx.conn, Blocked::WaitAof(wanted), deadline_ms);
     Ok(())
 }

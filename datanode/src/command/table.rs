@@ -27,6 +27,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::debug::COMMANDS,
     super::introspection::COMMANDS,
     super::memory::COMMANDS,
+    super::migrate::COMMANDS,
     super::slowlog::COMMANDS,
     super::replication::COMMANDS,
     super::cluster::COMMANDS,

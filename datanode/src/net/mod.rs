@@ -7,6 +7,7 @@ mod listen;
 mod worker;
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,6 +50,20 @@ struct Socket {
 /// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
 pub fn run(service: &mut dyn Service, listeners: Listeners, io: Io) -> std::io::Result<i32> {
     Loop::new(listeners, io)?.run(service)
+}
+
+/// Starts the program anew in this process, by the name and with the arguments it was started with. Its sockets are
+/// closed by that; if it fails there is nothing left to go on with.
+fn restart(after: Duration) -> ! {
+    std::thread::sleep(after);
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let error = match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).arg0(name).args(words).exec(),
+        Err(e) => e,
+    };
+    tracing::error!("The program could not be started anew: {error}");
+    std::process::exit(1);
 }
 
 /// A seed that nobody can guess, from the system's source of randomness.
@@ -265,6 +280,7 @@ impl Loop {
                             tracing::warn!("Could not listen on port {port}: {e}");
                         }
                     }
+                    Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
                     Action::Exit(code) => *exit = Some((code, Instant::now())),
                 }
             } else if let Some(id) = self.io.next_dirty() {

@@ -9,15 +9,17 @@ use crate::aof::read::ReadError;
 use crate::command::OwnedArgs;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
-use crate::rdb::decode::{Decoder, Event, Expired};
+use crate::rdb::decode::{Counts, Decoder, Event, Expired};
 use crate::server::Server;
 use crate::server::dispatch::Origin;
 use crate::store::keyspace::Keyspace;
 
 /// What a file says of itself.
 #[derive(Debug, Default)]
-struct Facts {
+pub(super) struct Facts {
     lineage: Lineage,
+    /// How many keys there were.
+    pub(super) counts: Counts,
     /// Replication id and offset.
     position: Option<(String, u64)>,
 }
@@ -36,7 +38,6 @@ impl Server {
         match outcome {
             Ok(()) => {
                 let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
-                self.persist.loaded_keys = keys as u64;
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
                 Ok(())
             }
@@ -73,6 +74,7 @@ impl Server {
                 }
             }
             self.take_position(&facts);
+            self.note_loaded(facts.counts);
             let size = parts.iter().map(|p| p.len).sum();
             if let Some(end) = files.resume().map_err(|e| e.to_string())? {
                 self.persist.log = Some(Log::resumed(files, end, size, self.repl.offset()));
@@ -110,15 +112,26 @@ impl Server {
         let follows = self.config.replicaof.is_some() || self.managed.is_some();
         let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
         self.keyspace = self.read_rdb(&path, expired, facts)?;
+        self.note_loaded(facts.counts);
         Ok(())
     }
 
-    fn empty_keyspace(&self) -> Keyspace {
+    /// For INFO: what was in the file that was read last.
+    pub(super) fn note_loaded(&mut self, counts: Counts) {
+        self.persist.loaded = counts;
+    }
+
+    pub(super) fn empty_keyspace(&self) -> Keyspace {
         Keyspace::new(self.config.databases as usize, self.limits.seed)
     }
 
     /// Reads an RDB file into a keyspace of its own.
-    fn read_rdb(&self, path: &Path, expired: Expired, facts: &mut Facts) -> Result<Keyspace, String> {
+    pub(super) fn read_rdb(
+        &self,
+        path: &Path,
+        expired: Expired,
+        facts: &mut Facts,
+    ) -> Result<Keyspace, String> {
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let inner = self.disk.open_read(path).map_err(|e| failed(&e))?;
         let mut keyspace = self.empty_keyspace();
@@ -126,13 +139,14 @@ impl Server {
         loop {
             let event = decoder.next_event().map_err(|e| failed(&e))?;
             if take_event(event, &mut keyspace, facts).map_err(|e| failed(&e))? == Whole::Yes {
+                facts.counts = decoder.counts();
                 return Ok(keyspace);
             }
         }
     }
 
     /// Loads one file of the append-only file. Where its tail is torn and that may be mended: where to cut it.
-    fn load_log_part(
+    pub(super) fn load_log_part(
         &mut self,
         io: &mut Io,
         part: &LoadPart,
@@ -198,17 +212,9 @@ impl Server {
         self.loading = true;
         let read = self.read_rdb(temp, Expired::Keep, &mut facts);
         self.loading = false;
-        let mut keyspace = read?;
-        self.abort_snapshot(io);
-        std::mem::swap(&mut self.keyspace, &mut keyspace);
+        self.take_keyspace(io, read?);
+        self.note_loaded(facts.counts);
         self.persist.lineage = facts.lineage;
-        // Freeing the old data takes long.
-        let id = self.job(crate::server::JobKind::Quiet);
-        let free = move || {
-            drop(keyspace);
-            Ok(0)
-        };
-        io.ask(crate::io::Action::Run(id, Box::new(free)));
         Ok(())
     }
 
@@ -269,6 +275,7 @@ fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Resul
                 ));
             }
             keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
+            facts.counts.keys += 1;
         }
         Event::Function(_) => {
             tracing::warn!("A library of functions was left out: functions are not served yet")

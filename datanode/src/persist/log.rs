@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::PersistJob;
 use crate::aof::files::{AofFiles, BaseFormat};
@@ -32,10 +33,11 @@ pub(super) struct Log {
     expected: Option<u64>,
     /// The file has just been begun: the database has to be named.
     fresh: bool,
-    /// Offset fed last, and offset up to which a sync under way reaches.
-    fed: u64,
-    syncing: Option<(u64, u64)>,
-    durable: u64,
+    /// How far it has been fed.
+    fed: Fed,
+    /// The file's length, and how far it had been fed, when the sync under way began.
+    syncing: Option<(u64, Fed)>,
+    durable: Fed,
     synced_at_ms: u64,
     stamped_s: i64,
     /// Size of all files after the last rewrite or at start, bytes.
@@ -44,6 +46,15 @@ pub(super) struct Log {
     before: u64,
     /// Files of an earlier time have not been replaced yet by a base.
     anew: bool,
+}
+
+/// How far the log has been fed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fed {
+    /// Offset of the replication stream, which stands still where there is none.
+    offset: u64,
+    /// Units since the log was opened.
+    mark: u64,
 }
 
 impl Log {
@@ -59,9 +70,9 @@ impl Log {
             end,
             expected: None,
             fresh: true,
-            fed: offset,
+            fed: Fed { offset, mark: 0 },
             syncing: None,
-            durable: offset,
+            durable: Fed { offset, mark: 0 },
             synced_at_ms: 0,
             stamped_s: 0,
             base_size,
@@ -80,8 +91,29 @@ impl Log {
         self.end.error()
     }
 
-    pub(super) fn durable_offset(&self) -> u64 {
-        self.durable
+    /// Offset up to which the stream is durable; `None` as long as the base is missing.
+    pub(super) fn durable_offset(&self) -> Option<u64> {
+        (!self.anew).then_some(self.durable.offset)
+    }
+
+    /// How much it has been fed.
+    pub(super) fn mark(&self) -> u64 {
+        self.fed.mark
+    }
+
+    /// How much of that is durable; `None` as long as the base is missing.
+    pub(super) fn durable_mark(&self) -> Option<u64> {
+        (!self.anew).then_some(self.durable.mark)
+    }
+
+    /// There is a base on disk that it continues.
+    pub(super) fn has_base(&self) -> bool {
+        !self.anew
+    }
+
+    /// It lacks nothing, and all of it is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        !self.anew && self.end.error().is_none() && self.end.synced() == self.end.end()
     }
 
     /// Bytes of all files, with what is not written yet.
@@ -129,14 +161,14 @@ impl Log {
     }
 
     pub(super) fn synced(&mut self, result: io::Result<u64>) {
-        if let Some((len, offset)) = self.syncing.take() {
+        if let Some((len, fed)) = self.syncing.take() {
             let outcome = result.map(|_| ());
             if let Err(e) = &outcome {
                 tracing::error!("fsync of the AOF failed: {e}");
             }
             self.end.note_synced(len, &outcome);
-            if outcome.is_ok() {
-                self.durable = self.durable.max(offset);
+            if outcome.is_ok() && fed.mark > self.durable.mark {
+                self.durable = fed;
             }
         }
     }
@@ -149,6 +181,7 @@ impl Log {
     pub(super) fn begin_rewrite(&mut self) -> Result<(), String> {
         if self.end.error().is_some() || self.anew {
             // What could not be synced is not relied on: the new base stands alone.
+            self.anew = true;
             self.end = self.files.begin_anew().map_err(|e| e.to_string())?;
         } else {
             self.before = self.size();
@@ -208,8 +241,9 @@ impl Server {
             log.annotate(&self.persist.lineage, &self.repl.id, offset);
         }
         log.end.pending().extend_from_slice(unit);
-        log.fed = offset + if counts { unit.len() as u64 } else { 0 };
-        log.expected = Some(log.fed);
+        log.fed.mark += 1;
+        log.fed.offset = offset + if counts { unit.len() as u64 } else { 0 };
+        log.expected = Some(log.fed.offset);
     }
 
     /// A command of the master's stream is about to be applied: the log records it as it came.
@@ -229,6 +263,7 @@ impl Server {
             return;
         }
         let failed_before = log.error().is_some();
+        std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let outcome = if always { log.sync() } else { log.end.flush() };
         match outcome {
             Ok(()) if failed_before => {
@@ -304,6 +339,7 @@ impl Server {
             }
             self.persist.rewrite_scheduled = false;
             self.abort_rewrite(io);
+            self.unblock_waits_for_log(io);
         }
         Ok(())
     }
@@ -312,5 +348,68 @@ impl Server {
         let c = &self.config;
         AofFiles::open(self.disk.clone(), &c.dir, &c.appenddirname, &c.appendfilename)
             .map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk_fake::{FakeDisk, Fault};
+
+    fn begin(disk: &FakeDisk) -> Log {
+        let files = AofFiles::open(Arc::new(disk.clone()), Path::new("/data"), "aof", "log").unwrap();
+        Log::begin(files, 0).unwrap()
+    }
+
+    fn publish(disk: &FakeDisk, log: &mut Log) -> Result<(), String> {
+        let file = disk.create(&log.temp_base()).unwrap();
+        log.publish_base(&*file, 0, BaseFormat::Rdb)
+    }
+
+    fn feed(log: &mut Log) -> u64 {
+        log.end.pending().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        log.fed.mark += 1;
+        log.mark()
+    }
+
+    #[test]
+    fn only_what_is_synced_behind_a_base_counts_as_durable() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        let first = feed(&mut log);
+        log.sync().unwrap();
+        assert!(!log.is_durable(), "what came before the log is on no disk as long as its base is not");
+        assert_eq!((log.durable_mark(), log.durable_offset()), (None, None));
+        publish(&disk, &mut log).unwrap();
+        assert!(log.is_durable() && log.durable_mark() >= Some(first));
+        let second = feed(&mut log);
+        assert!(!log.is_durable() && log.durable_mark() < Some(second));
+        log.end.flush().unwrap();
+        assert!(!log.is_durable(), "it is written, but not synced");
+        log.sync().unwrap();
+        assert!(log.is_durable() && log.durable_mark() == Some(second));
+    }
+
+    #[test]
+    fn after_a_failed_sync_a_rewrite_may_fail_and_be_tried_again() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        publish(&disk, &mut log).unwrap();
+        let mark = feed(&mut log);
+        log.end.flush().unwrap();
+        disk.set_fault(Fault::FailAt(0));
+        log.sync().unwrap_err();
+        disk.set_fault(Fault::None);
+        assert!(!log.is_durable() && log.durable_mark() < Some(mark));
+        log.begin_rewrite().unwrap();
+        disk.set_fault(Fault::FailAt(1));
+        publish(&disk, &mut log).unwrap_err();
+        disk.set_fault(Fault::None);
+        assert_eq!(log.durable_mark(), None, "what is on disk lacks what could not be synced");
+        log.begin_rewrite().unwrap();
+        publish(&disk, &mut log).unwrap();
+        assert!(log.is_durable());
     }
 }

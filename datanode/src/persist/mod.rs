@@ -6,6 +6,7 @@
 
 mod load;
 mod log;
+pub(crate) mod reload;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::config::types::Fsync;
 use crate::io::{Io, Now};
 use crate::managed::Lineage;
+use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
@@ -63,8 +65,8 @@ pub struct Persistence {
     pub rewrites: u64,
     /// Rewrites that failed since the last one that succeeded.
     pub rewrite_failures: u64,
-    /// Keys loaded at start.
-    pub loaded_keys: u64,
+    /// What was in the RDB file that was read last: keys, and how many of them had expired.
+    pub loaded: Counts,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
@@ -88,7 +90,7 @@ impl Persistence {
             last_rewrite_s: -1,
             rewrites: 0,
             rewrite_failures: 0,
-            loaded_keys: 0,
+            loaded: Counts::default(),
             lineage: Lineage::default(),
             restore_error: None,
             log: None,
@@ -131,9 +133,21 @@ impl Persistence {
         (saves && !self.last_bgsave_ok).then(|| MISCONF_RDB.to_owned())
     }
 
-    /// Offset up to which the replication stream is durable here; `None` where no append-only file is kept.
-    pub fn durable_offset(&self) -> Option<u64> {
-        self.log.as_ref().map(Log::durable_offset)
+    /// Offset up to which the replication stream is durable here, given that it is at `offset` now; `None` where no
+    /// append-only file is kept, or none that is complete yet.
+    pub fn durable_offset(&self, offset: u64) -> Option<u64> {
+        let log = self.log.as_ref()?;
+        if log.is_durable() { Some(offset) } else { log.durable_offset() }
+    }
+
+    /// How much the append-only file has been fed: what [`Persistence::is_durable`] takes.
+    pub fn log_mark(&self) -> u64 {
+        self.log.as_ref().map_or(0, Log::mark)
+    }
+
+    /// Whether the append-only file has durably what it had been fed at this mark.
+    pub fn is_durable(&self, mark: u64) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_durable() || log.durable_mark().is_some_and(|d| d >= mark))
     }
 }
 
@@ -215,6 +229,9 @@ impl Server {
                 if let Some(log) = &mut self.persist.log {
                     log.synced(result);
                 }
+                // Those who wait for it, here and at our master, hear of it at once.
+                self.repl.acks_changed = true;
+                self.ack_due |= self.repl.link.is_some();
             }
             PersistJob::WriteSnapshot(bytes) => self.snapshot_written(io, bytes, result),
             PersistJob::FinishSnapshot => self.snapshot_finished(io, result),

@@ -360,8 +360,8 @@ impl Server {
         let bytes = chunk.len() as u64;
         s.written += bytes;
         if let Target::Replicas { receivers, .. } = &s.target {
-            for &conn in receivers {
-                io.send(conn, &chunk);
+            for conn in receivers.clone() {
+                self.send_snapshot(io, conn, &chunk);
             }
         } else if let Some(file) = s.file.clone() {
             s.in_flight += bytes;
@@ -390,7 +390,7 @@ impl Server {
         let Some(s) = self.persist.snapshot.take() else { return };
         if let Target::Replicas { receivers, mark } = s.target {
             for &conn in &receivers {
-                io.send(conn, mark.as_bytes());
+                self.end_snapshot_for(io, conn, &mark);
             }
             self.finish_sync(io, &receivers);
         }

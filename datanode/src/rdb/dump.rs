@@ -22,6 +22,20 @@ pub fn encode(values: &mut ValueWriter, value: &Value) -> Vec<u8> {
 /// The value of a payload: [`ErrorKind::Version`] and [`ErrorKind::Checksum`] are what `RESTORE` answers with "DUMP payload
 /// version or checksum are wrong", others with "Bad data format".
 pub fn decode(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
+    let body = verified(payload)?;
+    decode_body(body, limits)
+}
+
+/// The same without a look at version and checksum (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+pub fn decode_unverified(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
+    let Some((body, _)) = payload.split_last_chunk::<FOOTER>() else {
+        return Err(Error { offset: payload.len() as u64, kind: ErrorKind::Truncated });
+    };
+    decode_body(body, limits)
+}
+
+/// What comes before the footer, which fits it.
+fn verified(payload: &[u8]) -> Result<&[u8], Error> {
     let at = |offset: usize, kind| Error { offset: offset as u64, kind };
     let Some((body, footer)) = payload.split_last_chunk::<FOOTER>() else {
         return Err(at(payload.len(), ErrorKind::Truncated));
@@ -37,6 +51,10 @@ pub fn decode(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
     if stored != computed {
         return Err(at(body.len() + 2, ErrorKind::Checksum { stored, computed }));
     }
+    Ok(body)
+}
+
+fn decode_body(body: &[u8], limits: &Limits) -> Result<Value, Error> {
     let mut input = Input::with_buffer(body, body.len());
     let kind = input.u8()?;
     let value = value::read(&mut input, kind, limits)?;

@@ -228,7 +228,7 @@ impl Server {
         if !self.may_acknowledge() {
             return;
         }
-        let durable = self.persist.durable_offset();
+        let durable = self.persist.durable_offset(offset);
         let Some(link) = self.repl.link.as_mut() else { return };
         let (Some(conn), State::Online) = (link.conn, &link.state) else { return };
         link.acked_at_ms = io.now.mono_ms();
@@ -300,12 +300,14 @@ impl Server {
             Step::Epoch => self.introduce_member(),
             Step::Psync => {
                 let (id, from) = (self.repl.id.clone(), self.repl.offset() + 1);
-                if !self.repl.has_history {
-                    Some(vec!["PSYNC".into(), "?".into(), "-1".into()])
+                let mut words = if !self.repl.has_history {
+                    vec!["PSYNC".into(), "?".into(), "-1".into()]
                 } else {
                     tracing::info!("Trying a partial resynchronization (request {id}:{from}).");
-                    Some(vec!["PSYNC".into(), id, from.to_string()])
-                }
+                    vec!["PSYNC".into(), id, from.to_string()]
+                };
+                words.extend(self.repl.failover.as_ref().map(|_| "FAILOVER".into()));
+                Some(words)
             }
         };
         let Some(link) = self.repl.link.as_mut() else { return };
@@ -392,6 +394,11 @@ impl Server {
 
     fn psync_reply(&mut self, io: &mut Io, text: &str) -> bool {
         let mut words = text.split(' ');
+        if text.starts_with("CONTINUE") || text.starts_with("FULLRESYNC") {
+            self.failover_done();
+        } else if self.abort_failover(io, "Failover target rejected psync request") {
+            return false;
+        }
         match (words.next(), words.next(), words.next()) {
             (Some("CONTINUE"), id, _) => {
                 tracing::info!("Successful partial resynchronization with master.");
@@ -462,7 +469,10 @@ impl Server {
         let Some(link) = self.repl.link.as_mut() else { return false };
         let State::Receiving(t) = &mut link.state else { return false };
         let Some(c) = io.conn(conn) else { return false };
-        match t.take(&mut c.input) {
+        let before = c.input.len();
+        let taken = t.take(&mut c.input);
+        self.stats.repl_input_bytes += before.saturating_sub(c.input.len()) as u64;
+        match taken {
             Ok(true) => self.adopt_snapshot(io),
             Ok(false) => false,
             Err(e) => {
@@ -542,6 +552,7 @@ impl Server {
             c.input.drain(..at);
             c.input.extend_from_slice(&newer);
         }
+        self.stats.repl_input_bytes += at as u64;
         if asked || self.acks_at_once() {
             self.ack_due = true;
         }

@@ -45,7 +45,12 @@ impl Server {
                 replica.capa_eof |= args.is(i + 1, "eof");
                 replica.capa_psync2 |= args.is(i + 1, "psync2");
             } else if args.is(i, "rdb-only") {
-                replica.rdb_only = number == Some(1);
+                replica.rdb_only = match parse_i64(value) {
+                    Some(0) => false,
+                    Some(1) => true,
+                    Some(_) => return Err(Error::err("value is out of range, value must between 0 and 1")),
+                    None => return Err(Error::NotInteger),
+                };
             } else if args.is(i, "rdb-filter-only") {
                 return Err(Error::err("RDB filters are not supported"));
             } else if args.is(i, "ack") {
@@ -53,10 +58,11 @@ impl Server {
                 if replica.synced_or_syncing() {
                     replica.acked = replica.acked.max(offset);
                     replica.acked_at_ms = now.mono_ms();
-                    if args.is(i + 2, "fack") {
-                        let durable = args.get(i + 3).and_then(parse_i64).unwrap_or(0).max(0) as u64;
-                        replica.acked_durable = replica.acked_durable.max(durable);
-                    }
+                    // Without the word it keeps no append-only file, or none that is complete yet.
+                    replica.acked_durable = match args.is(i + 2, "fack") {
+                        true => args.get(i + 3).and_then(parse_i64).and_then(|n| u64::try_from(n).ok()),
+                        false => None,
+                    };
                     self.repl.acks_changed = true;
                 }
                 return Ok(None);
@@ -84,6 +90,14 @@ impl Server {
         if known {
             return Ok(());
         }
+        let full = args.is(0, "sync");
+        let id = String::from_utf8_lossy(args.at(1)).into_owned();
+        if !full && args.is(3, "failover") {
+            self.accept_failover(io, &id)?;
+        }
+        if self.repl.failover.is_some() {
+            return Err("NOMASTERLINK Can't SYNC while failing over".into());
+        }
         if !self.is_master() && !self.repl.link_is_up() {
             return Err("NOMASTERLINK Can't SYNC while not connected with my master".into());
         }
@@ -91,13 +105,17 @@ impl Server {
         if self.managed.is_some() && !introduced.is_some_and(|r| r.admitted || r.rdb_only) {
             return Err("ERR this node follows a shard map: only its members replicate from it".into());
         }
+        if !out.is_empty() || io.conn(conn).is_some_and(|c| c.output.pending() > 0) {
+            return Err("ERR SYNC and PSYNC are invalid with pending output".into());
+        }
+        let from = match full {
+            true => None,
+            false => u64::try_from(parse_i64(args.at(2)).ok_or(Error::NotInteger)?).ok(),
+        };
         self.repl.ensure_backlog(&self.config);
         // What is pending belongs in front of this replica's part of the stream.
         self.release_effects();
         self.flush_stream(io);
-        let full = args.is(0, "sync");
-        let from = args.get(2).and_then(parse_i64).and_then(|n| u64::try_from(n).ok());
-        let id = String::from_utf8_lossy(args.at(1)).into_owned();
         let peer = self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default();
         let now = io.now;
         let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
@@ -120,7 +138,9 @@ impl Server {
             };
             out.extend_from_slice(line.as_bytes());
             if let Some(b) = self.repl.backlog() {
+                let before = out.len();
                 b.copy_from(from, out);
+                self.stats.repl_output_bytes += (out.len() - before) as u64;
             }
             self.repl.replicas.push(conn);
             self.stats.sync_partial_ok += 1;
@@ -132,10 +152,6 @@ impl Server {
             self.stats.sync_partial_err += 1;
             tracing::info!("Partial resynchronization not accepted from {peer}: id {id} offset {from:?}");
         }
-        if !replica.capa_eof && !full {
-            // Every replica since Redis 4.0 has it; without it the length would have to be known beforehand.
-            return Err("ERR replicas have to announce the capability 'eof'".into());
-        }
         replica.stage = Stage::WaitsForSnapshot;
         self.repl.replicas.push(conn);
         self.stats.sync_full += 1;
@@ -143,26 +159,52 @@ impl Server {
         Ok(())
     }
 
-    /// A snapshot for replicas begins at the present offset: those that wait for one get its header.
+    /// A snapshot for replicas begins at the present offset: those that wait for one get its header. It ends with a mark,
+    /// or for replicas that do not know marks it is gathered, since its length has to be sent first.
     pub fn start_sync_of_waiting(&mut self, io: &mut Io, eof_mark: &str) -> Vec<ConnId> {
-        let place = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
-        let header = format!("$EOF:{eof_mark}\r\n");
+        let resync = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
+        let framed = format!("$EOF:{eof_mark}\r\n");
         let mut receivers = Vec::new();
         for &conn in &self.repl.replicas {
             if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut())
                 && replica.stage == Stage::WaitsForSnapshot
             {
                 replica.stage = Stage::ReceivesSnapshot;
+                replica.gathered = (!replica.capa_eof).then(Vec::new);
                 if !replica.pre_psync {
-                    io.send(conn, place.as_bytes());
+                    io.send(conn, resync.as_bytes());
                 }
-                io.send(conn, header.as_bytes());
+                if replica.capa_eof {
+                    io.send(conn, framed.as_bytes());
+                }
                 receivers.push(conn);
             }
         }
         // The stream behind the snapshot has to name its database.
         self.selected_db = None;
         receivers
+    }
+
+    /// A piece of the snapshot for a replica.
+    pub fn send_snapshot(&mut self, io: &mut Io, conn: ConnId, piece: &[u8]) {
+        self.stats.repl_output_bytes += piece.len() as u64;
+        let replica = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut());
+        match replica.and_then(|r| r.gathered.as_mut()) {
+            Some(gathered) => gathered.extend_from_slice(piece),
+            None => io.send(conn, piece),
+        }
+    }
+
+    /// The end of the snapshot for a replica: the mark, or all that was gathered.
+    pub fn end_snapshot_for(&mut self, io: &mut Io, conn: ConnId, eof_mark: &str) {
+        let replica = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut());
+        match replica.and_then(|r| r.gathered.take()) {
+            Some(gathered) => {
+                io.send(conn, format!("${}\r\n", gathered.len()).as_bytes());
+                io.send(conn, &gathered);
+            }
+            None => io.send(conn, eof_mark.as_bytes()),
+        }
     }
 
     /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows.
@@ -178,6 +220,7 @@ impl Server {
             replica.stage = Stage::Online;
             replica.acked_at_ms = io.now.mono_ms();
             let queued = std::mem::take(&mut replica.queued);
+            self.stats.repl_output_bytes += queued.len() as u64;
             io.send(conn, &queued);
             tracing::info!("Synchronization with replica {} succeeded", client.peer.remote);
         }
@@ -217,7 +260,10 @@ impl Server {
                     continue;
                 };
                 match replica.stage {
-                    Stage::Online if !replica.rdb_only => io.send(conn, &bytes),
+                    Stage::Online if !replica.rdb_only => {
+                        self.stats.repl_output_bytes += bytes.len() as u64;
+                        io.send(conn, &bytes);
+                    }
                     Stage::ReceivesSnapshot if !replica.rdb_only => replica.queued.extend_from_slice(&bytes),
                     _ => {}
                 }
@@ -251,6 +297,7 @@ impl Server {
                 Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => late.push(conn),
                 // Newlines keep the link alive while the replica has to wait.
                 Stage::WaitsForSnapshot => io.send(conn, b"\n"),
+                Stage::ReceivesSnapshot if replica.gathered.is_some() => io.send(conn, b"\n"),
                 _ => {}
             }
         }

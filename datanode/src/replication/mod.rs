@@ -3,6 +3,7 @@
 //! replicas, `link` follows a master.
 
 pub mod backlog;
+pub mod failover;
 pub mod link;
 pub mod master;
 
@@ -13,6 +14,7 @@ use crate::shardmap::NodeAddr;
 use crate::store::rng::Rng;
 
 use backlog::Backlog;
+use failover::Failover;
 use link::MasterLink;
 
 /// 40 hex digits drawn at random: replication ids, run ids, dataset ids.
@@ -51,12 +53,14 @@ pub struct ReplicaState {
     pub capa_psync2: bool,
     /// Offset it has acknowledged.
     pub acked: u64,
-    /// Offset it has made durable (`FACK`).
-    pub acked_durable: u64,
+    /// Offset it has made durable (`FACK`), if it keeps an append-only file and says so.
+    pub acked_durable: Option<u64>,
     /// Monotonic milliseconds of the last acknowledgement.
     pub acked_at_ms: u64,
     /// The stream since the snapshot, until the snapshot has been sent.
     pub queued: Vec<u8>,
+    /// The snapshot so far, for one that has to know its length beforehand.
+    pub gathered: Option<Vec<u8>>,
     /// It only wants the snapshot (`redis-cli --rdb`).
     pub rdb_only: bool,
     /// It asked by SYNC, as before Redis 2.8: it is told neither id nor offset, and acknowledges nothing.
@@ -75,9 +79,10 @@ impl ReplicaState {
             capa_eof: false,
             capa_psync2: false,
             acked: 0,
-            acked_durable: 0,
+            acked_durable: None,
             acked_at_ms: now.mono_ms(),
             queued: Vec::new(),
+            gathered: None,
             rdb_only: false,
             pre_psync: false,
             admitted: false,
@@ -112,6 +117,8 @@ pub struct Replication {
     pub link: Option<MasterLink>,
     /// Our replicas, waiting ones included.
     pub replicas: Vec<ConnId>,
+    /// `FAILOVER`: mastership is being moved to a replica.
+    pub failover: Option<Failover>,
     /// Keep a backlog even while there are no replicas: offsets have to be comparable between members.
     pub always_counts: bool,
     /// Monotonic milliseconds of the last PING to the replicas.
@@ -138,6 +145,7 @@ impl Replication {
             pending: Vec::new(),
             link: None,
             replicas: Vec::new(),
+            failover: None,
             always_counts: false,
             pinged_at_ms: 0,
             alone_since_ms: 0,

@@ -36,11 +36,13 @@ struct Member {
     volume: Volume,
     role: NodeRole,
     intact: bool,
+    /// Number of the process.
+    run: u64,
 }
 
 impl Member {
-    fn new(addr: &str, volume: Volume) -> Self {
-        Member { addr: addr.parse().unwrap(), volume, role: NodeRole::Nobody, intact: false }
+    fn new(addr: &str, volume: Volume, run: u64) -> Self {
+        Member { addr: addr.parse().unwrap(), volume, role: NodeRole::Nobody, intact: false, run }
     }
 
     fn shard(&self) -> Option<&Shard> {
@@ -68,7 +70,7 @@ impl Member {
             promised: v.promised,
             map_epoch: self.shard().map_or(0, |s| s.epoch),
             generation: v.map.as_ref().map_or(0, |m| m.generation),
-            run_id: "ab".repeat(20),
+            run_id: format!("{:040x}", self.run),
             started_at_ms: 0,
             intact: self.intact,
             loading: false,
@@ -226,6 +228,8 @@ struct World {
     leaders: BTreeMap<u64, String>,
     acknowledged: BTreeSet<u32>,
     writes: u32,
+    /// Processes of members that were started.
+    runs: u64,
 }
 
 fn member(i: usize) -> String {
@@ -268,6 +272,7 @@ impl World {
             leaders: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             writes: 0,
+            runs: MEMBERS as u64,
         };
         w.disks = (0..SENTINELS).map(|_| FakeDisk::with_dir(Path::new("/data"))).collect();
         for i in 0..SENTINELS {
@@ -275,7 +280,8 @@ impl World {
             w.sim.add(&format!("s{i}:26379"), s);
         }
         for i in 0..MEMBERS {
-            w.sim.add(&member(i), Actor::Member(Box::new(Member::new(&member(i), Volume::default()))));
+            let m = Member::new(&member(i), Volume::default(), i as u64);
+            w.sim.add(&member(i), Actor::Member(Box::new(m)));
         }
         w.offer(0, map());
         w
@@ -325,7 +331,8 @@ impl World {
 
     fn start_member(&mut self, i: usize) {
         if !self.sim.alive(SENTINELS + i) {
-            let m = Member::new(&member(i), self.volumes[i].clone());
+            let m = Member::new(&member(i), self.volumes[i].clone(), self.runs);
+            self.runs += 1;
             self.sim.start(SENTINELS + i, Actor::Member(Box::new(m)));
         }
     }
@@ -517,6 +524,33 @@ fn a_master_that_restarts_at_once_is_elected_again_or_replaced() {
             (0..MEMBERS).all(|i| w.m(i).unwrap().volume.log.len() > 10),
             "the emptied one is filled again"
         );
+    }
+}
+
+#[test]
+fn a_promise_of_a_process_that_has_been_restarted_since_does_not_count() {
+    for seed in 0..10 {
+        let mut w = World::new(seed, CALM);
+        let (old, _) = w.until_agreed(10_000);
+        let (holder, behind) = ((old + 1) % MEMBERS, (old + 2) % MEMBERS);
+        // What is acknowledged from here on is at the master and at one replica.
+        w.crash_member(behind, false);
+        w.run_ms(1000);
+        w.crash_member(old, false);
+        w.run_ms(2000);
+        let promised = w.m(holder).unwrap().volume.promised;
+        assert!(promised > w.m(holder).unwrap().volume.epoch, "an election is under way");
+        assert_eq!(w.masters.len(), 1, "one promise is not enough");
+        // The replica comes back with an empty volume. With what it said before, the two would be a majority.
+        w.crash_member(holder, true);
+        w.start_member(holder);
+        w.start_member(behind);
+        w.run_ms(4000);
+        assert_eq!(w.masters.len(), 1, "nobody who is there has all that was acknowledged");
+        w.start_member(old);
+        let (master, _) = w.until_agreed(20_000);
+        assert_eq!(master, old);
+        w.nothing_lost(master);
     }
 }
 

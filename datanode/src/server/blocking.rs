@@ -14,6 +14,46 @@ use crate::store::value::Value;
 /// What a client is told whose `SHUTDOWN` did not end the process.
 pub const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 
+/// What a client is told whose `WAITAOF` asks for the local file while none is kept.
+pub const WAITAOF_WITHOUT_AOF: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
+/// What a `WAITAOF` waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct AofWait {
+    /// The local file has to have it.
+    pub local: bool,
+    /// So many replicas' files have to have it.
+    pub replicas: usize,
+    /// Replication offset behind the client's last write.
+    pub offset: u64,
+    /// What the local log had been fed behind the client's last write.
+    pub mark: u64,
+}
+
+/// How many append-only files have what a client wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AofAcks {
+    local: bool,
+    replicas: usize,
+}
+
+impl AofWait {
+    /// Enough files have it.
+    pub fn is_met_by(&self, acks: AofAcks) -> bool {
+        acks.local >= self.local && acks.replicas >= self.replicas
+    }
+}
+
+impl AofAcks {
+    /// The reply of `WAITAOF`.
+    pub fn reply(self, reply: &mut Reply<'_>) {
+        reply.array(2);
+        reply.int(i64::from(self.local));
+        reply.int(self.replicas as i64);
+    }
+}
+
 type DbKey = (usize, Box<[u8]>);
 
 /// Who waits for which key, first come first served.
@@ -108,12 +148,7 @@ impl Server {
 
     /// Tells the clients that wait for a shutdown that it is not going to happen.
     pub(super) fn shutdown_failed(&mut self, io: &mut Io) {
-        let waits = |b: &Blocking| matches!(b.on, Blocked::Shutdown);
-        let conns: Vec<ConnId> =
-            self.clients.iter().filter(|c| c.blocked.as_ref().is_some_and(waits)).map(|c| c.conn).collect();
-        for conn in conns {
-            self.unblock_with_error(io, conn, SHUTDOWN_FAILED);
-        }
+        self.unblock_where(io, SHUTDOWN_FAILED, |on| matches!(on, Blocked::Shutdown));
     }
 
     /// Runs the commands of those who wait for a key again, in the order in which they came.
@@ -142,7 +177,7 @@ impl Server {
             let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) = self.unblock(conn) else {
                 continue;
             };
-            let before = self.repl.offset();
+            let (before, mark_before) = (self.repl.offset(), self.persist.log_mark());
             let mut out = Vec::new();
             self.call(io, conn, spec, command.as_args(), Origin::Client, &mut out);
             self.release_effects();
@@ -151,13 +186,20 @@ impl Server {
                 again.deadline_ms = deadline_ms;
                 continue;
             }
-            self.deliver(io, conn, before, out);
+            self.deliver(io, conn, (before, mark_before), out);
         }
     }
 
-    /// Sends a late reply, held like any other, and goes on with what the client has sent meanwhile.
-    fn deliver(&mut self, io: &mut Io, conn: ConnId, offset_before: u64, mut out: Vec<u8>) {
-        let offset = self.repl.offset();
+    /// Sends a late reply, held like any other, and goes on with what the client has sent meanwhile. `before`: the
+    /// stream's offset and the log's mark before the command.
+    pub(super) fn deliver(&mut self, io: &mut Io, conn: ConnId, before: (u64, u64), mut out: Vec<u8>) {
+        let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
+        let (offset_before, mark_before) = before;
+        if mark != mark_before
+            && let Some(client) = self.clients.get_mut(conn)
+        {
+            client.log_mark = mark;
+        }
         if offset != offset_before {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.write_offset = offset;
@@ -186,10 +228,12 @@ impl Server {
                 Blocked::Wait { offset, replicas } => {
                     late || self.repl.acked_by(&self.clients, *offset) >= *replicas
                 }
+                Blocked::WaitAof(wanted) => late || wanted.is_met_by(self.aof_acks(wanted)),
                 Blocked::Handover { member, offset } => late || self.member_has(member, *offset),
                 Blocked::Keys { .. } => late,
-                Blocked::Shutdown => false,
-                Blocked::Paused(_) => !paused,
+                Blocked::Shutdown | Blocked::Migrate => false,
+                // With a migration under way they wait for its end.
+                Blocked::Paused(_) => !paused && self.migrations.is_empty(),
             };
             if ends {
                 self.unblock_as_late(io, conn);
@@ -205,6 +249,7 @@ impl Server {
         let mut reply = Reply { out: &mut out, proto };
         match blocking.on {
             Blocked::Wait { offset, .. } => reply.int(self.repl.acked_by(&self.clients, offset) as i64),
+            Blocked::WaitAof(wanted) => self.aof_acks(&wanted).reply(&mut reply),
             // Those that move an element too, though within a transaction they answer a plain null.
             Blocked::Keys { .. } => reply.null_array(),
             Blocked::Handover { member, offset } if self.member_has(&member, offset) => {
@@ -215,10 +260,25 @@ impl Server {
                 self.handover_failed();
             }
             Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
+            // It is answered by the migration itself.
+            Blocked::Migrate => {}
             Blocked::Paused(command) => self.request(io, conn, command.as_args(), &mut out),
         }
         io.send(conn, &out);
         self.resume.push(conn);
+    }
+
+    /// Runs the commands that wait for a pause or for a migration, one of which has ended. They may have to wait again.
+    pub(super) fn release_paused(&mut self, io: &mut Io) {
+        if self.paused(io.now) {
+            return;
+        }
+        let waits = |b: &Blocking| matches!(b.on, Blocked::Paused(_));
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(|c| c.blocked.as_ref().is_some_and(waits)).map(|c| c.conn).collect();
+        for conn in conns {
+            self.unblock_as_late(io, conn);
+        }
     }
 
     /// Ends a client's waiting with an error.
@@ -237,19 +297,29 @@ impl Server {
         }
     }
 
-    /// Replies an error to every client that waits for a key: this node is no master any more.
+    /// Replies an error to every client that waits for a key or for replicas: this node is no master any more.
     pub fn unblock_all(&mut self, io: &mut Io, error: &str) {
-        let conns: Vec<ConnId> = self
-            .clients
-            .iter()
-            .filter(|c| {
-                matches!(c.blocked, Some(Blocking { on: Blocked::Keys { .. } | Blocked::Wait { .. }, .. }))
-            })
-            .map(|c| c.conn)
-            .collect();
+        self.unblock_where(io, error, Blocked::ends_with_role);
+    }
+
+    /// The append-only file has been switched off: replies an error to those who wait for it.
+    pub(crate) fn unblock_waits_for_log(&mut self, io: &mut Io) {
+        self.unblock_where(io, WAITAOF_WITHOUT_AOF, |on| matches!(on, Blocked::WaitAof(w) if w.local));
+    }
+
+    fn unblock_where(&mut self, io: &mut Io, error: &str, which: impl Fn(&Blocked) -> bool) {
+        let blocked = self.clients.iter().filter(|c| c.blocked.as_ref().is_some_and(|b| which(&b.on)));
+        let conns: Vec<ConnId> = blocked.map(|c| c.conn).collect();
         for conn in conns {
             self.unblock_with_error(io, conn, error);
         }
+    }
+
+    /// How many append-only files have what a client wrote, ours and the replicas'.
+    pub(crate) fn aof_acks(&self, wanted: &AofWait) -> AofAcks {
+        let replicas =
+            self.repl.online(&self.clients).filter(|r| r.acked_durable.is_some_and(|o| o >= wanted.offset));
+        AofAcks { local: self.persist.is_durable(wanted.mark), replicas: replicas.count() }
     }
 
     /// Watches a key for a client.
@@ -278,6 +348,9 @@ impl Server {
 
     /// A key was changed: transactions that watch it will fail.
     pub fn touch_watched(&mut self, db: usize, key: &[u8]) {
+        if !self.migrations.is_empty() {
+            self.migrations.touched(db, key);
+        }
         if self.watches.by_key.is_empty() {
             return;
         }
@@ -298,6 +371,7 @@ impl Server {
     /// Databases are about to be emptied, or exchanged with each other: transactions that watch one of their keys will
     /// fail, unless the key is in none of them and so stays away.
     pub fn touch_watched_in(&mut self, dbs: &[usize]) {
+        self.migrations.touched_in(dbs);
         let keyspace = &self.keyspace;
         let changes =
             |(db, key): &DbKey| dbs.contains(db) && dbs.iter().any(|&db| keyspace.peek(db, key).is_some());

@@ -28,6 +28,8 @@ pub enum Blocked {
         /// How many replicas.
         replicas: usize,
     },
+    /// `WAITAOF`: until enough append-only files have what the client wrote.
+    WaitAof(super::blocking::AofWait),
     /// A blocking list or sorted set command: it is run again when one of its keys gets an element.
     Keys {
         /// Database and keys it waits for.
@@ -44,8 +46,22 @@ pub enum Blocked {
     },
     /// `SHUTDOWN`: until the process ends, or the shutdown fails.
     Shutdown,
+    /// `MIGRATE`: until its keys have arrived elsewhere, or not.
+    Migrate,
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
+}
+
+impl Blocked {
+    /// `CLIENT UNBLOCK` may end it.
+    pub fn may_be_ended(&self) -> bool {
+        matches!(self, Blocked::Keys { .. } | Blocked::Wait { .. } | Blocked::WaitAof(_))
+    }
+
+    /// It waits for what only a master can do.
+    pub fn ends_with_role(&self) -> bool {
+        self.may_be_ended() || matches!(self, Blocked::Migrate)
+    }
 }
 
 /// A blocked client's state.
@@ -124,6 +140,8 @@ pub struct Client {
     pub holds: VecDeque<Hold>,
     /// Replication offset right behind this client's last write; what `WAIT` waits for.
     pub write_offset: u64,
+    /// How much the append-only file had been fed right behind this client's last write; what `WAITAOF` waits for.
+    pub log_mark: u64,
     /// `CLIENT REPLY`
     pub reply_mode: ReplyMode,
     /// `READONLY` on a cluster's replica.
@@ -172,6 +190,7 @@ impl Client {
             blocked: None,
             holds: VecDeque::new(),
             write_offset: 0,
+            log_mark: 0,
             reply_mode: ReplyMode::On,
             readonly: false,
             asking: false,

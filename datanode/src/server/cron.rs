@@ -29,15 +29,19 @@ impl Server {
         self.expire_cycle(io);
         self.snapshot_cron(io);
         self.link_cron(io);
+        self.failover_cron(io);
         self.managed_cron(io);
         self.shutdown_cron(io);
+        self.migration_cron(io);
         self.check_blocked(io);
         self.resume_clients(io);
         self.make_room(io);
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();
-            self.persist_cron(io);
+            if !self.debug.pause_cron {
+                self.persist_cron(io);
+            }
             self.free_garbage(io);
         }
         if now >= self.cron.second + 1000 {
@@ -47,8 +51,10 @@ impl Server {
             self.stats.output_bytes += sent.bytes;
             self.stats.sample(now);
             self.check_soft_output_limits(io);
-            self.replica_cron(io);
-            self.close_idle_clients(io);
+            if !self.debug.pause_cron {
+                self.replica_cron(io);
+                self.close_idle_clients(io);
+            }
             self.reload_password();
             self.publish_metrics(io);
         }
@@ -56,13 +62,25 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire || !self.is_master() || self.loading || self.paused(io.now) {
+        if !self.active_expire
+            || self.debug.pause_cron
+            || !self.is_master()
+            || self.loading
+            || self.paused(io.now)
+        {
             return;
         }
-        for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK) {
+        let due = self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK);
+        if due.is_empty() {
+            return;
+        }
+        let started = std::time::Instant::now();
+        self.stats.expire_cycle_cut_short += u64::from(due.len() == EXPIRES_PER_TICK);
+        for (db, key) in due {
             self.expire_now(db, &key);
             self.after_unit(io);
         }
+        self.stats.expire_cycle_us += started.elapsed().as_micros() as u64;
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only

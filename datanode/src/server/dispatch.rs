@@ -108,7 +108,7 @@ impl Server {
         }
         self.stats.commands_processed += 1;
         let start = out.len();
-        let offset_before = self.repl.offset();
+        let (offset_before, mark_before) = (self.repl.offset(), self.persist.log_mark());
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
@@ -118,7 +118,7 @@ impl Server {
             Reply { out, proto }.error(&e.text());
         }
         self.after_unit(io);
-        let offset = self.repl.offset();
+        let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
         let holds = self.write_ack_replicas() > 0;
         let Some(client) = self.clients.get_mut(conn) else { return };
         match client.reply_mode {
@@ -131,6 +131,9 @@ impl Server {
             ReplyMode::Skip => ReplyMode::On,
             other => other,
         };
+        if mark != mark_before {
+            client.log_mark = mark;
+        }
         if offset != offset_before {
             client.write_offset = offset;
             if holds && !client.is_replica() {
@@ -195,7 +198,7 @@ impl Server {
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
-        if self.must_pause(io, conn, spec) {
+        if self.must_pause(io, conn, spec) || self.must_wait_for_migration(conn, spec, args) {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
                 self.blocked_clients += 1;

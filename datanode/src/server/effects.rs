@@ -83,7 +83,39 @@ impl Effects {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::config::Config;
+    use crate::config::types::Fsync;
+    use crate::disk;
+    use crate::disk_fake::FakeDisk;
+    use crate::server::testing::Bench;
+
+    #[test]
+    fn a_message_goes_to_replicas_and_not_into_the_log() {
+        let dir = Path::new("/data");
+        let disk = FakeDisk::with_dir(dir);
+        let config =
+            Config { appendonly: true, appendfsync: Fsync::Always, dir: dir.into(), ..Config::default() };
+        let mut b = Bench::on(config, Arc::new(disk.clone()));
+        b.server.start(&mut b.io).unwrap();
+        b.server.repl.ensure_backlog(&b.server.config);
+        let c = b.connect();
+        let log = || disk::read(&disk, &dir.join("appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
+        assert_eq!(b.send(c, "SET a 1"), "+OK\r\n");
+        let (written, offset) = (log(), b.server.repl.offset());
+        assert!(written.ends_with(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"));
+        assert_eq!(b.send(c, "PUBLISH news hello"), ":0\r\n");
+        assert_eq!(log(), written);
+        let mut stream = Vec::new();
+        b.server.repl.backlog().unwrap().copy_from(offset + 1, &mut stream);
+        assert_eq!(stream, b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+        // Behind it the log names the database again, which only the stream has seen.
+        b.send(c, "SET a 2");
+        assert!(log()[written.len()..].starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
+    }
 
     #[test]
     fn one_effect_travels_alone_and_several_as_a_transaction() {

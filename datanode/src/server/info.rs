@@ -263,20 +263,20 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "instantaneous_ops_per_sec:{}", s.ops_per_sec);
     line!(p, "total_net_input_bytes:{}", s.input_bytes);
     line!(p, "total_net_output_bytes:{}", s.output_bytes);
-    line!(p, "total_net_repl_input_bytes:0");
-    line!(p, "total_net_repl_output_bytes:0");
+    line!(p, "total_net_repl_input_bytes:{}", s.repl_input_bytes);
+    line!(p, "total_net_repl_output_bytes:{}", s.repl_output_bytes);
     line!(p, "instantaneous_input_kbps:{:.2}", s.input_kbps);
     line!(p, "instantaneous_output_kbps:{:.2}", s.output_kbps);
-    line!(p, "instantaneous_input_repl_kbps:0.00");
-    line!(p, "instantaneous_output_repl_kbps:0.00");
+    line!(p, "instantaneous_input_repl_kbps:{:.2}", s.repl_input_kbps);
+    line!(p, "instantaneous_output_repl_kbps:{:.2}", s.repl_output_kbps);
     line!(p, "rejected_connections:{}", s.rejected_connections);
     line!(p, "sync_full:{}", s.sync_full);
     line!(p, "sync_partial_ok:{}", s.sync_partial_ok);
     line!(p, "sync_partial_err:{}", s.sync_partial_err);
     line!(p, "expired_keys:{}", s.expired_keys);
     line!(p, "expired_stale_perc:0.00");
-    line!(p, "expired_time_cap_reached_count:0");
-    line!(p, "expire_cycle_cpu_milliseconds:0");
+    line!(p, "expired_time_cap_reached_count:{}", s.expire_cycle_cut_short);
+    line!(p, "expire_cycle_cpu_milliseconds:{}", s.expire_cycle_us / 1000);
     line!(p, "evicted_keys:{}", s.evicted_keys);
     line!(p, "evicted_clients:0");
     line!(p, "total_eviction_exceeded_time:0");
@@ -289,7 +289,7 @@ fn stats(p: &mut Page<'_>) {
     // Snapshots are taken without a fork.
     line!(p, "latest_fork_usec:0");
     line!(p, "total_forks:0");
-    line!(p, "migrate_cached_sockets:0");
+    line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
     line!(p, "slave_expires_tracked_keys:0");
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");
@@ -378,7 +378,8 @@ fn replication(p: &mut Page<'_>) {
             replica.acked
         );
     }
-    line!(p, "master_failover_state:no-failover");
+    let failover = r.failover.as_ref().map_or("no-failover", |f| f.state_name());
+    line!(p, "master_failover_state:{failover}");
     line!(p, "master_replid:{}", r.id);
     line!(p, "master_replid2:{}", r.id2);
     line!(p, "master_repl_offset:{}", r.offset());

@@ -15,6 +15,7 @@ pub mod info;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+pub mod migrate;
 pub mod monitor;
 pub mod process;
 pub mod pubsub;
@@ -63,6 +64,19 @@ pub struct Pause {
     pub all: bool,
 }
 
+/// What `DEBUG` switches for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DebugSwitches {
+    /// Nothing happens by itself: no expiry, no saving, no regular messages to replicas.
+    pub pause_cron: bool,
+    /// `RESTORE` takes payloads with a wrong version or checksum.
+    pub skip_checksums: bool,
+    /// Scripts may call what is marked as not for them.
+    pub scripts_may_all: bool,
+    /// Microseconds to wait before the append-only file is written.
+    pub aof_flush_sleep_us: u64,
+}
+
 /// The data server's whole state.
 pub struct Server {
     /// Configuration.
@@ -107,6 +121,8 @@ pub struct Server {
     pub pause: Pause,
     /// Paused clients: `CLIENT PAUSE`.
     pub client_pause: Pause,
+    /// Keys on their way to other servers (`MIGRATE`).
+    pub migrations: migrate::Migrations,
     /// Who gets every command (`MONITOR`).
     pub monitors: Vec<ConnId>,
     /// Commands that took long.
@@ -129,6 +145,8 @@ pub struct Server {
     pub peak_memory: u64,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
+    /// What else `DEBUG` has switched.
+    pub debug: DebugSwitches,
     /// A shutdown in progress.
     pub shutdown: Option<start::Shutdown>,
     /// Thresholds of encodings.
@@ -231,6 +249,8 @@ impl Service for Server {
             self.link_received(io);
         } else if self.errand_conn() == Some(conn) {
             self.errand_received(io, conn);
+        } else if self.migrations.owns(conn) {
+            self.migration_received(io, conn);
         } else {
             self.serve(io, conn);
         }
@@ -241,13 +261,13 @@ impl Service for Server {
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
         if self.repl.link_conn() == Some(conn) {
             self.link_closed(io, why);
-        } else if !self.managed_link_closed(io, conn) {
+        } else if !self.managed_link_closed(io, conn) && !self.migration_closed(io, conn) {
             self.forget_client(io, conn);
         }
     }
 
     fn connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>) {
-        if !self.managed_link_connected(io, token, &result) {
+        if !self.managed_link_connected(io, token, &result) && !self.migration_connected(io, token, &result) {
             self.link_connected(io, token, result);
         }
     }

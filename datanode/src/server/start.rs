@@ -93,6 +93,7 @@ impl Server {
             loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
+            migrations: Default::default(),
             monitors: Vec::new(),
             slowlog: Default::default(),
             blocked_clients: 0,
@@ -104,6 +105,7 @@ impl Server {
             no_touch: false,
             peak_memory: 0,
             active_expire: true,
+            debug: Default::default(),
             shutdown: None,
             access_clock: Default::default(),
             in_exec: false,
@@ -174,7 +176,7 @@ impl Server {
 
     fn end_shutdown(&mut self, io: &mut Io) {
         self.shutdown = None;
-        self.pause = Default::default();
+        self.pause = self.lasting_pause();
         self.shutdown_failed(io);
     }
 

@@ -36,6 +36,12 @@ pub struct Stats {
     pub writes: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
+    pub repl_input_bytes: u64,
+    pub repl_output_bytes: u64,
+    /// Microseconds spent on removing keys whose time is up.
+    pub expire_cycle_us: u64,
+    /// How often there were more of them than are removed at once.
+    pub expire_cycle_cut_short: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
@@ -43,6 +49,8 @@ pub struct Stats {
     pub ops_per_sec: u64,
     pub input_kbps: f64,
     pub output_kbps: f64,
+    pub repl_input_kbps: f64,
+    pub repl_output_kbps: f64,
     pub commands: HashMap<&'static str, CommandStats>,
     pub errors: BTreeMap<String, u64>,
     pub total_errors: u64,
@@ -56,6 +64,8 @@ struct Sample {
     commands: u64,
     input: u64,
     output: u64,
+    repl_input: u64,
+    repl_output: u64,
 }
 
 /// Distinct error codes that are counted; scripts can make up any number of them.
@@ -103,11 +113,15 @@ impl Stats {
             self.ops_per_sec = self.commands_processed.saturating_sub(last.commands) * 1000 / elapsed;
             self.input_kbps = kbps(self.input_bytes, last.input);
             self.output_kbps = kbps(self.output_bytes, last.output);
+            self.repl_input_kbps = kbps(self.repl_input_bytes, last.repl_input);
+            self.repl_output_kbps = kbps(self.repl_output_bytes, last.repl_output);
             self.sampled = Sample {
                 mono_ms,
                 commands: self.commands_processed,
                 input: self.input_bytes,
                 output: self.output_bytes,
+                repl_input: self.repl_input_bytes,
+                repl_output: self.repl_output_bytes,
             };
         }
     }

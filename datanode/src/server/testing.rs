@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Origins, Server};
 use crate::config::Config;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::io::{ConnId, Io, Now, Peer, Service};
 
 /// The server and its connections. Time stands still unless it is moved.
@@ -18,9 +18,14 @@ pub struct Bench {
 impl Bench {
     /// A master without data.
     pub fn new(config: Config) -> Bench {
+        Bench::on(config, Arc::new(RealDisk))
+    }
+
+    /// The same on another disk.
+    pub fn on(config: Config, disk: Arc<dyn Disk>) -> Bench {
         let mut io = Io::default();
         io.now = Now { mono_us: 5_000_000, unix_ms: 1_700_000_000_000 };
-        let server = Server::new(config, Arc::new(RealDisk), 7, io.now, Origins::default()).unwrap();
+        let server = Server::new(config, disk, 7, io.now, Origins::default()).unwrap();
         Bench { server, io }
     }
 

@@ -297,7 +297,7 @@ impl<S: Service> Sim<S> {
                         self.gone(node, conn, Gone::Asked);
                     }
                     Action::Run(..) | Action::Listen { .. } => {}
-                    Action::Exit(_) => return self.crash(node),
+                    Action::Exit(_) | Action::Restart { .. } => return self.crash(node),
                 }
             } else if let Some(conn) = self.nodes[node].io.next_dirty() {
                 self.transmit(node, conn);

@@ -459,6 +459,12 @@ impl<E: Entry> Dict<E> {
         self.segments.iter().flatten().flat_map(|b| Chain(Some(b)).flat_map(|b| b.entries.iter().flatten()))
     }
 
+    /// Number of entries in each bucket, overflow included.
+    pub fn chain_lengths(&self) -> Vec<usize> {
+        let length = |b| Chain(Some(b)).map(|b: &Bucket<E>| b.entries.iter().flatten().count()).sum();
+        self.segments.iter().flatten().map(length).collect()
+    }
+
     /// Gives up the table to free it in pieces.
     pub fn into_remains(self) -> Remains<E> {
         Remains { segments: self.segments, len: self.len }

@@ -204,6 +204,14 @@ impl Hash {
         }
     }
 
+    /// Number of entries in each slot, where it is a table.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        match &self.0 {
+            Repr::Table(t) => Some(t.chain_lengths()),
+            _ => None,
+        }
+    }
+
     /// Memory beyond its own size; `sample` fields of a table are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
         match &self.0 {

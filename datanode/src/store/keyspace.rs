@@ -347,6 +347,11 @@ impl Keyspace {
         self.dbs.swap(a, b);
     }
 
+    /// Number of entries in each slot of a database's table.
+    pub fn chain_lengths(&self, db: usize) -> Vec<usize> {
+        self.dbs[db].dict.chain_lengths()
+    }
+
     /// Memory of tables and indexes in bytes, without keys and values: what MEMORY STATS calls overhead.
     pub fn overhead_bytes(&self, db: usize) -> usize {
         let db = &self.dbs[db];

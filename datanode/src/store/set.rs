@@ -152,6 +152,14 @@ impl Set {
         }
     }
 
+    /// Number of entries in each slot, where it is a table.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        match &self.0 {
+            Repr::Table(t) => Some(t.chain_lengths()),
+            _ => None,
+        }
+    }
+
     /// Memory beyond its own size; `sample` members of a table are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
         match &self.0 {

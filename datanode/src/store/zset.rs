@@ -463,6 +463,14 @@ impl ZSet {
         }
     }
 
+    /// Number of members in each slot, where there is a table.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        match &self.0 {
+            Repr::Tree(t) => Some(t.members.chain_lengths()),
+            Repr::Packed(_) => None,
+        }
+    }
+
     /// Memory beyond its own size; `sample` members of a tree are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
         match &self.0 {

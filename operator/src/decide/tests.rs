@@ -530,6 +530,35 @@ fn an_operator_that_was_restarted_goes_on_with_the_election() {
 }
 
 #[test]
+fn a_promise_of_a_process_that_has_been_restarted_since_does_not_count() {
+    let mut world = World::reached(json!({"sentinels": 0}));
+    let old = world.master(0);
+    world.kill(&old);
+    while world.record.as_ref().unwrap().elections.is_empty() {
+        world.step();
+    }
+    let epoch = world.record.as_ref().unwrap().elections[&0].epoch;
+    let others: Vec<NodeAddr> =
+        world.nodes.keys().filter(|node| pod_of(node.as_str()) != old).cloned().collect();
+    for node in &others {
+        let status = &mut world.nodes.get_mut(node).unwrap().status;
+        status.promised = epoch;
+        status.role = NodeRole::Nobody;
+        world.promises.entry(0).or_default().push(status.clone());
+    }
+    let elects = |plan: &Plan| {
+        let decided = |action: &Action| matches!(action, Action::SaveRecord(record) if record.map.shard(0).unwrap().epoch == epoch);
+        plan.actions.iter().any(decided)
+    };
+    assert!(elects(&decide(&world.snapshot())), "both promises are enough");
+    world.nodes.get_mut(&others[0]).unwrap().status.run_id = "another process".into();
+    let plan = decide(&world.snapshot());
+    assert!(!elects(&plan), "one of them was given by a process that is no more");
+    let asked = |action: &Action| matches!(action, Action::AskPromises { members, .. } if members.contains(&others[0]));
+    assert!(plan.actions.iter().any(asked), "the new one is asked: {:?}", plan.actions);
+}
+
+#[test]
 fn what_cannot_be_proven_safe_is_left_to_a_person() {
     let mut world = World::reached(json!({"sentinels": 0}));
     // Two of three are gone: a write that was acknowledged may be on those two alone.

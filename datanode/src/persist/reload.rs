@@ -1,0 +1,116 @@
+//! `DEBUG RELOAD` and `LOADAOF`: the dataset is read again from its files. It takes the present one's place only once it
+//! has been read whole.
+
+use super::load::Facts;
+use crate::command::Error;
+use crate::io::{Action, Io};
+use crate::rdb::decode::Expired;
+use crate::server::{JobKind, Server};
+use crate::store::keyspace::Keyspace;
+
+const NOT_LOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
+
+/// How to reload the RDB file.
+#[derive(Debug, Clone, Copy)]
+pub struct Reload {
+    /// Write it before.
+    pub save: bool,
+    /// Its keys take the place of all others; otherwise they are added.
+    pub flush: bool,
+    /// Its keys may replace those that are there; otherwise nothing is loaded if there is one.
+    pub merge: bool,
+}
+
+impl Server {
+    /// `DEBUG RELOAD`
+    pub(crate) fn reload_rdb(&mut self, io: &mut Io, how: Reload) -> Result<(), Error> {
+        self.release_effects();
+        if how.save {
+            // Why is in the log.
+            self.save_now(io).map_err(|_| Error::from("ERR"))?;
+        }
+        let expired = if self.is_master() { Expired::Skip { now_ms: io.now.unix_ms } } else { Expired::Keep };
+        let mut facts = Facts::default();
+        let loaded = self.read_rdb(&self.rdb_path(), expired, &mut facts).map_err(|e| {
+            tracing::warn!("DEBUG RELOAD: {e}");
+            Error::from(NOT_LOADED)
+        })?;
+        if how.flush {
+            self.take_keyspace(io, loaded);
+        } else {
+            self.add_keyspace(&loaded, how.merge)?;
+        }
+        self.note_loaded(facts.counts);
+        if !how.save || !how.flush {
+            self.touch_all_watched();
+            // The append-only file does not have what was loaded.
+            self.persist.rewrite_scheduled |= self.persist.aof_on();
+        }
+        tracing::warn!("DB reloaded by DEBUG RELOAD");
+        Ok(())
+    }
+
+    /// Adds all keys of another keyspace; unless they may `replace`, none if one is there already.
+    fn add_keyspace(&mut self, other: &Keyspace, replace: bool) -> Result<(), Error> {
+        let dbs = 0..other.databases();
+        let all = || dbs.clone().flat_map(|db| other.iter(db).map(move |e| (db, e)));
+        if !replace && let Some((db, e)) = all().find(|(db, e)| self.keyspace.peek(*db, e.key()).is_some()) {
+            let key = String::from_utf8_lossy(e.key());
+            tracing::warn!("DEBUG RELOAD: key '{key}' of database {db} is there already: nothing was loaded");
+            return Err(NOT_LOADED.into());
+        }
+        for (db, e) in all() {
+            self.keyspace.insert(db, e.key(), e.value.clone(), e.expire_at());
+        }
+        Ok(())
+    }
+
+    /// Puts another keyspace in the present one's place, which is freed in the background.
+    pub(super) fn take_keyspace(&mut self, io: &mut Io, keyspace: Keyspace) {
+        self.abort_snapshot(io);
+        let old = std::mem::replace(&mut self.keyspace, keyspace);
+        let id = self.job(JobKind::Quiet);
+        let free = move || {
+            drop(old);
+            Ok(0)
+        };
+        io.ask(Action::Run(id, Box::new(free)));
+    }
+
+    /// `DEBUG LOADAOF`
+    pub(crate) fn reload_log(&mut self, io: &mut Io) -> Result<(), Error> {
+        self.release_effects();
+        let Some(log) = self.persist.log.as_mut().filter(|log| log.has_base()) else {
+            return Err("ERR there is no whole append-only file to load".into());
+        };
+        let failed = |e: String| {
+            tracing::error!("DEBUG LOADAOF: {e}");
+            Error::from("ERR Error trying to load the AOF files, check server logs.")
+        };
+        log.sync().map_err(|e| failed(e.to_string()))?;
+        let (dirty, db) = (self.effects.dirty, self.origin_db);
+        let empty = self.empty_keyspace();
+        let old = std::mem::replace(&mut self.keyspace, empty);
+        self.loading = true;
+        let outcome = self.read_log(io);
+        self.loading = false;
+        self.effects.clear();
+        (self.effects.dirty, self.origin_db) = (dirty, db);
+        let loaded = std::mem::replace(&mut self.keyspace, old);
+        outcome.map_err(failed)?;
+        self.take_keyspace(io, loaded);
+        tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+        Ok(())
+    }
+
+    /// Reads the files of the log that is being written into the keyspace.
+    fn read_log(&mut self, io: &mut Io) -> Result<(), String> {
+        let parts = self.open_aof_files()?.parts().map_err(|e| e.to_string())?;
+        for part in &parts {
+            if self.load_log_part(io, part, &mut Facts::default())?.is_some() {
+                return Err(format!("{} is cut off", part.path.display()));
+            }
+        }
+        Ok(())
+    }
+}
