@@ -206,6 +206,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result {
     let server = &mut *ctx.keys.server;
     server.discard_transaction(conn);
     server.unsubscribe_all(conn);
+    server.untrack(conn);
     server.monitors.retain(|&c| c != conn);
     let open = server.config.requirepass.is_empty();
     if let Some(client) = server.clients.get_mut(conn) {

@@ -31,6 +31,7 @@ pub mod slowlog;
 mod sort;
 pub mod strings;
 pub mod table;
+pub mod tracking;
 pub mod transactions;
 pub mod zsets;
 

@@ -488,6 +488,7 @@ impl Server {
         self.repl.reset_to(&t.id, t.offset, &self.config);
         self.drop_replicas(io);
         self.touch_all_watched();
+        self.all_keys_changed(io);
         self.selected_db = None;
         self.origin_db = 0;
         if let Err(e) = self.adopt_synced_file(io, &t.temp) {

@@ -6,6 +6,8 @@ use crate::command::{OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
 
+use super::tracking::TrackingState;
+
 /// A transaction being queued (MULTI).
 #[derive(Default)]
 pub struct Multi {
@@ -132,6 +134,8 @@ pub struct Client {
     pub no_touch: bool,
     /// Set where the peer is a replica of ours (after PSYNC), or prepares to be one (REPLCONF).
     pub replica: Option<Box<ReplicaState>>,
+    /// `CLIENT TRACKING`
+    pub tracking: Option<Box<TrackingState>>,
     /// Being closed: nothing more is read from it.
     pub closing: bool,
     /// `MONITOR`
@@ -173,6 +177,7 @@ impl Client {
             no_evict: false,
             no_touch: false,
             replica: None,
+            tracking: None,
             closing: false,
             monitor: false,
             control: false,

@@ -72,7 +72,7 @@ impl Server {
         self.stats.expired_keys += 1;
         let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         self.add_effect(db, &[name, key], super::dispatch::Origin::Client);
-        self.touch_watched(db, key);
+        self.key_changed(db, key, None);
         self.events.push((Event::Expired, "expired", db, key.into()));
         let (_, value, _) = entry.into_parts();
         self.discard(value, self.config.lazyfree_lazy_expire);

@@ -112,15 +112,24 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
+        let outer = self.serving.replace(conn);
         if let Err(e) = self.checked(io, conn, args, out) {
             self.stats.count_error(&e.code());
             let proto = self.clients.get(conn).map_or(proto, |c| c.proto);
             Reply { out, proto }.error(&e.text());
         }
         self.after_unit(io);
+        self.serving = outer;
+        let pushed = self.own_invalidations();
         let offset = self.repl.offset();
         let holds = self.write_ack_replicas() > 0;
         let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.multi.is_none()
+            && let Some(state) = client.tracking.as_deref_mut()
+            && !args.is(0, "client")
+        {
+            state.caching = false;
+        }
         match client.reply_mode {
             ReplyMode::On => {}
             ReplyMode::Off | ReplyMode::Skip => out.truncate(start),
@@ -131,6 +140,8 @@ impl Server {
             ReplyMode::Skip => ReplyMode::On,
             other => other,
         };
+        // Pushed messages are no replies: they come even where no replies are wanted.
+        out.extend_from_slice(&pushed);
         if offset != offset_before {
             client.write_offset = offset;
             if holds && !client.is_replica() {
@@ -186,6 +197,10 @@ impl Server {
                 return Err(e);
             }
         };
+        self.limit_tracking();
+        // Keys that went to make room were there before this command.
+        self.send_invalidations(io);
+        self.push_before_reply(conn, out);
         if in_multi && !table::runs_inside_multi(spec.name) {
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
@@ -304,6 +319,9 @@ impl Server {
             self.stats.count_error(&e.code());
             Reply { out, proto }.error(&e.text());
         }
+        if origin == Origin::Client {
+            self.track_reads(conn, spec, args);
+        }
         let took = started.elapsed();
         self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
@@ -335,6 +353,7 @@ impl Server {
         while let Some((db, key)) = self.ready_keys.pop_front() {
             self.serve_blocked_on(io, db, &key);
         }
+        self.send_invalidations(io);
     }
 
     /// Hands the collected effects to the append-only file and the replication stream.

@@ -156,7 +156,7 @@ impl Server {
         self.effects.dirty += 1;
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         self.add_effect(db, &[name, key], Origin::Client);
-        self.touch_watched(db, key);
+        self.key_changed(db, key, None);
         self.events.push((Event::Evicted, "evicted", db, key.into()));
         let (_, value, _) = entry.into_parts();
         self.discard(value, lazy);

@@ -23,6 +23,7 @@ pub mod start;
 pub mod stats;
 #[cfg(test)]
 pub mod testing;
+pub mod tracking;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use client::Clients;
 use effects::Effects;
 use pubsub::PubSub;
 use stats::Stats;
+use tracking::Tracking;
 
 /// What a running server was started from.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +99,10 @@ pub struct Server {
     pub ready_keys: VecDeque<(usize, Box<[u8]>)>,
     /// Who watches which key.
     pub watches: Watches,
+    /// Who has which key in its cache.
+    pub tracking: Tracking,
+    /// The client whose request is being served.
+    pub serving: Option<ConnId>,
     /// Loading the dataset at start or from the master.
     pub loading: bool,
     /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
@@ -189,6 +195,7 @@ impl Server {
     fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
         self.unblock(conn);
         self.unwatch_all(conn);
+        self.untrack(conn);
         let Some(client) = self.clients.remove(conn) else { return };
         self.pubsub.forget(&client);
         self.monitors.retain(|&c| c != conn);
@@ -259,6 +266,7 @@ impl Service for Server {
 
     fn before_sleep(&mut self, io: &mut Io) {
         self.release_effects();
+        self.broadcast_invalidations(io);
         self.flush_aof(io);
         self.flush_stream(io);
         if std::mem::take(&mut self.ack_due) {

@@ -87,6 +87,8 @@ impl Server {
             blocked_keys: Default::default(),
             ready_keys: Default::default(),
             watches: Default::default(),
+            tracking: super::tracking::Tracking::new(hash_seed),
+            serving: None,
             loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
