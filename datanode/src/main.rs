@@ -84,7 +84,7 @@ fn serve(program: &str, args: &[String]) -> Result<i32, String> {
         }
     }
     datanode::logging::init(&config);
-    let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
+    let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
     let now = start_time();
     let seed = net::random_seed();
@@ -111,7 +111,8 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
 fn watch(args: &[String]) -> Result<i32, String> {
     let config = load(Mode::Sentinel, args)?;
     datanode::logging::init(&config);
-    let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
+    let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
+    let outgoing = datanode::server::start::outgoing(&config);
     let (pidfile, metrics_port) = (config.pidfile.clone(), config.metrics_port);
     let config = datanode::sentinel::config::Config::new(config).map_err(|e| e.to_string())?;
     let now = start_time();
@@ -126,6 +127,7 @@ fn watch(args: &[String]) -> Result<i32, String> {
     tracing::info!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();
     io.now = now;
+    io.outgoing = outgoing;
     let code = net::run(&mut sentinel, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
     if !pidfile.is_empty() {
         // It may be gone already; nobody needs it any more.

@@ -275,6 +275,9 @@ fn flags(client: &Client) -> String {
     if client.closing {
         flags.push('c');
     }
+    if client.peer.unix {
+        flags.push('U');
+    }
     if client.readonly {
         flags.push('r');
     }

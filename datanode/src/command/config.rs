@@ -2,9 +2,9 @@
 
 use super::{Ctx, Error, Flags, Group, Result, Spec, help};
 use crate::config::{Change, Rewritten, SetContext, apply_failed};
-use crate::io::{Action, Io};
+use crate::io::Io;
 use crate::server::Server;
-use crate::server::start::limits_of;
+use crate::server::start::{limits_of, outgoing};
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 
@@ -84,9 +84,15 @@ impl Server {
     fn apply_config(&mut self, io: &mut Io, change: Change) -> Result {
         let Change { config, names } = change;
         // What can fail comes first: then nothing has been changed.
-        if names.contains(&"bind") {
-            let reason = "the addresses to listen on cannot be changed at run time";
-            return Err(Error::Text(apply_failed("bind", reason).into()));
+        if let Some(name) = names.iter().find(|name| matches!(**name, "bind" | "port"))
+            && let Err(e) = io.listen(&config.bind, config.port)
+        {
+            tracing::warn!("{e}");
+            let reason = match *name {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            return Err(Error::Text(apply_failed(name, reason).into()));
         }
         if names.contains(&"appendonly") {
             self.set_appendonly(io, config.appendonly)
@@ -96,7 +102,7 @@ impl Server {
         self.limits = limits_of(&self.config, self.limits.seed);
         for name in names {
             match name {
-                "port" => io.ask(Action::Listen { port: self.config.port }),
+                "bind-source-addr" => io.outgoing = outgoing(&self.config),
                 "requirepass" if self.config.requirepass.is_empty() => {
                     self.clients.iter_mut().for_each(|c| c.authenticated = true);
                 }

@@ -211,7 +211,8 @@ impl Client {
 
     /// The other end is on this machine.
     pub fn is_local(&self) -> bool {
-        self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
+        self.peer.unix
+            || self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
     }
 
     /// True once it is a replica that gets our stream.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Tuning};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::Replication;
@@ -215,6 +215,7 @@ impl Service for Server {
             io.close(conn, true);
             return;
         }
+        io.ask(Action::Tune { conn, tuning: Tuning::KeepAlive(self.config.tcp_keepalive) });
         let open = self.config.requirepass.is_empty();
         let client = self.clients.add(conn, peer, io.now);
         client.authenticated = open;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Origins, Server};
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::io::{Action, Io, Now};
+use crate::io::{Action, Io, Now, Outgoing};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::link::MasterLink;
@@ -52,6 +52,11 @@ pub fn limits_of(config: &Config, seed: HashSeed) -> Limits {
         zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
         zset_max_listpack_value: config.zset_max_listpack_value as usize,
     }
+}
+
+/// How connections to others are made, as configured.
+pub fn outgoing(config: &Config) -> Outgoing {
+    Outgoing { source: config.bind_source_addr.clone(), mark: config.socket_mark_id }
 }
 
 impl Server {
@@ -132,6 +137,7 @@ impl Server {
     /// Loads the data, opens the append-only file, starts to follow the configured master. The error is what the
     /// process ends with.
     pub fn start(&mut self, io: &mut Io) -> Result<(), String> {
+        io.outgoing = outgoing(&self.config);
         self.load_dataset(io)?;
         if self.managed.is_some() {
             self.repl.ensure_backlog(&self.config);
