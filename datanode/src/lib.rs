@@ -25,3 +25,4 @@ pub mod shardmap;
 #[cfg(test)]
 mod sim;
 pub mod store;
+pub mod system;

@@ -5,6 +5,7 @@ use crate::io::{ConnId, Io};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
 use crate::server::client::{Blocked, Client, ReplyMode};
+use crate::server::client_memory::{Usage, usage};
 use crate::server::tracking::Mode;
 
 const OWN: Flags = Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
@@ -295,15 +296,11 @@ fn flags(client: &Client) -> String {
 
 /// A client's line in `CLIENT LIST`, without the newline.
 pub fn describe(client: &Client, io: &mut Io) -> String {
-    let (used, free, unsent) = match io.conn(client.conn) {
-        Some(c) => (c.input.len(), c.input.capacity() - c.input.len(), c.output.pending()),
-        None => (0, 0, 0),
-    };
+    let Usage { input: used, output, multi: multi_memory, total } = usage(client, io);
+    let free = io.conn(client.conn).map_or(0, |c| c.input.capacity() - c.input.len());
     let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
+    let unsent = output - queued;
     let multi = client.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
-    let multi_memory: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
-    let output = unsent + queued;
-    let total = size_of::<Client>() + used + free + output + multi_memory;
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \

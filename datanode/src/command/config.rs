@@ -5,6 +5,7 @@ use crate::config::{Change, Rewritten, SetContext, apply_failed};
 use crate::io::Io;
 use crate::server::Server;
 use crate::server::start::{limits_of, outgoing};
+use crate::system::{crash, title};
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 
@@ -94,6 +95,13 @@ impl Server {
             };
             return Err(Error::Text(apply_failed(name, reason).into()));
         }
+        if let Some(name) = names.iter().find(|name| name.starts_with("oom-score-adj"))
+            && let Err(e) = self.oom.apply(&config, !self.is_master())
+        {
+            tracing::warn!("Unable to write oom_score_adj: {e}");
+            let reason = "Failed to apply new oom_score_adj configuration, check server logs.";
+            return Err(Error::Text(apply_failed(name, reason).into()));
+        }
         if names.contains(&"appendonly") {
             self.set_appendonly(io, config.appendonly)
                 .map_err(|reason| Error::Text(apply_failed("appendonly", &reason).into()))?;
@@ -102,6 +110,9 @@ impl Server {
         self.limits = limits_of(&self.config, self.limits.seed);
         for name in names {
             match name {
+                "bind" | "port" | "proc-title-template" => title::set(&self.config, false),
+                "crash-log-enabled" => crash::enable(self.config.crash_log_enabled),
+                "maxmemory-clients" => self.recount_clients(io),
                 "bind-source-addr" => io.outgoing = outgoing(&self.config),
                 "requirepass" if self.config.requirepass.is_empty() => {
                     self.clients.iter_mut().for_each(|c| c.authenticated = true);

@@ -18,6 +18,7 @@ mod facts;
 pub mod generic;
 pub mod hashes;
 pub mod introspection;
+pub mod latency;
 mod lcs;
 pub mod lists;
 pub mod managed;

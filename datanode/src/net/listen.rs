@@ -56,9 +56,8 @@ impl Listeners {
             "" => None,
             path => {
                 let path = config.dir.join(path);
-                let socket = bind_unix(&path, config.unixsocketperm, options).map_err(|error| {
-                    ListenError { address: path.to_string_lossy().into_owned(), error }
-                })?;
+                let socket = bind_unix(&path, config.unixsocketperm, options)
+                    .map_err(|error| ListenError { address: path.to_string_lossy().into_owned(), error })?;
                 Some((socket, path))
             }
         };
@@ -221,7 +220,9 @@ pub(super) fn mark(socket: &Socket, mark: u32) -> std::io::Result<()> {
 fn bind_unix(path: &Path, mode: u32, options: Options) -> std::io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(std::io::Error::new(ErrorKind::AlreadyExists, "the file is there and no socket")),
+        Ok(_) => {
+            return Err(std::io::Error::new(ErrorKind::AlreadyExists, "the file is there and no socket"));
+        }
         Err(_) => {}
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::command::{Args, OwnedArgs, table};
+use crate::command::{Args, Flags, OwnedArgs, table};
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::resp::encode_command;
@@ -573,6 +573,9 @@ impl Server {
     }
 
     fn apply_one(&mut self, io: &mut Io, args: Args<'_>) {
+        if self.disk_forbids(io, args) {
+            return;
+        }
         self.stats.commands_processed += 1;
         let conn = self.repl.link_conn().unwrap_or(ConnId(u64::MAX));
         if let Err(e) = self.apply(io, conn, args, Origin::Master) {
@@ -583,6 +586,22 @@ impl Server {
                 e.text()
             );
         }
+    }
+}
+
+impl Server {
+    /// Whether a write of the master cannot be written to disk here, and `replica-ignore-disk-write-errors` does not
+    /// make light of it: then the process ends. Under a shard map it is for the authority to decide about the node.
+    fn disk_forbids(&mut self, io: &mut Io, args: Args<'_>) -> bool {
+        let ignored = self.managed.is_some() || self.config.replica_ignore_disk_write_errors;
+        if ignored || self.persist.write_refusal(&self.config).is_none() {
+            return false;
+        }
+        let writes = table::find(args).is_ok_and(|spec| spec.flags.any(Flags::WRITE));
+        if writes {
+            self.abandon(io, "Replica was unable to write command to disk.");
+        }
+        writes
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{ReplicaState, Stage};
 use crate::command::{Args, Error};
-use crate::io::{ConnId, Io};
+use crate::io::{Action, ConnId, Io, Tuning};
 use crate::resp::encode_command;
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
@@ -107,6 +107,9 @@ impl Server {
         }
         replica.acked_at_ms = now.mono_ms();
         replica.pre_psync = full;
+        // Fewer, larger packets for the price of some delay, where that is asked for.
+        let tuning = Tuning::NoDelay(!self.config.repl_disable_tcp_nodelay);
+        io.ask(Action::Tune { conn, tuning });
         if !full
             && let Some(from) = from
             && self.repl.can_continue(&id, from)

@@ -142,6 +142,8 @@ pub struct Client {
     pub monitor: bool,
     /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
     pub control: bool,
+    /// What it has been counted with under `maxmemory-clients`, bytes.
+    pub counted: usize,
     /// Monotonic milliseconds since which its unsent output is over the soft limit; 0: it is not.
     pub over_soft_limit_ms: u64,
 }
@@ -181,6 +183,7 @@ impl Client {
             closing: false,
             monitor: false,
             control: false,
+            counted: 0,
             over_soft_limit_ms: 0,
         }
     }
@@ -212,7 +215,11 @@ impl Client {
     /// The other end is on this machine.
     pub fn is_local(&self) -> bool {
         self.peer.unix
-            || self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
+            || self
+                .peer
+                .remote
+                .parse::<std::net::SocketAddr>()
+                .is_ok_and(|a| a.ip().to_canonical().is_loopback())
     }
 
     /// True once it is a replica that gets our stream.

@@ -4,9 +4,9 @@ use super::Server;
 use crate::command::Event;
 use crate::io::Io;
 
-/// Longest time between ticks, milliseconds.
+/// Longest time between ticks, milliseconds; less only where `hz` asks for more of them.
 const TICK_MS: u64 = 10;
-/// Keys removed per tick because their time is up; more are due at once only after a burst.
+/// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
 
 /// When things were last done, monotonic milliseconds.
@@ -19,7 +19,10 @@ pub struct Cron {
 impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
-        if self.keyspace.in_snapshot() { 0 } else { TICK_MS }
+        match self.keyspace.in_snapshot() {
+            true => 0,
+            false => (1000 / u64::from(self.config.hz)).min(TICK_MS),
+        }
     }
 
     pub(super) fn run_cron(&mut self, io: &mut Io) {
@@ -39,6 +42,7 @@ impl Server {
             self.refresh_memory();
             self.persist_cron(io);
             self.free_garbage(io);
+            self.recount_clients(io);
         }
         if now >= self.cron.second + 1000 {
             self.cron.second = now;
@@ -50,6 +54,7 @@ impl Server {
             self.replica_cron(io);
             self.close_idle_clients(io);
             self.reload_password();
+            self.adjust_oom_score();
             self.publish_metrics(io);
         }
     }
@@ -59,15 +64,19 @@ impl Server {
         if !self.active_expire || !self.is_master() || self.loading || self.paused(io.now) {
             return;
         }
-        for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK) {
+        let began = self.latency_start();
+        let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
+        for (db, key) in self.keyspace.expired_keys(io.now.unix_ms, most) {
             self.expire_now(db, &key);
             self.after_unit(io);
         }
+        self.latency_end("expire-cycle", began);
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only
     /// reads must not be repeated because of it.
     pub(crate) fn expire_now(&mut self, db: usize, key: &[u8]) {
+        let began = self.latency_start();
         let Some(entry) = self.keyspace.remove(db, key) else { return };
         self.stats.expired_keys += 1;
         let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
@@ -76,6 +85,7 @@ impl Server {
         self.events.push((Event::Expired, "expired", db, key.into()));
         let (_, value, _) = entry.into_parts();
         self.discard(value, self.config.lazyfree_lazy_expire);
+        self.latency_end("expire-del", began);
     }
 
     /// `timeout`: closes clients that have been idle too long.
@@ -96,6 +106,14 @@ impl Server {
         for conn in idle {
             tracing::debug!("Closing idle client");
             self.close_client(io, conn, false);
+        }
+    }
+
+    /// `oom-score-adj`: the role may have changed.
+    pub(super) fn adjust_oom_score(&mut self) {
+        let replica = !self.is_master();
+        if let Err(e) = self.oom.apply(&self.config, replica) {
+            tracing::warn!("Unable to write oom_score_adj: {e}");
         }
     }
 

@@ -85,6 +85,7 @@ impl Server {
         self.scratch = out;
         self.ranges = ranges;
         self.check_query_buffer(io, conn);
+        self.recount_client(io, conn);
     }
 
     fn protocol_error(&mut self, io: &mut Io, conn: ConnId, text: &str, out: &mut Vec<u8>) {
@@ -323,6 +324,8 @@ impl Server {
             self.track_reads(conn, spec, args);
         }
         let took = started.elapsed();
+        let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
+        self.latency_sample(event, took.as_millis() as u64);
         self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
             let client = self.clients.get(conn);

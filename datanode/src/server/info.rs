@@ -278,7 +278,7 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "expired_time_cap_reached_count:0");
     line!(p, "expire_cycle_cpu_milliseconds:0");
     line!(p, "evicted_keys:{}", s.evicted_keys);
-    line!(p, "evicted_clients:0");
+    line!(p, "evicted_clients:{}", s.evicted_clients);
     line!(p, "total_eviction_exceeded_time:0");
     line!(p, "current_eviction_exceeded_time:0");
     line!(p, "keyspace_hits:{}", s.keyspace_hits);

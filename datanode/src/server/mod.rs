@@ -5,12 +5,14 @@
 pub mod alloc;
 pub mod blocking;
 pub mod client;
+pub mod client_memory;
 pub mod cron;
 pub mod dispatch;
 pub mod effects;
 pub mod eviction;
 pub mod histogram;
 pub mod info;
+pub mod latency;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
@@ -111,8 +113,14 @@ pub struct Server {
     pub client_pause: Pause,
     /// Who gets every command (`MONITOR`).
     pub monitors: Vec<ConnId>,
+    /// What took long.
+    pub latency: latency::Latency,
     /// Commands that took long.
     pub slowlog: slowlog::SlowLog,
+    /// Memory of the clients that may be closed for want of it, bytes; counted only where that is bounded.
+    pub client_memory: usize,
+    /// How soon the kernel kills this process.
+    pub oom: crate::system::kernel::OomScore,
     /// Number of blocked clients.
     pub blocked_clients: usize,
     /// Memory in use, bytes, as of the last look.
@@ -197,6 +205,7 @@ impl Server {
         self.unwatch_all(conn);
         self.untrack(conn);
         let Some(client) = self.clients.remove(conn) else { return };
+        self.client_memory -= client.counted;
         self.pubsub.forget(&client);
         self.monitors.retain(|&c| c != conn);
         self.held.retain(|&c| c != conn);
@@ -275,6 +284,7 @@ impl Service for Server {
         }
         self.release_holds(io);
         self.check_output_limits(io);
+        self.evict_clients(io);
     }
 
     fn tick_ms(&self) -> u64 {

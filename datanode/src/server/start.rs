@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Origins, Server};
+use super::{JobKind, Origins, Server};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::io::{Action, Io, Now, Outgoing};
@@ -14,6 +14,7 @@ use crate::store::dict::HashSeed;
 use crate::store::keyspace::Keyspace;
 use crate::store::limits::Limits;
 use crate::store::rng::Rng;
+use crate::system::kernel;
 
 /// How to shut down (`SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`).
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,6 +100,9 @@ impl Server {
             client_pause: Default::default(),
             monitors: Vec::new(),
             slowlog: Default::default(),
+            latency: Default::default(),
+            client_memory: 0,
+            oom: Default::default(),
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
@@ -147,6 +151,18 @@ impl Server {
             self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
         }
         self.refresh_memory();
+        self.adjust_oom_score();
+        if !self.config.bio_cpulist.is_empty() {
+            // The first job says where all jobs run.
+            let (id, list) = (self.job(JobKind::Quiet), self.config.bio_cpulist.clone());
+            let bind = move || {
+                kernel::run_on(&list)
+                    .inspect_err(|e| tracing::warn!("bio_cpulist: {e}"))
+                    .map_err(std::io::Error::other)?;
+                Ok(0)
+            };
+            io.ask(Action::Run(id, Box::new(bind)));
+        }
         Ok(())
     }
 
