@@ -32,6 +32,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
             server.repl.id2 = crate::replication::NO_ID.into();
             server.repl.second_offset = 0;
         }
+        (b"panic", 2) => panic!("DEBUG PANIC was called"),
         (b"error", 3) => {
             return Err(Error::Text(String::from_utf8_lossy(ctx.args.at(2)).into_owned().into()));
         }
@@ -153,6 +154,7 @@ fn debug_help(ctx: &mut Ctx<'_>) -> Result {
             ("ERROR <text>", "Reply with this error."),
             ("LOG <text>", "Write a line to the log."),
             ("OBJECT <key>", "Low level facts about a value."),
+            ("PANIC", "Crash, as by an error in the program."),
             ("POPULATE <count> [<prefix>] [<size>]", "Make keys, on this node only."),
             ("PROTOCOL <type>", "Reply with a value of this type."),
             ("REPLICATE <target> <command> [<arg> ...]", "Send a command to the replicas only."),
