@@ -1,5 +1,6 @@
 """Directives of redis.conf, each by the effect it has. What is the same with Redis is asked of both."""
 
+import json
 import os
 import re
 import shutil
@@ -434,3 +435,71 @@ def test_hz(servers, any_of):
     server = servers.start(any_of, {"hz": 500, "dynamic-hz": "no"})
     with server.client() as client:
         assert client.info("server")["hz"] == 500 and client.info("server")["configured_hz"] == 500
+
+
+# Replication and cluster
+
+
+@pytest.mark.parametrize("ignore", ["yes", "no"])
+def test_replica_ignore_disk_write_errors(servers, any_of, ignore):
+    master = servers.start(any_of)
+    replica = servers.start(any_of, {"replicaof": f"127.0.0.1 {master.port}", "save": "3600 1",
+                                     "replica-ignore-disk-write-errors": ignore})
+    with master.client() as of_master, replica.client() as of_replica:
+        until("it is in sync", lambda: of_replica.info("replication")["master_link_status"] == "up")
+        # A directory where the file should be: the snapshot cannot take its place.
+        snapshot = replica.dir / "dump.rdb"
+        snapshot.unlink(missing_ok=True)
+        (snapshot / "in the way").mkdir(parents=True)
+        of_replica.bgsave()
+        until("it has failed", lambda: of_replica.info("persistence")["rdb_last_bgsave_status"] == "err")
+        of_master.set("a", "1")
+        if ignore == "yes":
+            assert until("it has the write", lambda: of_replica.get("a")) == "1"
+        else:
+            assert replica.wait_exit() != 0
+            assert "unable to write command to disk" in replica.log()
+
+
+class Coverage:
+    """One of two shards, in cluster mode; nobody has been made master of the other one."""
+
+    def __init__(self, servers, ours, **directives):
+        self.node = servers.start(ours, {"managed": "yes", "managed-shard": 0, "replica-announce-ip": "127.0.0.1",
+                                         "cluster-enabled": "yes", **directives})
+        address, dataset = f"127.0.0.1:{self.node.port}", "d" * 40
+        mine = {"index": 0, "slots": [[0, 8191]], "members": [address], "epoch": 1, "master": address, "dataset": dataset,
+                "foundedAt": 1, "acceptLoss": 0}
+        other = {"index": 1, "slots": [[8192, 16383]], "members": ["127.0.0.1:1"], "epoch": 0, "master": None, "dataset": None,
+                 "foundedAt": 0, "acceptLoss": 0}
+        shard_map = {"name": "orders", "generation": 1, "settled": True, "quorum": 2, "downAfterMs": 1000,
+                     "failoverTimeoutMs": 10000, "graceMs": 30000, "parallelSyncs": 1, "writeAckReplicas": 0, "sentinels": [],
+                     "shards": [mine, other]}
+        self.client = self.node.client()
+        self.client.execute_command("REPLICASET", "PROMISE", 0, 1)
+        self.client.execute_command("REPLICASET", "OFFER", json.dumps(shard_map))
+
+    def says(self, *words):
+        try:
+            return self.client.execute_command(*words)
+        except redis.RedisError as error:
+            # redis-py knows the first word by a type of its own.
+            return f"{type(error).__name__} {error}"
+
+
+def test_cluster_require_full_coverage(servers, ours):
+    cluster = Coverage(servers, ours, **{"cluster-require-full-coverage": "no"})  # foo's slot is 12182, bar's is 5061
+    assert until("it is master", lambda: cluster.says("SET", "bar", "1") is True)
+    assert "Hash slot not served" in cluster.says("GET", "foo") or "The cluster is down" in cluster.says("GET", "foo")
+    cluster.client.config_set("cluster-require-full-coverage", "yes")
+    assert cluster.says("GET", "bar").endswith("The cluster is down")
+    assert cluster.says("SET", "bar", "2").endswith("The cluster is down")
+    # What has no key is served all the same.
+    assert cluster.says("PING") is True
+    cluster.client.config_set("cluster-allow-reads-when-down", "yes")
+    assert cluster.says("GET", "bar") == "1"
+    assert cluster.says("SET", "bar", "2").endswith("The cluster is down and only accepts read commands")
+    assert cluster.says("SPUBLISH", "bar", "x") == 0
+    cluster.client.config_set("cluster-allow-pubsubshard-when-down", "no")
+    assert cluster.says("SPUBLISH", "bar", "x").endswith("The cluster is down")
+    cluster.client.close()

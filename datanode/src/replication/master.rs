@@ -361,3 +361,29 @@ impl Server {
         self.resume_clients(io);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::testing::Bench;
+
+    #[test]
+    fn a_replica_gets_its_stream_at_once_unless_that_is_disabled() {
+        for disabled in [false, true] {
+            let mut b = Bench::new(Config { repl_disable_tcp_nodelay: disabled, ..Config::default() });
+            let replica = b.connect();
+            b.send(replica, "REPLCONF capa eof capa psync2");
+            b.send(replica, "PSYNC ? -1");
+            let asked: Vec<Tuning> = std::iter::from_fn(|| b.io.next_action())
+                .filter_map(|a| match a {
+                    Action::Tune { conn, tuning: tuning @ Tuning::NoDelay(_) } if conn == replica => {
+                        Some(tuning)
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(asked, [Tuning::NoDelay(!disabled)]);
+        }
+    }
+}

@@ -126,3 +126,33 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::testing::Bench;
+    use crate::store::str::Str;
+    use crate::store::value::Value;
+
+    #[test]
+    fn effort_says_how_many_keys_expire_at_once() {
+        for effort in [1, 10] {
+            let mut b = Bench::new(Config { active_expire_effort: effort, ..Config::default() });
+            for i in 0..5000 {
+                let at = Some(b.io.now.unix_ms + 5);
+                b.server.keyspace.insert(0, i.to_string().as_bytes(), Value::Str(Str::new(b"v")), at);
+            }
+            b.pass(10);
+            assert_eq!(b.server.keyspace.len(0), 5000 - EXPIRES_PER_TICK * effort as usize);
+        }
+    }
+
+    #[test]
+    fn ticks_come_as_often_as_asked_for_but_not_seldom() {
+        for (hz, ms) in [(1, 10), (10, 10), (100, 10), (200, 5), (500, 2)] {
+            let b = Bench::new(Config { hz, ..Config::default() });
+            assert_eq!(b.server.tick_interval(), ms, "{hz}");
+        }
+    }
+}
