@@ -177,6 +177,15 @@ pub trait Listen {
     fn listen(&mut self, hosts: &[String], port: u16) -> Result<(), String>;
 }
 
+/// How a person or a supervisor asks the process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT
+    Interrupt,
+    /// SIGTERM
+    Terminate,
+}
+
 /// Why a connection is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gone {
@@ -361,6 +370,6 @@ pub trait Service {
     fn before_sleep(&mut self, io: &mut Io);
     /// Longest time between ticks, in milliseconds; 0 while there is work waiting (a snapshot being walked).
     fn tick_ms(&self) -> u64;
-    /// SIGTERM or SIGINT arrived.
-    fn terminate(&mut self, io: &mut Io);
+    /// A signal to end has arrived.
+    fn terminate(&mut self, io: &mut Io, signal: Signal);
 }

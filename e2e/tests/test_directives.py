@@ -331,6 +331,41 @@ def test_crash_log(servers, ours, wanted):
     assert ("REDIS BUG REPORT START" in log) is (wanted == "yes")
 
 
+@pytest.mark.parametrize("number, directive, saved", [(signal.SIGTERM, "shutdown-on-sigterm", True),
+                                                      (signal.SIGINT, "shutdown-on-sigint", True),
+                                                      (signal.SIGINT, "shutdown-on-sigterm", False)])
+def test_shutdown_on_signals(servers, any_of, number, directive, saved):
+    server = servers.start(any_of, {directive: "save now"})
+    with server.client() as client:
+        client.set("a", "1")
+    server.process.send_signal(number)
+    assert server.wait_exit() == 0
+    assert (server.dir / "dump.rdb").exists() is saved
+
+
+def test_a_shutdown_that_waits_ends_at_a_second_sigint(servers, any_of):
+    master = servers.start(any_of)
+    replica = servers.start(any_of, {"replicaof": f"127.0.0.1 {master.port}"})
+    with master.client() as client:
+        until("it is online", lambda: client.info("replication").get("slave0", {}).get("state") == "online")
+        with replica.frozen():
+            client.set("a", "x" * 100_000)
+            master.process.send_signal(signal.SIGINT)
+            until("it waits", lambda: client.execute_command("CLIENT", "LIST") and "SIGINT" in master.log())
+            master.process.send_signal(signal.SIGINT)
+            assert master.wait_exit(5) == 1
+
+
+def test_watchdog_period(servers, any_of):
+    server = servers.start(any_of, {"enable-debug-command": "yes"})
+    with server.client() as client:
+        client.execute_command("DEBUG", "SLEEP", "0.3")
+        assert "WATCHDOG TIMER EXPIRED" not in server.log()
+        client.config_set("watchdog-period", 200)
+        client.execute_command("DEBUG", "SLEEP", "0.5")
+        until("it is told", lambda: "WATCHDOG TIMER EXPIRED" in server.log())
+
+
 # Commands, clients, memory
 
 
@@ -459,6 +494,30 @@ def test_replica_ignore_disk_write_errors(servers, any_of, ignore):
         else:
             assert replica.wait_exit() != 0
             assert "unable to write command to disk" in replica.log()
+
+
+def test_repl_diskless_sync_max_replicas(servers, any_of):
+    master = servers.start(any_of, {"repl-diskless-sync-delay": 3600, "repl-diskless-sync-max-replicas": 2})
+    replicas = [servers.start(any_of, {"replicaof": f"127.0.0.1 {master.port}"}) for _ in range(2)]
+    for replica in replicas:
+        with replica.client() as client:
+            until("it is in sync", lambda: client.info("replication")["master_link_status"] == "up")
+
+
+@pytest.mark.parametrize("behaviour", ["ignore", "panic-on-replicas"])
+def test_propagation_error_behavior(servers, any_of, behaviour):
+    master = servers.start(any_of)
+    replica = servers.start(any_of, {"replicaof": f"127.0.0.1 {master.port}", "propagation-error-behavior": behaviour,
+                                     "enable-debug-command": "yes", "replica-read-only": "no"})
+    with master.client() as of_master, replica.client() as of_replica:
+        until("it is in sync", lambda: of_replica.info("replication")["master_link_status"] == "up")
+        of_replica.set("a", "a string, here only")
+        of_replica.config_set("replica-read-only", "yes")
+        of_master.lpush("a", "1")
+        if behaviour == "ignore":
+            assert until("it is told", lambda: "CRITICAL" in replica.log()) and of_replica.ping()
+        else:
+            assert replica.wait_exit() != 0
 
 
 class Coverage:

@@ -5,7 +5,7 @@ use crate::config::{Change, Rewritten, SetContext, apply_failed};
 use crate::io::Io;
 use crate::server::Server;
 use crate::server::start::{limits_of, outgoing};
-use crate::system::{crash, title};
+use crate::system::{crash, title, watchdog};
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 
@@ -112,6 +112,7 @@ impl Server {
             match name {
                 "bind" | "port" | "proc-title-template" => title::set(&self.config, false),
                 "crash-log-enabled" => crash::enable(self.config.crash_log_enabled),
+                "watchdog-period" => watchdog::set(self.config.watchdog_period.into()),
                 "maxmemory-clients" => self.recount_clients(io),
                 "bind-source-addr" => io.outgoing = outgoing(&self.config),
                 "requirepass" if self.config.requirepass.is_empty() => {

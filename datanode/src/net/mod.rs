@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
@@ -33,7 +33,7 @@ const EXIT_FLUSH: Duration = Duration::from_millis(1000);
 enum Message {
     Connected(LinkToken, ConnectResult),
     JobDone(JobId, std::io::Result<u64>),
-    Terminate,
+    Signal(Signal),
 }
 
 struct Socket {
@@ -82,8 +82,10 @@ impl Loop {
             signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for _ in signals.forever() {
-                on_signal.send(Message::Terminate);
+            for number in signals.forever() {
+                let interrupt = number == signal_hook::consts::SIGINT;
+                let signal = if interrupt { Signal::Interrupt } else { Signal::Terminate };
+                on_signal.send(Message::Signal(signal));
             }
         })?;
         listeners.register(poll.registry(), WAKER.0 + 1)?;
@@ -164,7 +166,7 @@ impl Loop {
     fn messages(&mut self, service: &mut dyn Service) {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                Message::Terminate => service.terminate(&mut self.io),
+                Message::Signal(signal) => service.terminate(&mut self.io, signal),
                 Message::JobDone(id, result) => service.job_done(&mut self.io, id, result),
                 Message::Connected(token, Err(e)) => service.connected(&mut self.io, token, Err(e)),
                 Message::Connected(token, Ok(stream)) => {

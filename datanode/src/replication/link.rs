@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::command::{Args, Flags, OwnedArgs, table};
+use crate::config::types::PropagationError;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::resp::encode_command;
@@ -585,6 +586,11 @@ impl Server {
                 "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
                 e.text()
             );
+            // A replica that takes writes of its own differs from its master anyway.
+            let follows = self.config.replica_read_only && self.managed.is_none();
+            if follows && self.config.propagation_error_behavior != PropagationError::Ignore {
+                self.abandon(io, "The data would no longer be the master's: exiting");
+            }
         }
     }
 }

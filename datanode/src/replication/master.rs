@@ -195,13 +195,9 @@ impl Server {
     }
 
     /// Replicas that wait for a snapshot.
-    pub fn waiting_for_snapshot(&self) -> bool {
-        self.repl.replicas.iter().any(|&c| {
-            self.clients
-                .get(c)
-                .and_then(|c| c.replica.as_ref())
-                .is_some_and(|r| r.stage == Stage::WaitsForSnapshot)
-        })
+    pub fn waiting_for_snapshot(&self) -> usize {
+        let replicas = self.repl.replicas.iter().filter_map(|&c| self.clients.get(c)?.replica.as_ref());
+        replicas.filter(|r| r.stage == Stage::WaitsForSnapshot).count()
     }
 
     /// Hands what the stream has grown by to backlog and replicas.

@@ -3,6 +3,7 @@
 use super::Server;
 use crate::command::Event;
 use crate::io::Io;
+use crate::system::watchdog;
 
 /// Longest time between ticks, milliseconds; less only where `hz` asks for more of them.
 const TICK_MS: u64 = 10;
@@ -26,6 +27,7 @@ impl Server {
     }
 
     pub(super) fn run_cron(&mut self, io: &mut Io) {
+        watchdog::beat();
         let now = io.now.mono_ms();
         self.now_s = io.now.unix_ms / 1000;
         self.access_clock.advance(io.now, &self.config);

@@ -293,6 +293,7 @@ impl Server {
                 (self.origin_db, 2)
             }
         };
+        crate::system::watchdog::running(spec.name);
         let before = self.effects.dirty;
         let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
         let mut ctx = Ctx {

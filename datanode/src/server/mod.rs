@@ -31,8 +31,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::config::types::ShutdownFlags;
 use crate::disk::Disk;
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Tuning};
+use crate::io::{
+    Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal, Tuning,
+};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::Replication;
@@ -291,9 +294,19 @@ impl Service for Server {
         self.tick_interval()
     }
 
-    fn terminate(&mut self, io: &mut Io) {
-        tracing::warn!("Received SIGTERM scheduling shutdown...");
-        self.begin_shutdown(io, start::ShutdownMode::default());
+    fn terminate(&mut self, io: &mut Io, signal: Signal) {
+        let (name, flags) = match signal {
+            Signal::Interrupt => ("SIGINT", self.config.shutdown_on_sigint),
+            Signal::Terminate => ("SIGTERM", self.config.shutdown_on_sigterm),
+        };
+        if signal == Signal::Interrupt && self.shutdown.is_some() {
+            tracing::warn!("You insist... exiting now.");
+            io.ask(Action::Exit(1));
+            return;
+        }
+        tracing::warn!("Received {name} scheduling shutdown...");
+        let ShutdownFlags { save, nosave, now, force } = flags;
+        self.begin_shutdown(io, start::ShutdownMode { save, nosave, now, force });
     }
 }
 

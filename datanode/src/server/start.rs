@@ -14,7 +14,7 @@ use crate::store::dict::HashSeed;
 use crate::store::keyspace::Keyspace;
 use crate::store::limits::Limits;
 use crate::store::rng::Rng;
-use crate::system::kernel;
+use crate::system::{kernel, watchdog};
 
 /// How to shut down (`SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`).
 #[derive(Debug, Clone, Copy, Default)]
@@ -152,6 +152,7 @@ impl Server {
         }
         self.refresh_memory();
         self.adjust_oom_score();
+        watchdog::set(self.config.watchdog_period.into());
         if !self.config.bio_cpulist.is_empty() {
             // The first job says where all jobs run.
             let (id, list) = (self.job(JobKind::Quiet), self.config.bio_cpulist.clone());

@@ -8,3 +8,4 @@ pub mod pidfile;
 pub mod supervisor;
 pub mod syslog;
 pub mod title;
+pub mod watchdog;
