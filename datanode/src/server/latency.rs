@@ -110,9 +110,9 @@ fn chart(out: &mut String, columns: &[Sample], low: u64, high: u64, now_s: i64) 
 /// Seconds in the largest unit that fits.
 fn age(seconds: i64) -> String {
     match seconds {
-        ..60 => format!("{seconds}s"),
-        ..3600 => format!("{}m", seconds / 60),
-        ..86400 => format!("{}h", seconds / 3600),
+        i64::MIN..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86400 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86400),
     }
 }

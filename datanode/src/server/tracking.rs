@@ -330,7 +330,7 @@ impl Server {
 
     fn empty_outbox(&mut self, io: &mut Io) {
         for (conn, key) in std::mem::take(&mut self.tracking.outbox) {
-            let keys = key.as_deref().map(|key| std::iter::once(key));
+            let keys = key.as_deref().map(std::iter::once);
             match message(&mut self.clients, conn, keys) {
                 Some((target, text)) if self.serving == Some(target) => self.tracking.own.extend(text),
                 Some((target, text)) => io.send(target, &text),
