@@ -1,9 +1,11 @@
 """Client side caching: the same commands to ours and to Redis; replies and what is pushed are compared, byte by byte."""
 
 import pytest
-from harness import resp
+from harness import differential, resp
+from harness.wait import until
 
 INVALIDATE = "__redis__:invalidate"
+STEPS = 300  # of the random changes
 
 # Pushed to the connection that tracks: RESP3 only.
 PUSHED = {
@@ -462,3 +464,75 @@ def test_the_table_is_bounded(pair):
         assert mine.call("PING") == ("+", b"PONG")
         assert figures(other)["tracking_total_keys"] == "10"
         other.call("CONFIG", "SET", "tracking-table-max-keys", 1000000)
+
+
+READS = ["GET {k}", "MGET {k} {k}", "STRLEN {k}", "GETRANGE {k} 0 1", "BITCOUNT {k}", "LRANGE {k} 0 -1", "LLEN {k}", "LPOS {k} {v}",
+         "HGET {k} {m}", "HLEN {k}", "SCARD {k}", "SISMEMBER {k} {m}", "SINTERCARD 2 {k} {k}", "ZCARD {k}", "ZRANK {k} {m}",
+         "ZSCORE {k} {m}", "TYPE {k}", "EXISTS {k} {k}", "TTL {k}", "TOUCH {k}", "EXPIRETIME {k}", "BITFIELD_RO {k} GET u8 0"]
+WRITES = ["SET {k} {v}", "SET {k} {v} NX", "SET {k} {v} GET", "SETNX {k} {v}", "GETSET {k} {v}", "GETDEL {k}", "GETEX {k} PERSIST",
+          "GETEX {k} EX 1000", "APPEND {k} {v}", "INCRBY {k} {i}", "INCRBYFLOAT {k} 1.5", "MSET {k} {v} {k} {v}", "MSETNX {k} {v} {k} {v}",
+          "SETRANGE {k} {c} {v}", "SETBIT {k} 7 1", "BITOP AND {k} {k} {k}", "BITFIELD {k} SET u8 0 255", "SETEX {k} 1000 {v}",
+          "DEL {k} {k}", "UNLINK {k}", "EXPIRE {k} {t}", "EXPIRE {k} {t} GT", "EXPIREAT {k} 1", "PERSIST {k}", "RENAME {k} {k}",
+          "RENAMENX {k} {k}", "COPY {k} {k} REPLACE", "COPY {k} {k} DB 1", "MOVE {k} 1", "SORT {k} ALPHA STORE {k}",
+          "LPUSH {k} {v}", "RPUSHX {k} {v}", "RPOP {k}", "LPOP {k} {c}", "LMOVE {k} {k} LEFT RIGHT", "LTRIM {k} 0 1", "LREM {k} 0 {v}",
+          "LSET {k} 0 {v}", "LINSERT {k} BEFORE {v} x", "LMPOP 2 {k} {k} LEFT", "BLPOP {k} {k} 0.001", "SADD {k} {m} {m}", "SREM {k} {m}",
+          "SPOP {k} 100", "SMOVE {k} {k} {m}", "SINTERSTORE {k} {k} {k}", "SUNIONSTORE {k} {k} {k}", "SDIFFSTORE {k} {k} {k}",
+          "HSET {k} {m} {v}", "HSETNX {k} {m} {v}", "HDEL {k} {m}", "HINCRBY {k} {m} {i}", "ZADD {k} {s} {m}", "ZADD {k} <GT|XX|NX CH> {s} {m}",
+          "ZINCRBY {k} 1 {m}", "ZREM {k} {m}", "ZPOPMIN {k}", "ZMPOP 1 {k} MAX", "ZREMRANGEBYRANK {k} 0 0", "ZREMRANGEBYSCORE {k} 0 1",
+          "ZRANGESTORE {k} {k} 0 1", "ZUNIONSTORE {k} 2 {k} {k}", "ZINTERSTORE {k} 2 {k} {k}", "ZDIFFSTORE {k} 2 {k} {k}"]
+
+
+def pushed(connection):
+    """Keys that a client has been told of so far, in any order: one command may change several."""
+    connection.send("PING")
+    keys = []
+    while (reply := connection.read()) != ("+", b"PONG"):
+        assert reply[0] == ">" and reply[1][0] == ("$", b"invalidate"), reply
+        keys += [key for _, key in reply[1][1][1]]
+    return sorted(keys)
+
+
+@pytest.mark.parametrize("mode", ["", "NOLOOP", "BCAST PREFIX k PREFIX {t}"])
+@pytest.mark.parametrize("seed", differential.SEEDS)
+@pytest.mark.parametrize("pair", [3], indirect=True)
+def test_random_changes(pair, seed, mode):
+    reads, writes = differential.Generator(READS, seed), differential.Generator(WRITES, seed)
+    pair.ask("1", [b"CLIENT", b"TRACKING", b"ON", *mode.encode().split()])
+    for n in range(STEPS):
+        # Mostly the other one writes; sometimes the one that is told does so itself.
+        name = "1" if n % 5 == 4 else "2"
+        command = writes.command()
+        pair.ask("1", reads.command())
+        pair.send(name, command)
+        replies = [connection.read() for connection in pair.connections(name)]
+        assert ">" not in [kind for kind, _ in replies], f"seed {seed}, {command}: pushed before the reply: {replies}"
+        ours, peer = map(pushed, pair.connections("1"))
+        assert ours == peer, f"seed {seed}, step {n}, {command}: ours told {ours}, Redis {peer}"
+
+
+@pytest.mark.parametrize("implementation", ["ours", "peer"])
+def test_a_replicas_clients_are_told_of_the_masters_writes(servers, request, implementation):
+    implementation = request.getfixturevalue(implementation)
+    master = servers.start(implementation)
+    replica = servers.start(implementation, {"replicaof": f"127.0.0.1 {master.port}", "repl-ping-replica-period": 1})
+    writer, reader = resp.Connection(master.address), resp.Connection(replica.address)
+
+    def in_sync():
+        return b"master_link_status:up" in reader.call("INFO", "replication")[1]
+    until("it is in sync", in_sync)
+    reader.call("HELLO", 3)
+    reader.call("CLIENT", "TRACKING", "ON")
+    reader.call("MGET", "a", "b")
+    writer.call("SET", "a", "1", "PX", "500")
+    told = (">", [("$", b"invalidate"), ("*", [("$", b"a")])])
+    assert reader.read() == told
+    assert reader.call("GET", "a") == ("$", b"1")
+    # The master says when its time is up.
+    assert reader.read() == told
+    # Other data altogether.
+    other = servers.start(implementation)
+    reader.call("GET", "b")
+    reader.call("REPLICAOF", "127.0.0.1", other.port)
+    assert reader.read() == (">", [("$", b"invalidate"), ("_", None)])
+    writer.close()
+    reader.close()
