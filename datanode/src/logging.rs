@@ -18,6 +18,8 @@ use crate::system::syslog::{self, Syslog};
 type SetLevel = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
 static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+/// Set where the log does not go to standard output alone.
+static ELSEWHERE: OnceLock<()> = OnceLock::new();
 
 fn filter_of(level: LogLevel) -> EnvFilter {
     let level = match level {
@@ -55,6 +57,9 @@ pub fn init(config: &Config) {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.boxed(),
     };
+    if !config.logfile.is_empty() || config.syslog_enabled {
+        let _ = ELSEWHERE.set(());
+    }
     let system = config.syslog_enabled.then(|| {
         let log = Syslog::new(Path::new(syslog::SOCKET), &config.syslog_ident, config.syslog_facility);
         fmt::layer().without_time().with_level(false).with_target(false).with_ansi(false).with_writer(log)
@@ -62,6 +67,14 @@ pub fn init(config: &Config) {
     // A second call in one process happens only in tests.
     if registry().with(filter).with(lines).with(system).try_init().is_ok() {
         let _ = SET_LEVEL.set(Box::new(move |filter| drop(handle.reload(filter))));
+    }
+}
+
+/// Says why the process ends before it has begun: on standard error, and in the log where that goes elsewhere.
+pub fn fatal(text: &str) {
+    eprintln!("{text}");
+    if ELSEWHERE.get().is_some() {
+        tracing::error!("{text}");
     }
 }
 

@@ -51,6 +51,7 @@ fn main() {
         if background && !detached {
             return background::start_detached(&program, &args, stdin.as_deref()).map(|()| 0);
         }
+        datanode::logging::init(&config);
         title::init(&program);
         match mode {
             Mode::Server => serve(&program, config),
@@ -60,7 +61,7 @@ fn main() {
     match code {
         Ok(code) => std::process::exit(code),
         Err(text) => {
-            eprintln!("{text}");
+            datanode::logging::fatal(&text);
             std::process::exit(1);
         }
     }
@@ -90,7 +91,6 @@ fn start_time() -> Now {
 
 /// What the machine is told about the process before it does anything. The file of the process id goes with the value.
 fn settle(config: &Config, sentinel: bool) -> Result<(Supervisor, Option<PidFile>), String> {
-    datanode::logging::init(config);
     crash::enable(config.crash_log_enabled);
     title::set(config, sentinel);
     if config.disable_thp {

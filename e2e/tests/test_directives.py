@@ -193,6 +193,14 @@ def test_daemonize(servers, any_of):
     assert not (server.dir / "here.pid").exists()
 
 
+def test_why_a_daemon_did_not_start_is_in_its_log(servers, any_of):
+    server = servers.new(any_of, {"daemonize": "yes", "logfile": "server.log", "bind": "192.0.2.1"})
+    command = [any_of.program("redis-server"), str(server.conf)]
+    assert subprocess.run(command, cwd=server.dir, timeout=10).returncode == 0
+    path = server.dir / "server.log"
+    until("the reason", lambda: "192.0.2.1" in path.read_text(), ignore=(OSError,))
+
+
 def test_daemonize_with_standard_input(servers, any_of):
     server = servers.new(any_of, {"pidfile": "/nowhere/x"})
     text = server.conf.read_text() + "daemonize yes\nmaxmemory-samples 7\n"
