@@ -29,7 +29,6 @@ fn main() {
         args.remove(0);
         background::leave_session();
     }
-    crash::install();
     let name = program.rsplit('/').next().unwrap_or_default();
     match (name, args.first().map(String::as_str)) {
         ("redis-check-rdb", _) => std::process::exit(check::rdb_main(&args)),
@@ -40,6 +39,7 @@ fn main() {
         (_, Some("check-aof")) => std::process::exit(check::aof_main(&args[1..])),
         _ => {}
     }
+    crash::install();
     // In the image the first word says what to be; elsewhere the program's name does.
     let (mode, own) = match args.first().map(String::as_str) {
         Some("server") => (Mode::Server, &args[1..]),
