@@ -142,10 +142,12 @@ pub enum Action {
     },
     /// Run a job in the background; answered by [`Service::job_done`].
     Run(JobId, Job),
-    /// Start to listen on further addresses, or stop: the port changed at run time.
-    Listen {
-        /// The new port.
-        port: u16,
+    /// Set an option of a connection.
+    Tune {
+        /// Which connection.
+        conn: ConnId,
+        /// The option.
+        tuning: Tuning,
     },
     /// Start the program anew in this process, as it was started, after a while. Nothing is sent any more.
     Restart {
@@ -154,6 +156,39 @@ pub enum Action {
     },
     /// End the process with this code once all output has been flushed.
     Exit(i32),
+}
+
+/// An option of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tuning {
+    /// Send at once what there is to send, instead of waiting for more.
+    NoDelay(bool),
+    /// Probe an idle peer after so many seconds; 0: never.
+    KeepAlive(u32),
+}
+
+/// What holds for connections to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Our own address; empty: the system's choice.
+    pub source: String,
+    /// Mark of their packets; 0: none.
+    pub mark: u32,
+}
+
+/// Where the driver listens for clients. Changed at once, so that the core can say whether it worked.
+pub trait Listen {
+    /// Listens on these addresses and this port instead; if that fails everything stays as it was.
+    fn listen(&mut self, hosts: &[String], port: u16) -> Result<(), String>;
+}
+
+/// How a person or a supervisor asks the process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT
+    Interrupt,
+    /// SIGTERM
+    Terminate,
 }
 
 /// Why a connection is gone.
@@ -198,6 +233,9 @@ pub struct Io {
     dirty: VecDeque<ConnId>,
     actions: VecDeque<Action>,
     sent: Sent,
+    /// How connections to others are made.
+    pub outgoing: Outgoing,
+    listeners: Option<Box<dyn Listen>>,
 }
 
 /// What has been handed to the transport.
@@ -285,6 +323,16 @@ impl Io {
         self.actions.pop_front()
     }
 
+    /// Says who listens for clients (driver only).
+    pub fn set_listeners(&mut self, listeners: Box<dyn Listen>) {
+        self.listeners = Some(listeners);
+    }
+
+    /// Listens on other addresses, or another port; see [`Listen`].
+    pub fn listen(&mut self, hosts: &[String], port: u16) -> Result<(), String> {
+        self.listeners.as_mut().map_or(Ok(()), |l| l.listen(hosts, port))
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -303,6 +351,8 @@ pub struct Peer {
     pub remote: String,
     /// Local address.
     pub local: String,
+    /// It came through a Unix socket: the addresses are its path.
+    pub unix: bool,
 }
 
 /// A synchronous server: events in, effects out through [`Io`].
@@ -325,6 +375,6 @@ pub trait Service {
     fn before_sleep(&mut self, io: &mut Io);
     /// Longest time between ticks, in milliseconds; 0 while there is work waiting (a snapshot being walked).
     fn tick_ms(&self) -> u64;
-    /// SIGTERM or SIGINT arrived.
-    fn terminate(&mut self, io: &mut Io);
+    /// A signal to end has arrived.
+    fn terminate(&mut self, io: &mut Io, signal: Signal);
 }

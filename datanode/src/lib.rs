@@ -26,3 +26,4 @@ pub mod shardmap;
 #[cfg(test)]
 mod sim;
 pub mod store;
+pub mod system;

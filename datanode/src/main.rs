@@ -1,9 +1,11 @@
 //! The binary with many names: data server, sentinel, the client, and the tools that check files.
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use datanode::config::types::Supervised;
 use datanode::config::{Config, Mode, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
@@ -11,6 +13,9 @@ use datanode::net::{self, Listeners};
 use datanode::sentinel::Sentinel;
 use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
+use datanode::system::pidfile::PidFile;
+use datanode::system::supervisor::Supervisor;
+use datanode::system::{background, crash, kernel, title};
 use datanode::{check, cli};
 
 #[global_allocator]
@@ -19,6 +24,11 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 fn main() {
     let mut args: Vec<String> = std::env::args().collect();
     let program = args.remove(0);
+    let detached = args.first().is_some_and(|a| a == background::DETACHED);
+    if detached {
+        args.remove(0);
+        background::leave_session();
+    }
     let name = program.rsplit('/').next().unwrap_or_default();
     match (name, args.first().map(String::as_str)) {
         ("redis-check-rdb", _) => std::process::exit(check::rdb_main(&args)),
@@ -29,42 +39,48 @@ fn main() {
         (_, Some("check-aof")) => std::process::exit(check::aof_main(&args[1..])),
         _ => {}
     }
+    crash::install();
     // In the image the first word says what to be; elsewhere the program's name does.
-    let mode = match args.first().map(String::as_str) {
-        Some("server") => {
-            args.remove(0);
-            Mode::Server
-        }
-        Some("sentinel") => {
-            args.remove(0);
-            Mode::Sentinel
-        }
-        _ => Mode::of(&program, &args),
+    let (mode, own) = match args.first().map(String::as_str) {
+        Some("server") => (Mode::Server, &args[1..]),
+        Some("sentinel") => (Mode::Sentinel, &args[1..]),
+        _ => (Mode::of(&program, &args), &args[..]),
     };
-    let code = match mode {
-        Mode::Server => serve(&program, &args),
-        Mode::Sentinel => watch(&args),
-    };
+    let code = load(mode, own).and_then(|(config, stdin)| {
+        let background = config.daemonize && config.supervised == Supervised::No;
+        if background && !detached {
+            return background::start_detached(&program, &args, stdin.as_deref()).map(|()| 0);
+        }
+        datanode::logging::init(&config);
+        title::init(&program);
+        match mode {
+            Mode::Server => serve(&program, config),
+            Mode::Sentinel => watch(config),
+        }
+    });
     match code {
         Ok(code) => std::process::exit(code),
         Err(text) => {
-            eprintln!("{text}");
+            datanode::logging::fatal(&text);
             std::process::exit(1);
         }
     }
 }
 
-/// Reads the configuration that the arguments name.
-fn load(mode: Mode, args: &[String]) -> Result<Config, String> {
+/// Reads the configuration that the arguments name; and what came from standard input, if they name that.
+fn load(mode: Mode, args: &[String]) -> Result<(Config, Option<Vec<u8>>), String> {
     let cwd = std::env::current_dir().map_err(|e| format!("no current directory: {e}"))?;
+    let input = RefCell::new(None);
     let stdin = || {
         let mut text = Vec::new();
         std::io::stdin().read_to_end(&mut text)?;
+        input.replace(Some(text.clone()));
         Ok(text)
     };
     let is_command = |name: &str| datanode::command::table::named(name).is_some();
     let source = Source { mode, args, disk: &RealDisk, cwd: &cwd, stdin: &stdin, is_command: &is_command };
-    Config::load(&source).map_err(|e| e.to_string())
+    let config = Config::load(&source).map_err(|e| e.to_string())?;
+    Ok((config, input.take()))
 }
 
 /// The time before the event loop has one.
@@ -73,14 +89,21 @@ fn start_time() -> Now {
     Now { mono_us: 1_000_000, unix_ms: unix.as_millis() as i64 }
 }
 
-fn serve(program: &str, args: &[String]) -> Result<i32, String> {
-    let config = load(Mode::Server, args)?;
-    // Silently less protection than was asked for would be worse than no start.
-    if !config.extra.rename_commands.is_empty() {
-        return Err("Fatal config error: 'rename-command' lines are not supported yet".into());
+/// What the machine is told about the process before it does anything. The file of the process id goes with the value.
+fn settle(config: &Config, sentinel: bool) -> Result<(Supervisor, Option<PidFile>), String> {
+    crash::enable(config.crash_log_enabled);
+    title::set(config, sentinel);
+    if config.disable_thp {
+        kernel::disable_huge_pages();
     }
-    datanode::logging::init(&config);
-    let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
+    kernel::run_on(&config.server_cpulist).map_err(|e| format!("server_cpulist: {e}"))?;
+    Ok((Supervisor::find(config.supervised), PidFile::write(config)))
+}
+
+fn serve(program: &str, config: Config) -> Result<i32, String> {
+    datanode::command::table::rename(&config.extra.rename_commands);
+    let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
+    let (supervisor, _pidfile) = settle(&config, false)?;
     let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
     let now = start_time();
     let seed = net::random_seed();
@@ -91,7 +114,10 @@ fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     server.metrics = board(server.config.metrics_port)?;
     server.start(&mut io)?;
     tracing::info!("Ready to accept connections");
-    net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"))
+    supervisor.ready(!server.is_master());
+    let code = net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
+    supervisor.stopping();
+    code
 }
 
 /// Serves probes and metrics, where a port is configured.
@@ -104,34 +130,28 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
     Ok(Some(board))
 }
 
-fn watch(args: &[String]) -> Result<i32, String> {
-    let config = load(Mode::Sentinel, args)?;
+fn watch(config: Config) -> Result<i32, String> {
     if !config.extra.users.is_empty() || !config.aclfile.is_empty() {
         return Err(
             "Fatal config error: a sentinel knows no users ('user', 'aclfile') but the one of requirepass"
                 .into(),
         );
     }
-    datanode::logging::init(&config);
-    let listeners = Listeners::bind(&config.bind, config.port).map_err(|e| e.to_string())?;
-    let (pidfile, metrics_port) = (config.pidfile.clone(), config.metrics_port);
+    let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
+    let outgoing = datanode::server::start::outgoing(&config);
+    let (supervisor, _pidfile) = settle(&config, true)?;
+    let metrics_port = config.metrics_port;
     let config = datanode::sentinel::config::Config::new(config).map_err(|e| e.to_string())?;
     let now = start_time();
     let mut sentinel =
         Sentinel::new(config, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
     sentinel.metrics = board(metrics_port)?;
-    if !pidfile.is_empty()
-        && let Err(e) = std::fs::write(&pidfile, format!("{}\n", std::process::id()))
-    {
-        tracing::warn!("Failed to write PID file {pidfile}: {e}");
-    }
     tracing::info!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();
     io.now = now;
+    io.outgoing = outgoing;
+    supervisor.ready(false);
     let code = net::run(&mut sentinel, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
-    if !pidfile.is_empty() {
-        // It may be gone already; nobody needs it any more.
-        let _ = std::fs::remove_file(&pidfile);
-    }
+    supervisor.stopping();
     code
 }

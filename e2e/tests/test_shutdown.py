@@ -127,15 +127,6 @@ def test_bad_value_of_a_directive(servers, ours, name, value):
     refuses_to_start(server, "FATAL CONFIG FILE ERROR", f"{name} {value}")
 
 
-@pytest.mark.parametrize("line", ['rename-command FLUSHALL ""'])
-def test_protection_that_cannot_be_given_is_refused(servers, ours, line):
-    if ours == "redis":
-        pytest.skip("Redis gives it")
-    server = servers.new(ours)
-    server.conf.write_text(f"{line}\n")
-    refuses_to_start(server, line.split()[0], "not supported")
-
-
 def test_missing_configuration_file(servers, ours):
     server = servers.new(ours)
     server.conf.unlink()

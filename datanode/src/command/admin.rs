@@ -121,6 +121,7 @@ fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) {
         None => server.keyspace.flush_all(),
     };
     server.effects.dirty += removed as u64;
+    server.all_keys_changed(ctx.io);
     // Replicas may hold more than this node does (keys whose time is up): they flush in any case.
     ctx.propagation = Propagation::Always;
     ctx.reply.ok();

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Ctx, Error, Flags, Group, Result, Spec, help, wrong_form};
+use super::{Ctx, Error, Flags, Group, Result, Spec, help, tracking, wrong_form};
 use crate::acl::User;
 use crate::io::{ConnId, Io};
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
 use crate::server::client::{Client, ReplyMode};
+use crate::server::client_memory::{Usage, usage};
+use crate::server::tracking::Mode;
 
 const OWN: Flags = Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 const OTHERS: Flags = Flags(Flags::ADMIN.0 | OWN.0);
@@ -19,11 +21,11 @@ const fn sub(name: &'static str, arity: i32, handler: super::Handler) -> Spec {
 /// The container.
 pub const CLIENT: Spec =
     sub("client", -2, client_help).doc("2.4.0", "A container for client connection commands").subcommands(&[
-        sub("client|caching", 3, caching)
+        sub("client|caching", 3, tracking::caching)
             .flags(OWN)
             .doc("6.0.0", "Instruct the server about tracking or not keys in the next request"),
         sub("client|getname", 2, getname).flags(OWN).doc("2.6.9", "Get the current connection name"),
-        sub("client|getredir", 2, getredir)
+        sub("client|getredir", 2, tracking::getredir)
             .flags(OWN)
             .doc("6.0.0", "Get tracking notifications redirection client ID if any"),
         sub("client|help", 2, client_help)
@@ -51,10 +53,10 @@ pub const CLIENT: Spec =
             .flags(OWN)
             .doc("7.2.0", "Set the client library's name or version for the current connection"),
         sub("client|setname", 3, setname).flags(OWN).doc("2.6.9", "Set the current connection name"),
-        sub("client|tracking", -3, tracking)
+        sub("client|tracking", -3, tracking::tracking)
             .flags(OWN)
             .doc("6.0.0", "Enable or disable server assisted client side caching support"),
-        sub("client|trackinginfo", 2, trackinginfo).flags(OWN).doc(
+        sub("client|trackinginfo", 2, tracking::trackinginfo).flags(OWN).doc(
             "6.2.0",
             "Return information about server assisted client side caching for the current connection",
         ),
@@ -174,41 +176,6 @@ fn reply(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `CLIENT TRACKING ON|OFF …`
-fn tracking(ctx: &mut Ctx<'_>) -> Result {
-    if switch(ctx, 2)? {
-        return Err("ERR client tracking is not supported yet".into());
-    }
-    ctx.reply.ok();
-    Ok(())
-}
-
-/// `CLIENT TRACKINGINFO`
-fn trackinginfo(ctx: &mut Ctx<'_>) -> Result {
-    let reply = &mut ctx.reply;
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.int(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
-/// `CLIENT GETREDIR`
-fn getredir(ctx: &mut Ctx<'_>) -> Result {
-    ctx.reply.int(-1);
-    Ok(())
-}
-
-/// `CLIENT CACHING YES|NO`
-fn caching(_ctx: &mut Ctx<'_>) -> Result {
-    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
-        .into())
-}
-
 /// `CLIENT INFO`
 fn info(ctx: &mut Ctx<'_>) -> Result {
     let server = &*ctx.keys.server;
@@ -297,11 +264,23 @@ fn flags(client: &Client) -> String {
     if client.blocked.is_some() {
         flags.push('b');
     }
+    if let Some(state) = &client.tracking {
+        flags.push('t');
+        if state.broken {
+            flags.push('R');
+        }
+        if state.mode == Mode::Broadcast {
+            flags.push('B');
+        }
+    }
     if client.watch_broken {
         flags.push('d');
     }
     if client.closing {
         flags.push('c');
+    }
+    if client.peer.unix {
+        flags.push('U');
     }
     if client.readonly {
         flags.push('r');
@@ -320,20 +299,16 @@ fn flags(client: &Client) -> String {
 
 /// A client's line in `CLIENT LIST`, without the newline.
 pub fn describe(client: &Client, io: &mut Io) -> String {
-    let (used, free, unsent) = match io.conn(client.conn) {
-        Some(c) => (c.input.len(), c.input.capacity() - c.input.len(), c.output.pending()),
-        None => (0, 0, 0),
-    };
+    let Usage { input: used, output, multi: multi_memory, total } = usage(client, io);
+    let free = io.conn(client.conn).map_or(0, |c| c.input.capacity() - c.input.len());
     let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
+    let unsent = output - queued;
     let multi = client.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
-    let multi_memory: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
-    let output = unsent + queued;
-    let total = size_of::<Client>() + used + free + output + multi_memory;
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
          qbuf={used} qbuf-free={free} argv-mem=0 multi-mem={multi_memory} rbs=0 rbp=0 obl={} oll={} omem={output} \
-         tot-mem={total} events={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={total} events={} cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id,
         client.peer.remote,
         client.peer.local,
@@ -352,6 +327,7 @@ pub fn describe(client: &Client, io: &mut Io) -> String {
         if unsent > 0 { "rw" } else { "r" },
         client.last_command,
         text(&client.user.name),
+        tracking::redirection(client.tracking.as_deref()),
         client.proto,
         text(&client.lib_name),
         text(&client.lib_ver),
@@ -525,7 +501,10 @@ fn client_help(ctx: &mut Ctx<'_>) -> Result {
             ("REPLY (ON|OFF|SKIP)", "Whether replies are sent to this connection."),
             ("SETINFO (LIB-NAME|LIB-VER) <value>", "Name or version of the library at the other end."),
             ("SETNAME <name>", "Give this connection a name."),
-            ("TRACKING (ON|OFF)", "Client side caching; not supported by this server."),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",
+                "Be told when keys change that this connection may have in its cache.",
+            ),
             ("TRACKINGINFO", "State of tracking for this connection."),
             ("UNBLOCK <id> [TIMEOUT|ERROR]", "End the waiting of a blocked client."),
             ("UNPAUSE", "End a pause."),

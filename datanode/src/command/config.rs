@@ -2,9 +2,10 @@
 
 use super::{Ctx, Error, Flags, Group, Result, Spec, help};
 use crate::config::{Change, Foreign, Rewritten, SetContext, apply_failed};
-use crate::io::{Action, Io};
+use crate::io::Io;
 use crate::server::Server;
-use crate::server::start::limits_of;
+use crate::server::start::{limits_of, outgoing};
+use crate::system::{crash, title, watchdog};
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 
@@ -92,9 +93,22 @@ impl Server {
     fn apply_config(&mut self, io: &mut Io, change: Change) -> Result {
         let Change { config, names } = change;
         // What can fail comes first: then nothing has been changed.
-        if names.contains(&"bind") {
-            let reason = "the addresses to listen on cannot be changed at run time";
-            return Err(Error::Text(apply_failed("bind", reason).into()));
+        if let Some(name) = names.iter().find(|name| matches!(**name, "bind" | "port"))
+            && let Err(e) = io.listen(&config.bind, config.port)
+        {
+            tracing::warn!("{e}");
+            let reason = match *name {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            return Err(Error::Text(apply_failed(name, reason).into()));
+        }
+        if let Some(name) = names.iter().find(|name| name.starts_with("oom-score-adj"))
+            && let Err(e) = self.oom.apply(&config, !self.is_master())
+        {
+            tracing::warn!("Unable to write oom_score_adj: {e}");
+            let reason = "Failed to apply new oom_score_adj configuration, check server logs.";
+            return Err(Error::Text(apply_failed(name, reason).into()));
         }
         if names.contains(&"appendonly") {
             self.set_appendonly(io, config.appendonly)
@@ -104,8 +118,12 @@ impl Server {
         self.limits = limits_of(&self.config, self.limits.seed);
         for name in names {
             match name {
-                "port" => io.ask(Action::Listen { port: self.config.port }),
                 "requirepass" => self.update_default_password(),
+                "bind" | "port" | "proc-title-template" => title::set(&self.config, false),
+                "crash-log-enabled" => crash::enable(self.config.crash_log_enabled),
+                "watchdog-period" => watchdog::set(self.config.watchdog_period.into()),
+                "maxmemory-clients" => self.recount_clients(io),
+                "bind-source-addr" => io.outgoing = outgoing(&self.config),
                 "maxmemory" => {
                     self.make_room(io);
                 }

@@ -190,6 +190,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result {
     let server = &mut *ctx.keys.server;
     server.discard_transaction(conn);
     server.unsubscribe_all(conn);
+    server.untrack(conn);
     server.monitors.retain(|&c| c != conn);
     let (open, user) = (server.is_open(), server.acl.default_user().clone());
     if let Some(client) = server.clients.get_mut(conn) {

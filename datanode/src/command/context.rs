@@ -359,7 +359,7 @@ impl Keys<'_> {
         self.server.keyspace.set_expire(self.db, key, at_ms)
     }
 
-    /// A key was changed: counts it, breaks transactions that watch it, announces the event.
+    /// A key was changed: counts it, breaks transactions that watch it, has caches forget it, announces the event.
     pub fn modified(&mut self, io: &mut Io, class: Event, event: &str, key: &[u8]) {
         self.server.effects.dirty += 1;
         self.touched(key);
@@ -373,9 +373,10 @@ impl Keys<'_> {
         self.server.notify(io, class, event, self.db, key);
     }
 
-    /// Breaks transactions that watch a key, without counting a change or announcing one.
+    /// Breaks transactions that watch a key and has caches forget it, without counting a change or announcing an event.
     pub fn touched(&mut self, key: &[u8]) {
-        self.server.touch_watched(self.db, key);
+        let by = self.server.serving;
+        self.server.key_changed(self.db, key, by);
     }
 
     /// Counts further changes of the same command.

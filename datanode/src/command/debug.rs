@@ -328,7 +328,7 @@ fn debug_help(ctx: &mut Ctx<'_>) -> Result {
             ("LOG <text>", "Write a line to the log."),
             ("OBJECT <key>", "Low level facts about a value."),
             ("OOM", "End the process as if memory had run out."),
-            ("PANIC", "End the process by SIGABRT."),
+            ("PANIC", "Crash, as by an error in the program."),
             ("PAUSE-CRON (0|1)", "Whether nothing happens by itself."),
             ("POPULATE <count> [<prefix>] [<size>]", "Make keys, on this node only."),
             ("PROTOCOL <type>", "Reply with a value of this type."),

@@ -208,8 +208,8 @@ fn move_name(ctx: &mut Ctx<'_>, replace: bool) -> Result<bool> {
     let Some(entry) = ctx.keys.remove(from) else { return Err(Error::NoSuchKey) };
     let (_, value, expire_at) = entry.into_parts();
     ctx.keys.put_anew(to, value, expire_at);
-    ctx.keys.touched(to);
     ctx.keys.modified(ctx.io, Event::Generic, "rename_from", from);
+    ctx.keys.touched(to);
     ctx.keys.notify(ctx.io, Event::Generic, "rename_to", to);
     Ok(true)
 }

@@ -20,6 +20,7 @@ pub mod geo;
 pub mod hashes;
 pub mod hyperloglog;
 pub mod introspection;
+pub mod latency;
 mod lcs;
 pub mod lists;
 pub mod managed;
@@ -34,6 +35,7 @@ pub mod slowlog;
 mod sort;
 pub mod strings;
 pub mod table;
+pub mod tracking;
 pub mod transactions;
 pub mod zsets;
 

@@ -1,7 +1,7 @@
 //! All commands, gathered from the families, and looked up by name.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::{Args, Error, Spec};
 
@@ -29,6 +29,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::memory::COMMANDS,
     super::migrate::COMMANDS,
     super::slowlog::COMMANDS,
+    super::latency::COMMANDS,
     super::replication::COMMANDS,
     super::cluster::COMMANDS,
     super::managed::COMMANDS,
@@ -66,14 +67,46 @@ fn numbered(spec: &Spec, next_id: &mut u16) -> Spec {
     spec
 }
 
-/// All top-level commands.
-pub fn all() -> impl Iterator<Item = &'static Spec> {
-    TABLE.values().copied()
+/// The commands by the names that clients use, where `rename-command` has changed some.
+static RENAMED: OnceLock<HashMap<Vec<u8>, &'static Spec>> = OnceLock::new();
+
+/// Takes over `rename-command`: pairs of the old name and the new one, in order; an empty new name takes a command away.
+/// To be called once, before the first command.
+pub fn rename(pairs: &[(String, String)]) {
+    if pairs.is_empty() {
+        return;
+    }
+    let mut names: HashMap<Vec<u8>, &'static Spec> =
+        TABLE.iter().map(|(name, spec)| (name.to_vec(), *spec)).collect();
+    for (old, new) in pairs {
+        if let Some(spec) = names.remove(old.as_bytes())
+            && !new.is_empty()
+        {
+            names.insert(new.clone().into_bytes(), spec);
+        }
+    }
+    // Whoever came first keeps it: the process has one configuration.
+    let _ = RENAMED.set(names);
 }
 
-/// A top-level command by its name in lower case.
+/// All top-level commands that are served.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    let renamed = RENAMED.get().into_iter().flat_map(HashMap::values);
+    let own = TABLE.values().filter(|_| RENAMED.get().is_none());
+    renamed.chain(own).copied()
+}
+
+/// A top-level command by the name that clients use, in lower case.
 pub fn named(name: &str) -> Option<&'static Spec> {
-    TABLE.get(name.as_bytes()).copied()
+    get(name.as_bytes())
+}
+
+fn get(name: &[u8]) -> Option<&'static Spec> {
+    match RENAMED.get() {
+        None => TABLE.get(name),
+        Some(names) => names.get(name),
+    }
+    .copied()
 }
 
 fn lookup(name: &[u8]) -> Option<&'static Spec> {
@@ -81,7 +114,7 @@ fn lookup(name: &[u8]) -> Option<&'static Spec> {
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    TABLE.get(&*lower).copied()
+    get(lower)
 }
 
 /// All top-level commands, under whatever names they are served.

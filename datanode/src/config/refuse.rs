@@ -75,7 +75,6 @@ const UNSUPPORTED: &[Unsupported] = &[
     ("tls-port", |c| c.tls_port != 0, NO_TLS),
     ("tls-replication", |c| c.tls_replication, NO_TLS),
     ("tls-cluster", |c| c.tls_cluster, NO_TLS),
-    ("unixsocket", |c| !c.unixsocket.is_empty(), "Unix sockets are not supported by this server"),
     (
         "activedefrag",
         |c| c.activedefrag,

@@ -89,7 +89,6 @@ fn what_is_not_done_is_refused_with_a_reason() {
         (&["--tls-cluster", "yes"], tls),
         (&["--loadmodule", "/x.so", "arg"], modules),
         (&["--search.timeout", "5"], modules),
-        (&["--unixsocket", "/tmp/s"], "Unix sockets are not supported by this server"),
         (&["--managed", "yes", "--replicaof", "a", "1"], "replicaof directive not allowed in managed mode"),
     ] {
         assert_eq!(dir.refusal(args), reason, "{args:?}");

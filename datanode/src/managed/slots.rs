@@ -6,7 +6,7 @@ use crate::config::types::EndpointType;
 use crate::io::ConnId;
 use crate::server::Server;
 use crate::shardmap::{NodeAddr, ShardMap};
-use crate::store::slot::key_slot;
+use crate::store::slot::{SLOTS, key_slot};
 
 /// Refuses a command whose keys are not of one slot, or of a slot that another shard serves.
 pub fn redirect(server: &Server, conn: ConnId, spec: &'static Spec, args: Args<'_>) -> Result<(), Error> {
@@ -18,11 +18,12 @@ pub fn redirect(server: &Server, conn: ConnId, spec: &'static Spec, args: Args<'
             same_slot(queued, command.as_args(), &mut slot)?;
         }
         let writes = client.and_then(|c| c.multi.as_ref()).is_some_and(|m| m.writes);
-        return serve(server, conn, slot, writes);
+        return serve(server, conn, slot, Access { writes, channel: false });
     }
     let mut slot = None;
     same_slot(spec, args, &mut slot)?;
-    serve(server, conn, slot, spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE))
+    let writes = spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+    serve(server, conn, slot, Access { writes, channel: spec.flags.any(Flags::PUBSUB) })
 }
 
 fn same_slot(spec: &Spec, args: Args<'_>, slot: &mut Option<u16>) -> Result<(), Error> {
@@ -35,13 +36,45 @@ fn same_slot(spec: &Spec, args: Args<'_>, slot: &mut Option<u16>) -> Result<(), 
     Ok(())
 }
 
-fn serve(server: &Server, conn: ConnId, slot: Option<u16>, writes: bool) -> Result<(), Error> {
+/// What a command does with a slot.
+#[derive(Clone, Copy)]
+struct Access {
+    writes: bool,
+    /// It uses a shard's channel.
+    channel: bool,
+}
+
+const DOWN: &str = "CLUSTERDOWN The cluster is down";
+
+/// While a slot of the cluster is not served by anybody, the others may not be either (`cluster-require-full-coverage`
+/// and the directives that make exceptions to it).
+fn check_coverage(server: &Server, map: Option<&ShardMap>, access: Access) -> Result<(), Error> {
+    let config = &server.config;
+    if !config.cluster_require_full_coverage || map.is_some_and(|m| served_slots(m) == usize::from(SLOTS)) {
+        return Ok(());
+    }
+    let allowed = match access.channel {
+        true => config.cluster_allow_pubsubshard_when_down,
+        false => config.cluster_allow_reads_when_down,
+    };
+    match (allowed, access) {
+        (false, _) => Err(DOWN.into()),
+        (true, Access { writes: true, channel: false }) => {
+            Err("CLUSTERDOWN The cluster is down and only accepts read commands".into())
+        }
+        (true, _) => Ok(()),
+    }
+}
+
+fn serve(server: &Server, conn: ConnId, slot: Option<u16>, access: Access) -> Result<(), Error> {
     let Some(slot) = slot else { return Ok(()) };
     let Some(managed) = &server.managed else { return Ok(()) };
     let owner = managed.map().and_then(|m| m.owner_of(slot));
     let Some(owner) = owner else {
         return Err("CLUSTERDOWN Hash slot not served".into());
     };
+    check_coverage(server, managed.map(), access)?;
+    let writes = access.writes;
     let mine = owner.index == managed.shard;
     if mine && managed.is_master() {
         return Ok(());
@@ -53,7 +86,8 @@ fn serve(server: &Server, conn: ConnId, slot: Option<u16>, writes: bool) -> Resu
     match &owner.master {
         Some(master) if *master != managed.node => Err(moved(server, slot, master)),
         // The map's master that waits for an election (or nobody at all): there is nowhere to go to.
-        _ => Err("CLUSTERDOWN The cluster is down".into()),
+        _ if mine && !writes && server.config.cluster_allow_reads_when_down => Ok(()),
+        _ => Err(DOWN.into()),
     }
 }
 

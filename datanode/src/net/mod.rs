@@ -4,6 +4,7 @@
 mod connect;
 pub mod http;
 mod listen;
+mod stream;
 mod worker;
 
 use std::io::{ErrorKind, Read, Write};
@@ -11,12 +12,12 @@ use std::os::unix::process::CommandExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
+use stream::Stream;
 
 /// Tokens below this one are not connections.
 const FIRST_CONN_TOKEN: usize = 64;
@@ -33,12 +34,12 @@ const EXIT_FLUSH: Duration = Duration::from_millis(1000);
 enum Message {
     Connected(LinkToken, ConnectResult),
     JobDone(JobId, std::io::Result<u64>),
-    Terminate,
+    Signal(Signal),
 }
 
 struct Socket {
     id: ConnId,
-    stream: TcpStream,
+    stream: Stream,
     /// The kernel's send buffer is full: wait for a writable event.
     blocked: bool,
     /// The core wants it closed once what may leave has left.
@@ -75,7 +76,7 @@ pub fn random_seed() -> u64 {
 
 struct Loop {
     poll: Poll,
-    listeners: Listeners,
+    listeners: listen::Shared,
     sockets: Vec<Option<Socket>>,
     io: Io,
     started: Instant,
@@ -87,7 +88,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(mut listeners: Listeners, io: Io) -> std::io::Result<Self> {
+    fn new(mut listeners: Listeners, mut io: Io) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
@@ -96,11 +97,15 @@ impl Loop {
             signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for _ in signals.forever() {
-                on_signal.send(Message::Terminate);
+            for number in signals.forever() {
+                let interrupt = number == signal_hook::consts::SIGINT;
+                let signal = if interrupt { Signal::Interrupt } else { Signal::Terminate };
+                on_signal.send(Message::Signal(signal));
             }
         })?;
         listeners.register(poll.registry(), WAKER.0 + 1)?;
+        let listeners = listen::Shared::new(listeners.into());
+        io.set_listeners(Box::new(listeners.clone()));
         Ok(Loop {
             poll,
             listeners,
@@ -176,13 +181,13 @@ impl Loop {
     fn messages(&mut self, service: &mut dyn Service) {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                Message::Terminate => service.terminate(&mut self.io),
+                Message::Signal(signal) => service.terminate(&mut self.io, signal),
                 Message::JobDone(id, result) => service.job_done(&mut self.io, id, result),
                 Message::Connected(token, Err(e)) => service.connected(&mut self.io, token, Err(e)),
                 Message::Connected(token, Ok(stream)) => {
                     let peer = peer_of(&stream);
                     let _ = stream.set_nodelay(true);
-                    let result = match self.add(TcpStream::from_std(stream)) {
+                    let result = match self.add(Stream::Tcp(mio::net::TcpStream::from_std(stream))) {
                         Ok(id) => Ok((id, peer)),
                         Err(e) => Err(crate::io::ConnectError::Unreachable(e.to_string())),
                     };
@@ -194,7 +199,8 @@ impl Loop {
 
     fn accept(&mut self, service: &mut dyn Service, token: usize) {
         for _ in 0..ACCEPTS_PER_LOOP {
-            match self.listeners.accept(token) {
+            let accepted = self.listeners.borrow().accept(token);
+            match accepted {
                 Ok(Some((stream, peer))) => match self.add(stream) {
                     Ok(id) => service.accepted(&mut self.io, id, peer),
                     Err(e) => tracing::warn!("Could not register a client connection: {e}"),
@@ -206,10 +212,10 @@ impl Loop {
                 }
             }
         }
-        self.listeners.again(token, self.poll.registry());
+        self.listeners.borrow_mut().again(token);
     }
 
-    fn add(&mut self, mut stream: TcpStream) -> std::io::Result<ConnId> {
+    fn add(&mut self, mut stream: Stream) -> std::io::Result<ConnId> {
         let id = self.io.open();
         let token = Token(FIRST_CONN_TOKEN + id.slot());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -262,7 +268,8 @@ impl Loop {
             if let Some(action) = self.io.next_action() {
                 match action {
                     Action::Connect { token, host, port, timeout_ms } => {
-                        self.connector.start(token, host, port, Duration::from_millis(timeout_ms));
+                        let outgoing = self.io.outgoing.clone();
+                        self.connector.start(token, host, port, outgoing, Duration::from_millis(timeout_ms));
                     }
                     Action::Close { conn, flush } => {
                         if flush && let Some(Some(s)) = self.sockets.get_mut(conn.slot()) {
@@ -275,9 +282,12 @@ impl Loop {
                         }
                     }
                     Action::Run(id, job) => self.worker.run(id, job),
-                    Action::Listen { port } => {
-                        if let Err(e) = self.listeners.rebind(port, self.poll.registry()) {
-                            tracing::warn!("Could not listen on port {port}: {e}");
+                    Action::Tune { conn, tuning } => {
+                        let socket = self.sockets.get(conn.slot()).and_then(Option::as_ref);
+                        if let Some(socket) = socket.filter(|s| s.id == conn)
+                            && let Err(e) = socket.stream.tune(tuning)
+                        {
+                            tracing::warn!("Could not set {tuning:?} on a connection: {e}");
                         }
                     }
                     Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
@@ -344,5 +354,5 @@ impl Loop {
 
 fn peer_of(stream: &std::net::TcpStream) -> Peer {
     let text = |a: std::io::Result<std::net::SocketAddr>| a.map(|a| a.to_string()).unwrap_or_default();
-    Peer { remote: text(stream.peer_addr()), local: text(stream.local_addr()) }
+    Peer { remote: text(stream.peer_addr()), local: text(stream.local_addr()), unix: false }
 }

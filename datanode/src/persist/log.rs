@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::PersistJob;
 use crate::aof::files::{AofFiles, BaseFormat};
@@ -264,6 +264,7 @@ impl Server {
         }
         let failed_before = log.error().is_some();
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
+        let began = (self.config.latency_monitor_threshold > 0).then(Instant::now);
         let outcome = if always { log.sync() } else { log.end.flush() };
         match outcome {
             Ok(()) if failed_before => {
@@ -276,14 +277,15 @@ impl Server {
                 }
                 if always {
                     // Replies to what could not be made durable must not leave.
-                    self.abandon(io, "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
+                    return self.abandon(io, "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
                 }
             }
         }
+        self.latency_end(if always { "aof-fsync-always" } else { "aof-write" }, began);
     }
 
     /// Ends the process without another byte to anybody.
-    fn abandon(&mut self, io: &mut Io, why: &str) {
+    pub(crate) fn abandon(&mut self, io: &mut Io, why: &str) {
         tracing::error!("{why}");
         let conns: Vec<_> = self.clients.iter().map(|c| c.conn).collect();
         for conn in conns {

@@ -481,7 +481,7 @@ impl Server {
 
     /// Starts a snapshot for replicas that wait for one, together with others that come within the configured delay.
     fn start_sync_if_due(&mut self, io: &mut Io) {
-        if !self.waiting_for_snapshot() {
+        if self.waiting_for_snapshot() == 0 {
             self.persist.waiting_since_ms = None;
             return;
         }
@@ -493,7 +493,9 @@ impl Server {
         } else {
             u64::from(self.config.repl_diskless_sync_delay) * 1000
         };
-        if now < since + delay {
+        let most = self.config.repl_diskless_sync_max_replicas as usize;
+        let enough = most > 0 && self.waiting_for_snapshot() >= most;
+        if now < since + delay && !enough {
             return;
         }
         self.persist.waiting_since_ms = None;

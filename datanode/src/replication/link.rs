@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::command::{Args, OwnedArgs, table};
+use crate::command::{Args, Flags, OwnedArgs, table};
+use crate::config::types::PropagationError;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::resp::encode_command;
@@ -498,6 +499,7 @@ impl Server {
         self.repl.reset_to(&t.id, t.offset, &self.config);
         self.drop_replicas(io);
         self.touch_all_watched();
+        self.all_keys_changed(io);
         self.selected_db = None;
         self.origin_db = 0;
         if let Err(e) = self.adopt_synced_file(io, &t.temp) {
@@ -583,6 +585,9 @@ impl Server {
     }
 
     fn apply_one(&mut self, io: &mut Io, args: Args<'_>) {
+        if self.disk_forbids(io, args) {
+            return;
+        }
         self.stats.commands_processed += 1;
         let conn = self.repl.link_conn().unwrap_or(ConnId(u64::MAX));
         if let Err(e) = self.apply(io, conn, args, Origin::Master) {
@@ -592,7 +597,28 @@ impl Server {
                 "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
                 e.text()
             );
+            // A replica that takes writes of its own differs from its master anyway.
+            let follows = self.config.replica_read_only && self.managed.is_none();
+            if follows && self.config.propagation_error_behavior != PropagationError::Ignore {
+                self.abandon(io, "The data would no longer be the master's: exiting");
+            }
         }
+    }
+}
+
+impl Server {
+    /// Whether a write of the master cannot be written to disk here, and `replica-ignore-disk-write-errors` does not
+    /// make light of it: then the process ends. Under a shard map it is for the authority to decide about the node.
+    fn disk_forbids(&mut self, io: &mut Io, args: Args<'_>) -> bool {
+        let ignored = self.managed.is_some() || self.config.replica_ignore_disk_write_errors;
+        if ignored || self.persist.write_refusal(&self.config).is_none() {
+            return false;
+        }
+        let writes = table::find(args).is_ok_and(|spec| spec.flags.any(Flags::WRITE));
+        if writes {
+            self.abandon(io, "Replica was unable to write command to disk.");
+        }
+        writes
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{ReplicaState, Stage};
 use crate::command::{Args, Error};
-use crate::io::{ConnId, Io};
+use crate::io::{Action, ConnId, Io, Tuning};
 use crate::resp::encode_command;
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
@@ -125,6 +125,9 @@ impl Server {
         }
         replica.acked_at_ms = now.mono_ms();
         replica.pre_psync = full;
+        // Fewer, larger packets for the price of some delay, where that is asked for.
+        let tuning = Tuning::NoDelay(!self.config.repl_disable_tcp_nodelay);
+        io.ask(Action::Tune { conn, tuning });
         if !full
             && let Some(from) = from
             && self.repl.can_continue(&id, from)
@@ -235,13 +238,9 @@ impl Server {
     }
 
     /// Replicas that wait for a snapshot.
-    pub fn waiting_for_snapshot(&self) -> bool {
-        self.repl.replicas.iter().any(|&c| {
-            self.clients
-                .get(c)
-                .and_then(|c| c.replica.as_ref())
-                .is_some_and(|r| r.stage == Stage::WaitsForSnapshot)
-        })
+    pub fn waiting_for_snapshot(&self) -> usize {
+        let replicas = self.repl.replicas.iter().filter_map(|&c| self.clients.get(c)?.replica.as_ref());
+        replicas.filter(|r| r.stage == Stage::WaitsForSnapshot).count()
     }
 
     /// Hands what the stream has grown by to backlog and replicas.
@@ -403,5 +402,31 @@ impl Server {
         }
         self.check_blocked(io);
         self.resume_clients(io);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::testing::Bench;
+
+    #[test]
+    fn a_replica_gets_its_stream_at_once_unless_that_is_disabled() {
+        for disabled in [false, true] {
+            let mut b = Bench::new(Config { repl_disable_tcp_nodelay: disabled, ..Config::default() });
+            let replica = b.connect();
+            b.send(replica, "REPLCONF capa eof capa psync2");
+            b.send(replica, "PSYNC ? -1");
+            let asked: Vec<Tuning> = std::iter::from_fn(|| b.io.next_action())
+                .filter_map(|a| match a {
+                    Action::Tune { conn, tuning: tuning @ Tuning::NoDelay(_) } if conn == replica => {
+                        Some(tuning)
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(asked, [Tuning::NoDelay(!disabled)]);
+        }
     }
 }

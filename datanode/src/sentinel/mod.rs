@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use crate::net::http::Board;
 use crate::rng::Rng;
 use crate::shardmap::NodeAddr;
@@ -307,7 +307,7 @@ impl Service for Sentinel {
         if self.managed.is_some() { TICK_MANAGED_MS } else { TICK_MS }
     }
 
-    fn terminate(&mut self, io: &mut Io) {
+    fn terminate(&mut self, io: &mut Io, _signal: Signal) {
         if !self.terminating {
             self.terminating = true;
             tracing::info!("Sentinel is now ready to exit, bye bye...");

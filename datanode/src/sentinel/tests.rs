@@ -164,7 +164,7 @@ impl Service for Member {
     fn tick_ms(&self) -> u64 {
         1000
     }
-    fn terminate(&mut self, _io: &mut Io) {}
+    fn terminate(&mut self, _io: &mut Io, _signal: Signal) {}
 }
 
 enum Actor {
@@ -212,8 +212,8 @@ impl Service for Actor {
             Actor::Member(m) => m.tick_ms(),
         }
     }
-    fn terminate(&mut self, io: &mut Io) {
-        self.service().terminate(io);
+    fn terminate(&mut self, io: &mut Io, signal: Signal) {
+        self.service().terminate(io, signal);
     }
 }
 

@@ -8,6 +8,8 @@ use crate::command::{OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
 
+use super::tracking::TrackingState;
+
 /// A transaction being queued (MULTI).
 #[derive(Default)]
 pub struct Multi {
@@ -154,12 +156,16 @@ pub struct Client {
     pub no_touch: bool,
     /// Set where the peer is a replica of ours (after PSYNC), or prepares to be one (REPLCONF).
     pub replica: Option<Box<ReplicaState>>,
+    /// `CLIENT TRACKING`
+    pub tracking: Option<Box<TrackingState>>,
     /// Being closed: nothing more is read from it.
     pub closing: bool,
     /// `MONITOR`
     pub monitor: bool,
     /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
     pub control: bool,
+    /// What it has been counted with under `maxmemory-clients`, bytes.
+    pub counted: usize,
     /// Monotonic milliseconds since which its unsent output is over the soft limit; 0: it is not.
     pub over_soft_limit_ms: u64,
 }
@@ -197,9 +203,11 @@ impl Client {
             no_evict: false,
             no_touch: false,
             replica: None,
+            tracking: None,
             closing: false,
             monitor: false,
             control: false,
+            counted: 0,
             over_soft_limit_ms: 0,
         }
     }
@@ -231,7 +239,12 @@ impl Client {
 
     /// The other end is on this machine.
     pub fn is_local(&self) -> bool {
-        self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())
+        self.peer.unix
+            || self
+                .peer
+                .remote
+                .parse::<std::net::SocketAddr>()
+                .is_ok_and(|a| a.ip().to_canonical().is_loopback())
     }
 
     /// True once it is a replica that gets our stream.

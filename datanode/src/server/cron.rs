@@ -3,10 +3,11 @@
 use super::Server;
 use crate::command::Event;
 use crate::io::Io;
+use crate::system::watchdog;
 
-/// Longest time between ticks, milliseconds.
+/// Longest time between ticks, milliseconds; less only where `hz` asks for more of them.
 const TICK_MS: u64 = 10;
-/// Keys removed per tick because their time is up; more are due at once only after a burst.
+/// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
 
 /// When things were last done, monotonic milliseconds.
@@ -19,10 +20,14 @@ pub struct Cron {
 impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
-        if self.keyspace.in_snapshot() { 0 } else { TICK_MS }
+        match self.keyspace.in_snapshot() {
+            true => 0,
+            false => (1000 / u64::from(self.config.hz)).min(TICK_MS),
+        }
     }
 
     pub(super) fn run_cron(&mut self, io: &mut Io) {
+        watchdog::beat();
         let now = io.now.mono_ms();
         self.now_s = io.now.unix_ms / 1000;
         self.access_clock.advance(io.now, &self.config);
@@ -43,6 +48,7 @@ impl Server {
                 self.persist_cron(io);
             }
             self.free_garbage(io);
+            self.recount_clients(io);
         }
         if now >= self.cron.second + 1000 {
             self.cron.second = now;
@@ -56,6 +62,7 @@ impl Server {
                 self.close_idle_clients(io);
             }
             self.reload_password();
+            self.adjust_oom_score();
             self.publish_metrics(io);
         }
     }
@@ -70,30 +77,34 @@ impl Server {
         {
             return;
         }
-        let due = self.keyspace.expired_keys(io.now.unix_ms, EXPIRES_PER_TICK);
+        let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
+        let due = self.keyspace.expired_keys(io.now.unix_ms, most);
         if due.is_empty() {
             return;
         }
-        let started = std::time::Instant::now();
-        self.stats.expire_cycle_cut_short += u64::from(due.len() == EXPIRES_PER_TICK);
+        let (started, began) = (std::time::Instant::now(), self.latency_start());
+        self.stats.expire_cycle_cut_short += u64::from(due.len() == most);
         for (db, key) in due {
             self.expire_now(db, &key);
             self.after_unit(io);
         }
         self.stats.expire_cycle_us += started.elapsed().as_micros() as u64;
+        self.latency_end("expire-cycle", began);
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only
     /// reads must not be repeated because of it.
     pub(crate) fn expire_now(&mut self, db: usize, key: &[u8]) {
+        let began = self.latency_start();
         let Some(entry) = self.keyspace.remove(db, key) else { return };
         self.stats.expired_keys += 1;
         let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         self.add_effect(db, &[name, key], super::dispatch::Origin::Client);
-        self.touch_watched(db, key);
+        self.key_changed(db, key, None);
         self.events.push((Event::Expired, "expired", db, key.into()));
         let (_, value, _) = entry.into_parts();
         self.discard(value, self.config.lazyfree_lazy_expire);
+        self.latency_end("expire-del", began);
     }
 
     /// `timeout`: closes clients that have been idle too long.
@@ -117,6 +128,14 @@ impl Server {
         }
     }
 
+    /// `oom-score-adj`: the role may have changed.
+    pub(super) fn adjust_oom_score(&mut self) {
+        let replica = !self.is_master();
+        if let Err(e) = self.oom.apply(&self.config, replica) {
+            tracing::warn!("Unable to write oom_score_adj: {e}");
+        }
+    }
+
     /// Takes a changed `password-file` over. Clients that are connected stay connected, as with `CONFIG SET requirepass`.
     fn reload_password(&mut self) {
         match self.config.reload_password(&*self.disk) {
@@ -126,6 +145,36 @@ impl Server {
             }
             Ok(false) => {}
             Err(e) => tracing::warn!("{e}; the old password stays in force"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::testing::Bench;
+    use crate::store::str::Str;
+    use crate::store::value::Value;
+
+    #[test]
+    fn effort_says_how_many_keys_expire_at_once() {
+        for effort in [1, 10] {
+            let mut b = Bench::new(Config { active_expire_effort: effort, ..Config::default() });
+            for i in 0..5000 {
+                let at = Some(b.io.now.unix_ms + 5);
+                b.server.keyspace.insert(0, i.to_string().as_bytes(), Value::Str(Str::new(b"v")), at);
+            }
+            b.pass(10);
+            assert_eq!(b.server.keyspace.len(0), 5000 - EXPIRES_PER_TICK * effort as usize);
+        }
+    }
+
+    #[test]
+    fn ticks_come_as_often_as_asked_for_but_not_seldom() {
+        for (hz, ms) in [(1, 10), (10, 10), (100, 10), (200, 5), (500, 2)] {
+            let b = Bench::new(Config { hz, ..Config::default() });
+            assert_eq!(b.server.tick_interval(), ms, "{hz}");
         }
     }
 }

@@ -85,6 +85,7 @@ impl Server {
         self.scratch = out;
         self.ranges = ranges;
         self.check_query_buffer(io, conn);
+        self.recount_client(io, conn);
     }
 
     fn protocol_error(&mut self, io: &mut Io, conn: ConnId, text: &str, out: &mut Vec<u8>) {
@@ -112,15 +113,24 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
+        let outer = self.serving.replace(conn);
         if let Err(e) = self.checked(io, conn, args, out) {
             self.stats.count_error(&e.code());
             let proto = self.clients.get(conn).map_or(proto, |c| c.proto);
             Reply { out, proto }.error(&e.text());
         }
         self.after_unit(io);
+        self.serving = outer;
+        let pushed = self.own_invalidations();
         let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
         let holds = self.write_ack_replicas() > 0;
         let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.multi.is_none()
+            && let Some(state) = client.tracking.as_deref_mut()
+            && !args.is(0, "client")
+        {
+            state.caching = false;
+        }
         match client.reply_mode {
             ReplyMode::On => {}
             ReplyMode::Off | ReplyMode::Skip => out.truncate(start),
@@ -134,6 +144,8 @@ impl Server {
         if mark != mark_before {
             client.log_mark = mark;
         }
+        // Pushed messages are no replies: they come even where no replies are wanted.
+        out.extend_from_slice(&pushed);
         if offset != offset_before {
             client.write_offset = offset;
             if holds && !client.is_replica() {
@@ -189,6 +201,10 @@ impl Server {
                 return Err(e);
             }
         };
+        self.limit_tracking();
+        // Keys that went to make room were there before this command.
+        self.send_invalidations(io);
+        self.push_before_reply(conn, out);
         if in_multi && !table::runs_inside_multi(spec.name) {
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
@@ -285,6 +301,7 @@ impl Server {
                 (self.origin_db, 2)
             }
         };
+        crate::system::watchdog::running(spec.name);
         let before = self.effects.dirty;
         let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
         let mut ctx = Ctx {
@@ -312,7 +329,12 @@ impl Server {
             self.stats.count_error(&e.code());
             Reply { out, proto }.error(&e.text());
         }
+        if origin == Origin::Client {
+            self.track_reads(conn, spec, args);
+        }
         let took = started.elapsed();
+        let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
+        self.latency_sample(event, took.as_millis() as u64);
         self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
             let client = self.clients.get(conn);
@@ -343,6 +365,7 @@ impl Server {
         while let Some((db, key)) = self.ready_keys.pop_front() {
             self.serve_blocked_on(io, db, &key);
         }
+        self.send_invalidations(io);
     }
 
     /// Hands the collected effects to the append-only file and the replication stream.

@@ -9,8 +9,15 @@ use crate::config::types::EvictionPolicy;
 use crate::io::Io;
 use crate::store::keyspace::{KeyEntry, SEE_ALL};
 
-/// Keys removed for the sake of one command; more go with the next ones and with the ticks.
-const KEYS_PER_COMMAND: usize = 64;
+/// Keys removed for the sake of one command, at the default of `maxmemory-eviction-tenacity`; more go with the next
+/// ones and with the ticks.
+const KEYS_PER_COMMAND: f64 = 64.0;
+/// The default of `maxmemory-eviction-tenacity`: below it the keys are fewer in proportion, …
+const TENACITY: f64 = 10.0;
+/// … above it more by this factor for each step, …
+const TENACITY_GROWTH: f64 = 1.15;
+/// … and here there is no limit.
+const TENACITY_MAX: u32 = 100;
 /// Candidates that are remembered (as Redis' EVPOOL_SIZE).
 const POOL: usize = 16;
 
@@ -56,12 +63,29 @@ impl EvictionPolicy {
     }
 }
 
+/// Most keys removed for the sake of one command.
+fn keys_per_command(tenacity: u32) -> u64 {
+    let t = f64::from(tenacity);
+    match tenacity {
+        TENACITY_MAX.. => u64::MAX,
+        _ if t <= TENACITY => (KEYS_PER_COMMAND * t / TENACITY).max(1.0) as u64,
+        _ => (KEYS_PER_COMMAND * TENACITY_GROWTH.powf(t - TENACITY)) as u64,
+    }
+}
+
 impl Server {
     /// Evicts keys by `maxmemory-policy` until `maxmemory` is kept, or for one command's share of the work; false if
     /// there is nothing that may go.
     pub(super) fn evict(&mut self, io: &mut Io) -> bool {
+        let began = self.latency_start();
+        let evicted = self.evict_some(io);
+        self.latency_end("eviction-cycle", began);
+        evicted
+    }
+
+    fn evict_some(&mut self, io: &mut Io) -> bool {
         let mut evicted = false;
-        for _ in 0..KEYS_PER_COMMAND {
+        for _ in 0..keys_per_command(self.config.maxmemory_eviction_tenacity) {
             if self.memory_over_limit(io) == 0 {
                 break;
             }
@@ -150,16 +174,18 @@ impl Server {
     }
 
     fn evict_key(&mut self, db: usize, key: &[u8]) {
+        let began = self.latency_start();
         let Some(entry) = self.keyspace.remove(db, key) else { return };
         let lazy = self.config.lazyfree_lazy_eviction;
         self.stats.evicted_keys += 1;
         self.effects.dirty += 1;
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         self.add_effect(db, &[name, key], Origin::Client);
-        self.touch_watched(db, key);
+        self.key_changed(db, key, None);
         self.events.push((Event::Evicted, "evicted", db, key.into()));
         let (_, value, _) = entry.into_parts();
         self.discard(value, lazy);
+        self.latency_end("eviction-del", began);
     }
 
     /// Forgets candidates: they were chosen by another policy.

@@ -95,3 +95,8 @@ fn evictions_are_told_to_replicas() {
     assert_eq!(stream.matches("DEL").count(), 3);
     assert!(s.keyspace.is_empty());
 }
+
+#[test]
+fn tenacity_says_how_much_is_done_at_once() {
+    assert_eq!([0, 5, 10, 20, 100].map(keys_per_command), [1, 32, 64, 258, u64::MAX]);
+}

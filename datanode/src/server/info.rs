@@ -141,7 +141,7 @@ fn clients(p: &mut Page<'_>) {
     line!(p, "client_recent_max_input_buffer:{input}");
     line!(p, "client_recent_max_output_buffer:{output}");
     line!(p, "blocked_clients:{}", s.blocked_clients);
-    line!(p, "tracking_clients:0");
+    line!(p, "tracking_clients:{}", s.tracking.clients());
     line!(p, "clients_in_timeout_table:{timed}");
 }
 
@@ -278,7 +278,7 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "expired_time_cap_reached_count:{}", s.expire_cycle_cut_short);
     line!(p, "expire_cycle_cpu_milliseconds:{}", s.expire_cycle_us / 1000);
     line!(p, "evicted_keys:{}", s.evicted_keys);
-    line!(p, "evicted_clients:0");
+    line!(p, "evicted_clients:{}", s.evicted_clients);
     line!(p, "total_eviction_exceeded_time:0");
     line!(p, "current_eviction_exceeded_time:0");
     line!(p, "keyspace_hits:{}", s.keyspace_hits);
@@ -297,9 +297,9 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "active_defrag_key_misses:0");
     line!(p, "total_active_defrag_time:0");
     line!(p, "current_active_defrag_time:0");
-    line!(p, "tracking_total_keys:0");
-    line!(p, "tracking_total_items:0");
-    line!(p, "tracking_total_prefixes:0");
+    line!(p, "tracking_total_keys:{}", p.server.tracking.keys());
+    line!(p, "tracking_total_items:{}", p.server.tracking.items());
+    line!(p, "tracking_total_prefixes:{}", p.server.tracking.prefixes());
     line!(p, "unexpected_error_replies:{}", s.unexpected_errors);
     line!(p, "total_error_replies:{}", s.total_errors);
     line!(p, "dump_payload_sanitizations:0");

@@ -6,12 +6,14 @@ pub mod acl;
 pub mod alloc;
 pub mod blocking;
 pub mod client;
+pub mod client_memory;
 pub mod cron;
 pub mod dispatch;
 pub mod effects;
 pub mod eviction;
 pub mod histogram;
 pub mod info;
+pub mod latency;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
@@ -25,14 +27,18 @@ pub mod start;
 pub mod stats;
 #[cfg(test)]
 pub mod testing;
+pub mod tracking;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::acl::Acl;
 use crate::config::Config;
+use crate::config::types::ShutdownFlags;
 use crate::disk::Disk;
-use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{
+    Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal, Tuning,
+};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::Replication;
@@ -45,6 +51,7 @@ use client::Clients;
 use effects::Effects;
 use pubsub::PubSub;
 use stats::Stats;
+use tracking::Tracking;
 
 /// What a running server was started from.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +122,10 @@ pub struct Server {
     pub ready_keys: VecDeque<(usize, Box<[u8]>)>,
     /// Who watches which key.
     pub watches: Watches,
+    /// Who has which key in its cache.
+    pub tracking: Tracking,
+    /// The client whose request is being served.
+    pub serving: Option<ConnId>,
     /// Loading the dataset at start or from the master.
     pub loading: bool,
     /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
@@ -125,8 +136,14 @@ pub struct Server {
     pub migrations: migrate::Migrations,
     /// Who gets every command (`MONITOR`).
     pub monitors: Vec<ConnId>,
+    /// What took long.
+    pub latency: latency::Latency,
     /// Commands that took long.
     pub slowlog: slowlog::SlowLog,
+    /// Memory of the clients that may be closed for want of it, bytes; counted only where that is bounded.
+    pub client_memory: usize,
+    /// How soon the kernel kills this process.
+    pub oom: crate::system::kernel::OomScore,
     /// Number of blocked clients.
     pub blocked_clients: usize,
     /// Memory in use, bytes, as of the last look.
@@ -211,7 +228,9 @@ impl Server {
     fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
         self.unblock(conn);
         self.unwatch_all(conn);
+        self.untrack(conn);
         let Some(client) = self.clients.remove(conn) else { return };
+        self.client_memory -= client.counted;
         self.pubsub.forget(&client);
         self.monitors.retain(|&c| c != conn);
         self.held.retain(|&c| c != conn);
@@ -230,6 +249,7 @@ impl Service for Server {
             io.close(conn, true);
             return;
         }
+        io.ask(Action::Tune { conn, tuning: Tuning::KeepAlive(self.config.tcp_keepalive) });
         let open = self.is_open();
         let user = self.acl.default_user().clone();
         let unprotected = self.config.protected_mode && user.needs_no_password();
@@ -285,6 +305,7 @@ impl Service for Server {
 
     fn before_sleep(&mut self, io: &mut Io) {
         self.release_effects();
+        self.broadcast_invalidations(io);
         self.flush_aof(io);
         self.flush_stream(io);
         if std::mem::take(&mut self.ack_due) {
@@ -292,15 +313,26 @@ impl Service for Server {
         }
         self.release_holds(io);
         self.check_output_limits(io);
+        self.evict_clients(io);
     }
 
     fn tick_ms(&self) -> u64 {
         self.tick_interval()
     }
 
-    fn terminate(&mut self, io: &mut Io) {
-        tracing::warn!("Received SIGTERM scheduling shutdown...");
-        self.begin_shutdown(io, start::ShutdownMode::default());
+    fn terminate(&mut self, io: &mut Io, signal: Signal) {
+        let (name, flags) = match signal {
+            Signal::Interrupt => ("SIGINT", self.config.shutdown_on_sigint),
+            Signal::Terminate => ("SIGTERM", self.config.shutdown_on_sigterm),
+        };
+        if signal == Signal::Interrupt && self.shutdown.is_some() {
+            tracing::warn!("You insist... exiting now.");
+            io.ask(Action::Exit(1));
+            return;
+        }
+        tracing::warn!("Received {name} scheduling shutdown...");
+        let ShutdownFlags { save, nosave, now, force } = flags;
+        self.begin_shutdown(io, start::ShutdownMode { save, nosave, now, force });
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Origins, Server};
+use super::{JobKind, Origins, Server};
 use crate::acl::Acl;
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::io::{Action, Io, Now};
+use crate::io::{Action, Io, Now, Outgoing};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::link::MasterLink;
@@ -15,6 +15,7 @@ use crate::store::dict::HashSeed;
 use crate::store::keyspace::Keyspace;
 use crate::store::limits::Limits;
 use crate::store::rng::Rng;
+use crate::system::{kernel, watchdog};
 
 /// How to shut down (`SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`).
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,6 +56,11 @@ pub fn limits_of(config: &Config, seed: HashSeed) -> Limits {
     }
 }
 
+/// How connections to others are made, as configured.
+pub fn outgoing(config: &Config) -> Outgoing {
+    Outgoing { source: config.bind_source_addr.clone(), mark: config.socket_mark_id }
+}
+
 impl Server {
     /// A server that has not loaded its data yet.
     pub fn new(
@@ -90,12 +96,17 @@ impl Server {
             blocked_keys: Default::default(),
             ready_keys: Default::default(),
             watches: Default::default(),
+            tracking: super::tracking::Tracking::new(hash_seed),
+            serving: None,
             loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
             migrations: Default::default(),
             monitors: Vec::new(),
             slowlog: Default::default(),
+            latency: Default::default(),
+            client_memory: 0,
+            oom: Default::default(),
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
@@ -135,6 +146,7 @@ impl Server {
     /// Loads the data, opens the append-only file, starts to follow the configured master. The error is what the
     /// process ends with.
     pub fn start(&mut self, io: &mut Io) -> Result<(), String> {
+        io.outgoing = outgoing(&self.config);
         self.load_dataset(io)?;
         if self.managed.is_some() {
             self.repl.ensure_backlog(&self.config);
@@ -144,6 +156,19 @@ impl Server {
             self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
         }
         self.refresh_memory();
+        self.adjust_oom_score();
+        watchdog::set(self.config.watchdog_period.into());
+        if !self.config.bio_cpulist.is_empty() {
+            // The first job says where all jobs run.
+            let (id, list) = (self.job(JobKind::Quiet), self.config.bio_cpulist.clone());
+            let bind = move || {
+                kernel::run_on(&list)
+                    .inspect_err(|e| tracing::warn!("bio_cpulist: {e}"))
+                    .map_err(std::io::Error::other)?;
+                Ok(0)
+            };
+            io.ask(Action::Run(id, Box::new(bind)));
+        }
         Ok(())
     }
 

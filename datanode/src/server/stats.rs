@@ -31,6 +31,7 @@ pub struct Stats {
     pub keyspace_misses: u64,
     pub expired_keys: u64,
     pub evicted_keys: u64,
+    pub evicted_clients: u64,
     pub clients_closed_by_output: u64,
     pub reads: u64,
     pub writes: u64,

@@ -32,8 +32,11 @@ impl Bench {
     /// A client from this machine.
     pub fn connect(&mut self) -> ConnId {
         let conn = self.io.open();
-        let peer =
-            Peer { remote: format!("127.0.0.1:{}", 5000 + conn.slot()), local: "127.0.0.1:6379".into() };
+        let peer = Peer {
+            remote: format!("127.0.0.1:{}", 5000 + conn.slot()),
+            local: "127.0.0.1:6379".into(),
+            unix: false,
+        };
         self.server.accepted(&mut self.io, conn, peer);
         conn
     }

@@ -247,9 +247,9 @@ impl<S: Service> Sim<S> {
                 self.ends.insert((node, here), end((to, there), to_life));
                 self.ends.insert((to, there), end((node, here), life));
                 let (mine, theirs) = (self.nodes[node].address.clone(), self.nodes[to].address.clone());
-                let peer = Peer { remote: mine.clone(), local: theirs.clone() };
+                let peer = Peer { remote: mine.clone(), local: theirs.clone(), unix: false };
                 self.call(to, |s, io| s.accepted(io, there, peer));
-                Ok((here, Peer { remote: theirs, local: mine }))
+                Ok((here, Peer { remote: theirs, local: mine, unix: false }))
             }
             Ok(_) => Err(ConnectError::Refused),
             Err(e) => Err(e),
@@ -296,7 +296,7 @@ impl<S: Service> Sim<S> {
                         }
                         self.gone(node, conn, Gone::Asked);
                     }
-                    Action::Run(..) | Action::Listen { .. } => {}
+                    Action::Run(..) | Action::Tune { .. } => {}
                     Action::Exit(_) | Action::Restart { .. } => return self.crash(node),
                 }
             } else if let Some(conn) = self.nodes[node].io.next_dirty() {
