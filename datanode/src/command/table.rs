@@ -16,6 +16,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::lists::COMMANDS,
     super::sets::COMMANDS,
     super::zsets::COMMANDS,
+    super::streams::COMMANDS,
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
     super::admin::COMMANDS,

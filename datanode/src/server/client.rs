@@ -26,11 +26,13 @@ pub enum Blocked {
         /// How many replicas.
         replicas: usize,
     },
-    /// A blocking list or sorted set command: it is run again when one of its keys gets an element.
+    /// A blocking list, sorted set or stream command: it is run again when one of its keys gets an element.
     Keys {
         /// Database and keys it waits for.
         keys: Vec<(usize, Box<[u8]>)>,
-        /// The command as it came.
+        /// The command.
+        spec: &'static Spec,
+        /// The command as it is to be run again.
         command: OwnedArgs,
     },
     /// `REPLICASET HANDOVER`: until a member has acknowledged `offset`.

@@ -75,6 +75,7 @@ impl Server {
         self.touch_watched(db, key);
         self.events.push((Event::Expired, "expired", db, key.into()));
         let (_, value, _) = entry.into_parts();
+        self.signal_gone(db, key, &value);
         self.discard(value, self.config.lazyfree_lazy_expire);
     }
 

@@ -320,7 +320,7 @@ impl Server {
     }
 
     /// Effects are kept where somebody keeps or follows them; the master's stream is passed on as it is.
-    pub(super) fn propagates(&self, origin: Origin) -> bool {
+    pub(crate) fn propagates(&self, origin: Origin) -> bool {
         match origin {
             Origin::Client => self.persist.aof_on() || self.repl.has_backlog(),
             // The link records the stream as it came.

@@ -159,6 +159,7 @@ impl Server {
         self.touch_watched(db, key);
         self.events.push((Event::Evicted, "evicted", db, key.into()));
         let (_, value, _) = entry.into_parts();
+        self.signal_gone(db, key, &value);
         self.discard(value, lazy);
     }
 

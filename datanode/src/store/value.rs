@@ -4,6 +4,7 @@ use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
 use super::str::Str;
+use super::stream::Stream;
 use super::zset::ZSet;
 
 /// A value of one of Redis' types. Collections are never left empty by the commands: an empty one is removed.
@@ -19,6 +20,8 @@ pub enum Value {
     Hash(Box<Hash>),
     /// A sorted set.
     ZSet(Box<ZSet>),
+    /// A stream, which alone may be left empty.
+    Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Value>() == 24);
@@ -32,6 +35,7 @@ impl Value {
             Value::Set(_) => "set",
             Value::Hash(_) => "hash",
             Value::ZSet(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -43,6 +47,7 @@ impl Value {
             Value::Set(v) => v.encoding(),
             Value::Hash(v) => v.encoding(),
             Value::ZSet(v) => v.encoding(),
+            Value::Stream(v) => v.encoding(),
         }
     }
 
@@ -54,12 +59,18 @@ impl Value {
             Value::Set(v) => v.len(),
             Value::Hash(v) => v.len(),
             Value::ZSet(v) => v.len(),
+            Value::Stream(v) => v.log.len() as usize,
         }
     }
 
-    /// Whether it is a collection without elements, which no key may hold, or an empty string.
+    /// Whether it has no elements or bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it is a collection without elements, which no key may hold.
+    pub fn is_void(&self) -> bool {
+        !matches!(self, Value::Str(_) | Value::Stream(_)) && self.is_empty()
     }
 
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
@@ -69,6 +80,7 @@ impl Value {
             Value::Set(v) if v.as_intset().is_none() => v.len(),
             Value::Hash(v) if v.as_listpack().is_none() => v.len(),
             Value::ZSet(v) if v.as_listpack().is_none() => v.len(),
+            Value::Stream(v) => v.free_effort(),
             _ => 1,
         }
     }
@@ -82,6 +94,7 @@ impl Value {
             Value::Set(v) => size_of::<Set>() + v.heap_bytes(sample),
             Value::Hash(v) => size_of::<Hash>() + v.heap_bytes(sample),
             Value::ZSet(v) => size_of::<ZSet>() + v.heap_bytes(sample),
+            Value::Stream(v) => size_of::<Stream>() + v.heap_bytes(sample),
         }
     }
 }
