@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from harness import resp
-from harness.differential import SEEDS, run_random
+from harness.differential import SEEDS, Generator, Pair, run_random, words
 from harness.wait import until
 
 SCRIPTS = {
@@ -63,7 +63,9 @@ SCRIPTS = {
         XLEN
         TYPE s
         OBJECT ENCODING s
+        DEL e t u
         SCAN 0 TYPE stream COUNT 1000
+        SCAN 0 TYPE string COUNT 1000
     """,
     "options of adding": """
         XADD s MAXLEN 2 1 a 1
@@ -889,6 +891,16 @@ SCRIPTS = {
         EXEC
         XGROUP CREATE w g 0
         WATCH w
+        XGROUP CREATE w h 0
+        MULTI
+        PING
+        EXEC
+        WATCH x
+        XGROUP CREATE x h 0 MKSTREAM
+        MULTI
+        PING
+        EXEC
+        WATCH w
         XREADGROUP GROUP g a COUNT 1 STREAMS w >
         MULTI
         PING
@@ -985,11 +997,6 @@ GROUPS = [
 KEYS = ("s0", "s1", "s2")
 
 
-def ids_of(reply):
-    """The ids in a reply of entries."""
-    return [item[1][0][1] for item in reply[1]]
-
-
 @pytest.fixture(autouse=True)
 def usual_nodes(request):
     """Each test begins with nodes of the usual size."""
@@ -1005,10 +1012,12 @@ def test_script(pair, name):
 
 def same_payloads(pair):
     """The bytes of DUMP, of streams without groups (whose times differ)."""
+    pair.ask("1", [b"CONFIG", b"SET", b"rdbcompression", b"no"])
     for key in KEYS:
         if pair.ask("1", [b"TYPE", key.encode()])[1] == b"stream":
             if pair.ask("1", [b"XINFO", b"GROUPS", key.encode()])[1] == []:
                 pair.ask("1", [b"DUMP", key.encode()])
+    pair.ask("1", [b"CONFIG", b"SET", b"rdbcompression", b"yes"])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -1020,3 +1029,299 @@ def test_random_entries(pair, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_groups(pair, seed):
     run_random(pair, ENTRIES[:10] + GROUPS * 2, seed, keys=KEYS)
+
+
+def test_ids_by_the_clock(two_servers):
+    for server in two_servers:
+        connection = resp.Connection(server.address)
+        connection.call("FLUSHALL")
+        found = [connection.call("XADD", "s", "*", "a", n)[1] for n in range(50)]
+        parts = [tuple(map(int, one.split(b"-"))) for one in found]
+        assert parts == sorted(set(parts))
+        seconds, micros = (int(part) for _, part in connection.call("TIME")[1])
+        assert abs(parts[-1][0] - (seconds * 1000 + micros // 1000)) < 1000
+        connection.call("XADD", "s", f"{parts[-1][0] + 10**9}-5", "a", "1")
+        assert connection.call("XADD", "s", "*", "a", "1")[1] == b"%d-6" % (parts[-1][0] + 10**9)
+        connection.close()
+
+
+def test_events(pair):
+    """Keyspace notifications, in order."""
+    pair.run("""
+        CONFIG SET notify-keyspace-events KEtgxn
+        2: PSUBSCRIBE __key*__:*
+    """)
+    script = """
+        XGROUP CREATE s g $ MKSTREAM
+        XADD s 1-1 a 1
+        XADD s MAXLEN 1 2-1 a 1
+        XADD s NOMKSTREAM 3-1 a 1
+        XTRIM s MAXLEN 5
+        XTRIM s MAXLEN 1
+        XREADGROUP GROUP g c STREAMS s >
+        XREADGROUP GROUP g d STREAMS s 0
+        XGROUP CREATECONSUMER s g e
+        XGROUP CREATECONSUMER s g e
+        XGROUP DELCONSUMER s g e
+        XCLAIM s g f 0 3-1
+        XAUTOCLAIM s g h 0 0
+        XACK s g 3-1
+        XGROUP SETID s g 0
+        XSETID s 9-9
+        XDEL s 3-1
+        XDEL s 3-1
+        XGROUP DESTROY s g
+        XGROUP CREATE s g 0
+        DEL s
+    """
+    pair.run(script)
+    kind = pair.ask("1", [b"PUBLISH", b"__keyspace@0__:end", b"end"])
+    assert kind[0] == ":"
+    for _ in range(100):
+        if b"end" in [part[1] for part in pair.read("2", [b""])[1]]:
+            break
+    else:
+        raise AssertionError("the end was not published")
+    pair.run("CONFIG SET notify-keyspace-events \"\"")
+
+
+def log_of(server):
+    """The commands in the incremental file of a server's log."""
+    data = next(server.dir.glob("appendonlydir/*.incr.aof")).read_bytes()
+    found, rest = [], data
+    while rest:
+        head, rest = rest.split(b"\r\n", 1)
+        if head.startswith(b"#"):
+            continue
+        command = []
+        for _ in range(int(head[1:])):
+            size, rest = rest.split(b"\r\n", 1)
+            command.append(rest[:int(size[1:])])
+            rest = rest[int(size[1:]) + 2:]
+        found.append(command)
+    return found
+
+
+def shown_times(commands):
+    """The commands, with the time of a delivery as what matters of it: whether it is near the present."""
+    for command in commands:
+        if command[0] == b"XCLAIM":
+            at = command.index(b"TIME") + 1
+            command[at] = b"recently" if int(command[at]) > 1_600_000_000_000 else command[at]
+    return commands
+
+
+EFFECTS = """
+    XADD s 1-1 a 1
+    XADD s 2-* a 1
+    XADD s 2 a 1
+    XADD s NOMKSTREAM 3-* a 1
+    XADD none NOMKSTREAM 3-* a 1
+    XADD s MAXLEN 2 4-1 a 1
+    XADD s MAXLEN ~ 2 5-1 a 1
+    XADD s maxlen ~ 2 limit 1 5-* a 1
+    XADD s MINID ~ 4 6-* a 1
+    XADD s MINID = 5 7-1 a 1
+    XTRIM s MAXLEN ~ 1
+    XTRIM s MAXLEN = 3
+    XTRIM s MAXLEN 3
+    XTRIM s MINID 6
+    XDEL s 1-1
+    XDEL s 6-0
+    XGROUP CREATE s g 0
+    XGROUP CREATE t g $ MKSTREAM
+    XREADGROUP GROUP g alice STREAMS s >
+    XREADGROUP GROUP g alice STREAMS s >
+    XREADGROUP GROUP g alice STREAMS s 0
+    XREADGROUP GROUP g lazy STREAMS s 0
+    XREADGROUP GROUP g lazier NOACK STREAMS s 0
+    XADD s 8-1 a 1
+    XADD s 8-2 a 1
+    XREADGROUP GROUP g bob NOACK STREAMS s >
+    XADD s 9-1 a 1
+    XADD s 9-2 b 2
+    XADD t 1-1 b 2
+    XREADGROUP GROUP g bob COUNT 1 STREAMS s t > >
+    XREADGROUP GROUP g bob STREAMS s t > >
+    XCLAIM s g carol 0 9-1 9
+    XCLAIM s g carol 0 9-1 JUSTID
+    XCLAIM s g carol 0 9-1 RETRYCOUNT 5 TIME 1000
+    XCLAIM s g carol 100000 9-2
+    XCLAIM s g dave 0 77 LASTID 10
+    XCLAIM s g dave 0 LASTID 3
+    XCLAIM s g dave 0 8-1 FORCE
+    XDEL s 9-1
+    XCLAIM s g carol 0 9-1
+    XAUTOCLAIM s g erin 0 0 COUNT 2
+    XDEL s 9-2
+    XAUTOCLAIM s g erin 0 0
+    XACK s g 8-1 8-2
+    XACK s g 8-1
+    XACK t g 1-1
+    XGROUP CREATECONSUMER s g zoe
+    XGROUP CREATECONSUMER s g zoe
+    XGROUP DELCONSUMER s g zoe
+    XGROUP DELCONSUMER s g zoe
+    XGROUP SETID s g 8 ENTRIESREAD 5
+    XGROUP SETID s g $
+    XSETID s 100 ENTRIESADDED 50 MAXDELETEDID 9-9
+    MULTI
+    XADD s 101-* a 1
+    XREADGROUP GROUP g alice STREAMS s >
+    XTRIM s MAXLEN ~ 0
+    EXEC
+    2> XREADGROUP GROUP g frank BLOCK 5000 STREAMS s >
+    3> XREADGROUP GROUP g grace BLOCK 5000 NOACK STREAMS s >
+    XADD s 102-1 a 1
+    2<
+    XADD s 103-1 a 1
+    3<
+    XGROUP DESTROY s g
+    DEL s t
+"""
+
+
+@pytest.mark.parametrize("entries", [1, 2, 100])
+def test_effects(servers, ours, peer, entries):
+    """What goes to the log, and with it to replicas."""
+    conf = {"appendonly": "yes", "appendfsync": "always", "stream-node-max-entries": entries}
+    both = [servers.start(implementation, conf) for implementation in (ours, peer)]
+    pair = Pair(*both)
+    pair.run(EFFECTS)
+    pair.close()
+    mine, real = (shown_times(log_of(server)) for server in both)
+    assert mine == real
+
+
+def workload(connection, seed, commands=400):
+    """Random changes; times are those of the server."""
+    generator = Generator(ENTRIES[:10] + ENTRIES[15:17] + GROUPS, seed, keys=KEYS)
+    for n in range(commands):
+        command = generator.command()
+        if b"CONFIG" not in command:
+            connection.call(*command)
+        if n % 10 == 0:
+            connection.call("XADD", generator.random.choice(KEYS), "*", "now", n)
+    # Of each kind something for sure.
+    for command in ("DEL s0 s1", "XGROUP CREATE s0 g 0 MKSTREAM", "XADD s0 * a 1 b 2", "XADD s0 * a 1 b 2", "XADD s0 * b 2 c 3",
+                    "XREADGROUP GROUP g alice COUNT 2 STREAMS s0 >", "XGROUP CREATECONSUMER s0 g bob", "XGROUP CREATE s1 empty $ MKSTREAM"):
+        assert connection.call(*words(command))[0] != "-"
+
+
+def content(connection, but=()):
+    """Everything about every stream, times of deliveries included, but some fields."""
+    def without(reply):
+        kind, items = reply
+        if kind != "*" or not items:
+            return reply
+        return kind, ["" if n and items[n - 1][1] in but else without(item) for n, item in enumerate(items)]
+
+    found = {}
+    for _, key in connection.call("KEYS", "*")[1]:
+        if connection.call("TYPE", key)[1] == b"stream":
+            reply = connection.call("XINFO", "STREAM", key, "FULL", "COUNT", "0")
+            assert reply[0] == "*", reply
+            found[key] = without(reply)
+    return found
+
+
+# What the effects of reading in a group do not say: they have the last id it was given, but not how many that makes.
+UNSAID = (b"seen-time", b"entries-read", b"lag")
+
+
+@pytest.fixture(params=["ours to redis", "redis to ours", "ours to ours"])
+def direction(request, ours, peer):
+    one, other = request.param.split(" to ")
+    return {"ours": ours, "redis": peer}[one], {"ours": ours, "redis": peer}[other]
+
+
+@pytest.mark.parametrize("entries", [3, 100])
+def test_files(servers, direction, entries):
+    """RDB, the log as it is, and the log rewritten with and without an RDB preamble."""
+    source, target = direction
+    conf = {"appendonly": "yes", "appendfsync": "always", "aof-use-rdb-preamble": "no", "stream-node-max-entries": entries}
+    one = servers.start(source, conf)
+    connection = resp.Connection(one.address)
+    workload(connection, entries)
+    assert len(content(connection)) >= 2
+
+    def check(name, files, conf, but=()):
+        other = servers.new(target, conf)
+        for file in files:
+            (shutil.copytree if (one.dir / file).is_dir() else shutil.copy)(one.dir / file, other.dir / file)
+        there = resp.Connection(other.start().address)
+        assert content(there, but) == content(connection, but), name
+        there.close()
+
+    check("log", ["appendonlydir"], conf, UNSAID)
+    assert connection.call("SAVE") == ("+", b"OK")
+    check("RDB", ["dump.rdb"], {"appendonly": "no"})
+    for preamble in ("yes", "no"):
+        if preamble == "no":
+            # As in Redis, a log of commands does not have what is pending of entries that are gone.
+            for key in content(connection):
+                for _, group in connection.call("XINFO", "GROUPS", key)[1]:
+                    connection.call("XAUTOCLAIM", key, group[1][1], "x", 10**15, 0, "COUNT", 1000)
+        connection.call("CONFIG", "SET", "aof-use-rdb-preamble", preamble)
+        assert connection.call("BGREWRITEAOF")[0] == "+"
+        until("the rewrite is done", lambda: b"aof_rewrite_in_progress:0" in connection.call("INFO", "persistence")[1]
+              and b"aof_rewrite_scheduled:0" in connection.call("INFO", "persistence")[1], 20)
+        # XCLAIM counts as being heard of.
+        check(f"rewritten, preamble {preamble}", ["appendonlydir"], conf, () if preamble == "yes" else (b"seen-time",))
+    connection.close()
+
+
+def test_payloads(servers, direction):
+    one, other = (resp.Connection(servers.start(implementation).address) for implementation in direction)
+    workload(one, 7)
+    expected = content(one)
+    for key in expected:
+        assert other.call("RESTORE", key, 0, one.call("DUMP", key)[1]) == ("+", b"OK")
+    assert content(other) == expected
+    for key in expected:
+        # Groups and consumers are kept in the order of their names, so that a payload comes back the same.
+        for connection in (one, other):
+            connection.call("CONFIG", "SET", "rdbcompression", "no")
+        assert one.call("DUMP", key) == other.call("DUMP", key)
+    one.close()
+    other.close()
+
+
+def test_replica(servers, direction):
+    """A replica has the same data, by the full resync and by the stream."""
+    source, target = direction
+    master = servers.start(source)
+    one = resp.Connection(master.address)
+    workload(one, 8)
+    other = resp.Connection(servers.start(target, {"replicaof": f"127.0.0.1 {master.port}"}).address)
+    until("the replica is in sync", lambda: b"master_link_status:up" in other.call("INFO", "replication")[1], 30)
+    assert content(other) == content(one)
+    workload(one, 9)
+    reader = resp.Connection(master.address)
+    reader.call("XREADGROUP", "GROUP", "g", "late", "STREAMS", "s0", ">")
+    reader.send("XREADGROUP", "GROUP", "g", "late", "BLOCK", 5000, "STREAMS", "s0", ">")
+    until("it waits", lambda: b"blocked_clients:1" in one.call("INFO", "clients")[1])
+    one.call("XADD", "s0", "MAXLEN", "~", 2, "*", "a", 1)
+    assert reader.read()[0] == "*"
+    assert one.call("WAIT", 1, 5000) == (":", 1)
+    assert content(other, UNSAID) == content(one, UNSAID)
+    for connection in (one, other, reader):
+        connection.close()
+
+
+def test_waiting_at_a_replica(servers, direction):
+    """XREAD may wait at a replica, and is woken by what its master sends; XREADGROUP writes, and may not."""
+    source, target = direction
+    master = servers.start(source)
+    one = resp.Connection(master.address)
+    other = resp.Connection(servers.start(target, {"replicaof": f"127.0.0.1 {master.port}"}).address)
+    until("the replica is in sync", lambda: b"master_link_status:up" in other.call("INFO", "replication")[1], 30)
+    one.call("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
+    assert one.call("WAIT", 1, 5000) == (":", 1)
+    assert other.call("XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")[1].startswith(b"READONLY")
+    other.send("XREAD", "BLOCK", 5000, "STREAMS", "s", "$")
+    assert other.silent(0.1)
+    one.call("XADD", "s", "5-5", "a", "1")
+    assert other.read() == ("*", [("*", [("$", b"s"), ("*", [("*", [("$", b"5-5"), ("*", [("$", b"a"), ("$", b"1")])])])])])
+    one.close()
+    other.close()

@@ -12,7 +12,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use super::{Ctx, Error, Flags, Group, Handler, Spec};
+use super::{Ctx, Error, Event, Flags, Group, Handler, Spec};
 use crate::resp::writer::{Reply, array_len};
 use crate::store::num::IntBuf;
 use crate::store::stream_id::{IdBuf, StreamId};
@@ -52,14 +52,14 @@ pub const COMMANDS: &[Spec] = &[
         "Return a range of elements in a stream, with IDs matching the specified IDs interval, in reverse order (from \
          greater to smaller IDs) compared to XRANGE",
     ),
-    stream("xread", -4, READ.with(Flags::BLOCKING), read::xread).keys(0, 0, 0).find_keys(read::find_keys).doc(
+    stream("xread", -4, READ.with(Flags::BLOCKING), read::xread).keys(0, 0, 0).find_keys(|a| read::find_keys(a, 1)).doc(
         "5.0.0",
         "Return never seen elements in multiple streams, with IDs greater than the ones reported by the caller for each \
          stream. Can block.",
     ),
     stream("xreadgroup", -7, WRITE.with(Flags::BLOCKING), read::xreadgroup)
         .keys(0, 0, 0)
-        .find_keys(read::find_keys)
+        .find_keys(|a| read::find_keys(a, 4))
         .doc(
             "5.0.0",
             "Return new entries from a stream using a consumer group, or access the history of the pending entries for a \
@@ -118,6 +118,12 @@ pub const COMMANDS: &[Spec] = &[
             sub("xinfo|stream", -3, READ, info::stream).doc("5.0.0", "Get information about a stream"),
         ]),
 ];
+
+/// Groups, or an id, have changed. That breaks no transaction that watches the key: for it only entries count in Redis 7.0.
+fn changed(ctx: &mut Ctx<'_>, event: &str, key: &[u8]) {
+    ctx.keys.dirty(1);
+    ctx.keys.notify(ctx.io, Event::Stream, event, key);
+}
 
 /// Writes an id.
 fn reply_id(reply: &mut Reply<'_>, id: StreamId) {

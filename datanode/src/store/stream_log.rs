@@ -69,17 +69,21 @@ impl Totals {
         if self.len == 0 && id <= self.last_id || id == self.last_id {
             return Some(added);
         }
-        let whole = self.max_deleted_id == StreamId::MIN || self.max_deleted_id < self.first_id;
-        if id > self.last_id || !whole || id > self.first_id {
+        if id > self.last_id || !self.is_whole() || id > self.first_id {
             return None;
         }
         let before = added.wrapping_sub(self.len as i64);
         Some(if id == self.first_id { before.wrapping_add(1) } else { before })
     }
 
-    /// Whether an entry from `id` on may have been deleted.
+    /// Whether nothing has been deleted behind the first entry.
+    fn is_whole(&self) -> bool {
+        self.max_deleted_id == StreamId::MIN || self.max_deleted_id < self.first_id
+    }
+
+    /// Whether an entry from `id` on, and behind the first one, may have been deleted.
     pub fn deleted_from(&self, id: StreamId) -> bool {
-        self.len > 0 && self.max_deleted_id != StreamId::MIN && id <= self.max_deleted_id
+        self.len > 0 && !self.is_whole() && id <= self.max_deleted_id
     }
 }
 

@@ -1,6 +1,6 @@
 //! `XADD`, and what removes entries: `XTRIM`, `XDEL`; and `XSETID`.
 
-use super::{ids, reply_id};
+use super::{changed, ids, reply_id};
 use crate::command::{Ctx, Error, Event, Propagation, Result};
 use crate::server::dispatch::Origin;
 use crate::store::stream_id::{IdBuf, StreamId};
@@ -107,8 +107,8 @@ impl Trim {
     fn exactly(&self, log: &Log) -> String {
         match self.keep {
             Keep::Newest(_) => log.len().to_string(),
-            Keep::From(_) if log.is_empty() => StreamId::MAX.to_string(),
-            Keep::From(_) => log.totals().first_id.to_string(),
+            // Deleted entries count too, as long as their node is there.
+            Keep::From(_) => log.nodes().next().map_or(StreamId::MAX, |(own, _)| own).to_string(),
         }
     }
 }
@@ -246,7 +246,7 @@ pub fn xsetid(ctx: &mut Ctx<'_>) -> Result {
         return Err("ERR The entries_added specified in XSETID is smaller than the target stream length".into());
     }
     log.set_last(id, added, deleted);
-    ctx.keys.modified(ctx.io, Event::Stream, "xsetid", key);
+    changed(ctx, "xsetid", key);
     ctx.reply.ok();
     Ok(())
 }

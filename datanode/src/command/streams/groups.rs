@@ -1,7 +1,7 @@
 //! `XGROUP`, `XACK`, `XPENDING`.
 
-use super::{count_at, ids, no_group, no_group_of, reply_counted, reply_id};
-use crate::command::{Ctx, Error, Event, Result, help, wrong_form};
+use super::{changed, count_at, ids, no_group, no_group_of, reply_counted, reply_id};
+use crate::command::{Ctx, Error, Result, help, wrong_form};
 use crate::store::stream::Stream;
 use crate::store::stream_group::{Group, Pending};
 use crate::store::stream_id::StreamId;
@@ -55,11 +55,15 @@ pub fn create(ctx: &mut Ctx<'_>) -> Result {
         b"$" => stream.map_or(StreamId::MIN, |s| s.log.totals().last_id),
         _ => ids::exact(id)?,
     };
+    let made = stream.is_none();
     if stream.is_some_and(|s| s.groups.contains_key(name)) {
         return Err("BUSYGROUP Consumer Group name already exists".into());
     }
     ctx.keys.stream_or_new(key)?.groups.insert(name.into(), Group::new(last_id, read));
-    ctx.keys.modified(ctx.io, Event::Stream, "xgroup-create", key);
+    if made {
+        ctx.keys.touched(key);
+    }
+    changed(ctx, "xgroup-create", key);
     ctx.reply.ok();
     Ok(())
 }
@@ -76,7 +80,7 @@ pub fn set_id(ctx: &mut Ctx<'_>) -> Result {
     let last_id = if id == b"$" { end } else { ids::loose(id, 0)? };
     let group = group(ctx)?;
     (group.last_id, group.entries_read) = (last_id, read);
-    ctx.keys.modified(ctx.io, Event::Stream, "xgroup-setid", key);
+    changed(ctx, "xgroup-setid", key);
     ctx.reply.ok();
     Ok(())
 }
@@ -88,7 +92,7 @@ pub fn destroy(ctx: &mut Ctx<'_>) -> Result {
     let removed = stream.groups.remove(name);
     ctx.reply.int(i64::from(removed.is_some()));
     if let Some(group) = removed {
-        ctx.keys.modified(ctx.io, Event::Stream, "xgroup-destroy", key);
+        changed(ctx, "xgroup-destroy", key);
         // Those who wait in it are told.
         ctx.keys.signal_ready(key);
         let lazy = ctx.keys.server.config.lazyfree_lazy_server_del;
@@ -103,8 +107,7 @@ pub fn create_consumer(ctx: &mut Ctx<'_>) -> Result {
     let (key, name, now_ms) = (ctx.args.at(2), ctx.args.at(4), ctx.now_ms());
     let made = group(ctx)?.add_consumer(name, now_ms).is_some();
     if made {
-        ctx.keys.dirty(1);
-        ctx.keys.notify(ctx.io, Event::Stream, "xgroup-createconsumer", key);
+        changed(ctx, "xgroup-createconsumer", key);
     }
     ctx.reply.int(i64::from(made));
     Ok(())
@@ -115,8 +118,7 @@ pub fn delete_consumer(ctx: &mut Ctx<'_>) -> Result {
     let (key, name) = (ctx.args.at(2), ctx.args.at(4));
     let removed = group(ctx)?.remove_consumer(name);
     if removed.is_some() {
-        ctx.keys.dirty(1);
-        ctx.keys.notify(ctx.io, Event::Stream, "xgroup-delconsumer", key);
+        changed(ctx, "xgroup-delconsumer", key);
     }
     ctx.reply.int(removed.unwrap_or(0) as i64);
     Ok(())

@@ -14,23 +14,10 @@ use crate::store::stream_id::StreamId;
 /// Entries that a client gets at most that has waited and said nothing of a count.
 const WOKEN_COUNT: usize = 1000;
 
-/// Keys of `XREAD` and `XREADGROUP`: the first half of what follows STREAMS, a word that may also be a name.
-pub fn find_keys(args: &Args<'_>) -> Vec<usize> {
-    let mut i = 1;
-    while i < args.len() {
-        if args.is(i, "streams") {
-            let behind = args.len() - i - 1;
-            let keys = if behind % 2 == 0 { behind / 2 } else { 0 };
-            return (i + 1..=i + keys).collect();
-        }
-        i += match () {
-            _ if args.is(i, "block") || args.is(i, "count") => 2,
-            _ if args.is(i, "group") => 3,
-            _ if args.is(i, "noack") => 1,
-            _ => return Vec::new(),
-        };
-    }
-    Vec::new()
+/// Keys of `XREAD` (`from` 1) and `XREADGROUP` (4): the first half of what follows STREAMS, looked for from index `from` on.
+pub fn find_keys(args: &Args<'_>, from: usize) -> Vec<usize> {
+    let Some(word) = (from..args.len()).find(|&i| args.is(i, "streams")) else { return Vec::new() };
+    (word + 1..=word + (args.len() - word - 1) / 2).collect()
 }
 
 /// From where on a stream is to be read.
@@ -252,7 +239,8 @@ fn deliver(
                     })
                     .count()
             });
-            if moved {
+            // Else the claims say it.
+            if moved && noack {
                 effects.moved(group);
             }
         }
