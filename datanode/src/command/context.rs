@@ -143,12 +143,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// The same with other arguments for the time when the command is run again.
-    pub fn block_on_keys_with(
-        &mut self,
-        keys: Vec<Box<[u8]>>,
-        deadline_ms: u64,
-        command: OwnedArgs,
-    ) -> bool {
+    pub fn block_on_keys_with(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64, command: OwnedArgs) -> bool {
         if self.keys.origin != Origin::Client
             || self.keys.server.in_exec
             || self.keys.server.clients.get(self.conn).is_none()
@@ -344,11 +339,7 @@ impl Keys<'_> {
 
     /// Removes a collection that has become empty, and announces it (`del`). True if it was.
     pub fn remove_if_empty(&mut self, io: &mut Io, key: &[u8]) -> bool {
-        let empty = self
-            .server
-            .keyspace
-            .peek(self.db, key)
-            .is_some_and(|e| e.value.is_void());
+        let empty = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.value.is_void());
         if empty {
             self.server.keyspace.remove(self.db, key);
             self.notify(io, Event::Generic, "del", key);

@@ -166,7 +166,9 @@ fn no_group(key: &[u8], group: &[u8], where_: &str) -> Error {
 /// What is replied where the key is there and its group is missing.
 fn no_group_of(key: &[u8], group: &[u8]) -> Error {
     let show = String::from_utf8_lossy;
-    Error::Text(format!("NOGROUP No such consumer group '{}' for key name '{}'", show(group), show(key)).into())
+    Error::Text(
+        format!("NOGROUP No such consumer group '{}' for key name '{}'", show(group), show(key)).into(),
+    )
 }
 
 /// A count as COUNT gives it: at least 0.

@@ -79,7 +79,9 @@ fn group<R: Read>(input: &mut Input<R>, kind: u8, mut group: Group) -> Result<Gr
         for _ in 0..input.len()? {
             let entry = StreamId::from_bytes(input.array()?);
             let Some((delivered_ms, deliveries)) = unowned.remove(&entry) else {
-                return Err(input.corrupt("stream: an entry that is pending for no group, or for two consumers"));
+                return Err(
+                    input.corrupt("stream: an entry that is pending for no group, or for two consumers")
+                );
             };
             group.set_pending(entry, Pending { consumer, delivered_ms, deliveries });
         }

@@ -81,7 +81,11 @@ impl Group {
     pub fn add_consumer(&mut self, name: &[u8], seen_ms: i64) -> Option<ConsumerId> {
         let at = self.place(name).err()?;
         let consumer = Consumer { name: name.into(), seen_ms, pending: BTreeSet::new() };
-        let free = self.consumers.iter().position(Option::is_none).filter(|_| self.by_name.len() < self.consumers.len());
+        let free = self
+            .consumers
+            .iter()
+            .position(Option::is_none)
+            .filter(|_| self.by_name.len() < self.consumers.len());
         let place = free.unwrap_or_else(|| {
             self.consumers.push(None);
             self.consumers.len() - 1
@@ -143,10 +147,8 @@ impl Group {
 
     /// Memory beyond its own size, estimated.
     pub fn heap_bytes(&self) -> usize {
-        let consumers: usize = self
-            .consumers()
-            .map(|c| c.name.len() + super::tree_bytes::<StreamId, ()>(c.pending.len()))
-            .sum();
+        let consumers: usize =
+            self.consumers().map(|c| c.name.len() + super::tree_bytes::<StreamId, ()>(c.pending.len())).sum();
         super::tree_bytes::<StreamId, Pending>(self.pending.len())
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
             + self.by_name.capacity() * size_of::<ConsumerId>()

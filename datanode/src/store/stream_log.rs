@@ -112,7 +112,12 @@ impl Log {
 
     /// Sets the last id (no less than the last entry's), and where given the number of entries ever added and the largest
     /// id removed.
-    pub fn set_last(&mut self, last_id: StreamId, entries_added: Option<u64>, max_deleted_id: Option<StreamId>) {
+    pub fn set_last(
+        &mut self,
+        last_id: StreamId,
+        entries_added: Option<u64>,
+        max_deleted_id: Option<StreamId>,
+    ) {
         self.totals.last_id = last_id;
         self.totals.entries_added = entries_added.unwrap_or(self.totals.entries_added);
         self.totals.max_deleted_id = max_deleted_id.unwrap_or(self.totals.max_deleted_id);

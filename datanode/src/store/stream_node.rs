@@ -128,7 +128,8 @@ impl Node {
         if number(&mut rest)? != 0 {
             return Err(Corrupt("stream: a master entry without its end"));
         }
-        let entries = count.checked_add(deleted).ok_or(Corrupt("stream: impossible number of entries in a node"))?;
+        let entries =
+            count.checked_add(deleted).ok_or(Corrupt("stream: impossible number of entries in a node"))?;
         let (mut last, mut live) = (None, 0);
         for _ in 0..entries {
             let (flags, ms, seq) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
@@ -189,11 +190,7 @@ impl Node {
         let fields = after(lp, deleted);
         let first_field = after(lp, fields);
         let number = int(lp, fields) as usize;
-        Master {
-            fields: number,
-            first_field,
-            end: (0..number).fold(first_field, |at, _| after(lp, at)),
-        }
+        Master { fields: number, first_field, end: (0..number).fold(first_field, |at, _| after(lp, at)) }
     }
 
     /// Number of entries that have not been deleted, and of those that have.
@@ -300,8 +297,8 @@ impl Node {
                 found.push((entry.at, entry.flags));
             }
         }
-        for &(at, flags) in &found {
-            // Flags take one byte, whichever: nothing moves.
+        // From the last one on: should a file have had flags in a longer form than needed, what follows moves.
+        for &(at, flags) in found.iter().rev() {
             self.0.replace(at, Elem::Int(flags | DELETED));
         }
         let (count, deleted) = self.counts();

@@ -74,7 +74,9 @@ mod tests {
         for round in 0..300 {
             let spread = 1 << rng.below(40);
             let ids: BTreeSet<StreamId> = (0..rng.below(60))
-                .map(|_| StreamId::new(1_700_000_000_000 + rng.below(spread) as u64, rng.below(1 + round) as u64))
+                .map(|_| {
+                    StreamId::new(1_700_000_000_000 + rng.below(spread) as u64, rng.below(1 + round) as u64)
+                })
                 .collect();
             assert_eq!(nodes(ids.iter().copied()), counted(&ids), "{ids:?}");
         }

@@ -104,17 +104,20 @@ mod tests {
     use super::super::dict::HashSeed;
     use super::super::limits::Limits;
     use super::super::list::End;
+    use super::super::stream_id::StreamId;
     use super::*;
 
     fn one_of_each(n: usize) -> Vec<Value> {
         let limits = Limits::new(HashSeed::repeatable(1));
         let (mut list, mut set, mut hash, mut zset) = (List::new(), Set::new(), Hash::new(), ZSet::new());
+        let mut stream = Stream::new();
         for i in 0..n {
             let e = format!("element {i}").into_bytes();
             list.push(&limits, End::Back, &e);
             set.insert(&limits, &e);
             hash.insert(&limits, &e, &e);
             zset.insert(&limits, &e, i as f64);
+            stream.log.append(&limits, StreamId::new(i as u64, 1), [&b"field"[..], &e].into_iter());
         }
         vec![
             Value::Str(Str::new(&vec![b's'; n])),
@@ -122,6 +125,7 @@ mod tests {
             Value::Set(Box::new(set)),
             Value::Hash(Box::new(hash)),
             Value::ZSet(Box::new(zset)),
+            Value::Stream(Box::new(stream)),
         ]
     }
 
@@ -135,7 +139,8 @@ mod tests {
                 ("list", "quicklist"),
                 ("set", "hashtable"),
                 ("hash", "listpack"),
-                ("zset", "listpack")
+                ("zset", "listpack"),
+                ("stream", "stream")
             ]
         );
         let large = one_of_each(5000);
@@ -146,7 +151,8 @@ mod tests {
                 ("list", "quicklist"),
                 ("set", "hashtable"),
                 ("hash", "hashtable"),
-                ("zset", "skiplist")
+                ("zset", "skiplist"),
+                ("stream", "stream")
             ]
         );
         for (v, copy) in large.iter().zip(large.clone()) {
@@ -158,6 +164,6 @@ mod tests {
             assert!((0.7..1.4).contains(&guess), "{} {guess}", v.type_name());
         }
         let efforts: Vec<usize> = large.iter().map(Value::free_effort).collect();
-        assert_eq!((efforts[0], efforts[2], efforts[3], efforts[4]), (1, 5000, 5000, 5000));
+        assert_eq!((efforts[0], efforts[2], efforts[3], efforts[4], efforts[5]), (1, 5000, 5000, 5000, 50));
     }
 }

@@ -44,7 +44,9 @@ fn options(ctx: &Ctx<'_>, adds: bool) -> Result<Options> {
             break;
         } else if more > 0 && (by_length || args.is(i, "minid")) {
             if options.trim.is_some() {
-                return Err("ERR syntax error, MAXLEN and MINID options at the same time are not compatible".into());
+                return Err(
+                    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible".into()
+                );
             }
             let approximate = more > 1 && args.at(i + 1) == b"~";
             i += 1 + usize::from(approximate || more > 1 && args.at(i + 1) == b"=");
@@ -228,7 +230,7 @@ pub fn xsetid(ctx: &mut Ctx<'_>) -> Result {
             let up_to = ids::exact(args.at(i + 1))?;
             if id < up_to {
                 return Err(
-                    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id".into()
+                    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id".into(),
                 );
             }
             deleted = Some(up_to).filter(|id| *id != StreamId::MIN);
@@ -243,7 +245,9 @@ pub fn xsetid(ctx: &mut Ctx<'_>) -> Result {
         return Err("ERR The ID specified in XSETID is smaller than the target stream top item".into());
     }
     if !log.is_empty() && added.is_some_and(|n| n < log.len()) {
-        return Err("ERR The entries_added specified in XSETID is smaller than the target stream length".into());
+        return Err(
+            "ERR The entries_added specified in XSETID is smaller than the target stream length".into()
+        );
     }
     log.set_last(id, added, deleted);
     changed(ctx, "xsetid", key);

@@ -109,7 +109,8 @@ pub fn xclaim(ctx: &mut Ctx<'_>) -> Result {
     if ctx.keys.stream(key)?.is_none_or(|s| !s.groups.contains_key(group_name)) {
         return Err(no_group(key, group_name, ""));
     }
-    let min_idle = ctx.int(4).map_err(|_| Error::Text("ERR Invalid min-idle-time argument for XCLAIM".into()))?;
+    let min_idle =
+        ctx.int(4).map_err(|_| Error::Text("ERR Invalid min-idle-time argument for XCLAIM".into()))?;
     let options = options(ctx)?;
     let now_ms = ctx.now_ms();
     // A time that makes no sense comes from a clock that differs from ours: it is taken for now.
@@ -137,7 +138,9 @@ pub fn xclaim(ctx: &mut Ctx<'_>) -> Result {
                 continue;
             };
             let deliveries = match before {
-                Some(before) if min_idle > 0 && now_ms.wrapping_sub(before.delivered_ms) < min_idle => continue,
+                Some(before) if min_idle > 0 && now_ms.wrapping_sub(before.delivered_ms) < min_idle => {
+                    continue;
+                }
                 Some(before) => before.deliveries,
                 None if options.force => 1,
                 None => continue,
@@ -147,7 +150,11 @@ pub fn xclaim(ctx: &mut Ctx<'_>) -> Result {
             let deliveries = options.deliveries.unwrap_or(one_more);
             let pending = Pending { consumer, delivered_ms, deliveries };
             group.set_pending(id, pending);
-            if options.just_ids { reply_id(reply, id) } else { reply_entry(reply, &entry) }
+            if options.just_ids {
+                reply_id(reply, id)
+            } else {
+                reply_entry(reply, &entry)
+            }
             claimed += 1;
             effects.claimed(group, args.at(at), &pending);
             // The effect says the group's place, too.
@@ -217,7 +224,11 @@ pub fn xautoclaim(ctx: &mut Ctx<'_>) -> Result {
             let deliveries = before.deliveries.wrapping_add(u64::from(!just_ids));
             let pending = Pending { consumer, delivered_ms: now_ms, deliveries };
             group.set_pending(id, pending);
-            if just_ids { reply_id(&mut reply, id) } else { reply_entry(&mut reply, &entry) }
+            if just_ids {
+                reply_id(&mut reply, id)
+            } else {
+                reply_entry(&mut reply, &entry)
+            }
             claimed += 1;
             effects.delivered(group, id, &pending);
             (left, changes) = (left - 1, changes + 1);

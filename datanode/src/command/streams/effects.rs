@@ -34,8 +34,20 @@ impl<'a> Effects<'a> {
         let (consumer, last) = (group.get(pending.consumer).name(), group.last_id.to_string());
         let (time, count, last) = (time.as_bytes(), count.as_bytes(), last.as_bytes());
         self.add(&[
-            b"XCLAIM", self.key, self.group, consumer, b"0", id, b"TIME", time, b"RETRYCOUNT", count, b"FORCE", b"JUSTID",
-            b"LASTID", last,
+            b"XCLAIM",
+            self.key,
+            self.group,
+            consumer,
+            b"0",
+            id,
+            b"TIME",
+            time,
+            b"RETRYCOUNT",
+            count,
+            b"FORCE",
+            b"JUSTID",
+            b"LASTID",
+            last,
         ]);
     }
 
@@ -52,7 +64,15 @@ impl<'a> Effects<'a> {
             return;
         }
         let (id, read) = (group.last_id.to_string(), group.entries_read.unwrap_or(-1).to_string());
-        self.add(&[b"XGROUP", b"SETID", self.key, self.group, id.as_bytes(), b"ENTRIESREAD", read.as_bytes()]);
+        self.add(&[
+            b"XGROUP",
+            b"SETID",
+            self.key,
+            self.group,
+            id.as_bytes(),
+            b"ENTRIESREAD",
+            read.as_bytes(),
+        ]);
     }
 
     /// A consumer was made.

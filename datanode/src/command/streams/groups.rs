@@ -178,7 +178,8 @@ pub fn xpending(ctx: &mut Ctx<'_>) -> Result {
         Some((ids::start(args.at(at))?, ids::end(args.at(at + 1))?, count))
     };
     let now_ms = ctx.now_ms();
-    let group = ctx.keys.stream(key)?.and_then(|s| s.groups.get(name)).ok_or_else(|| no_group(key, name, ""))?;
+    let group =
+        ctx.keys.stream(key)?.and_then(|s| s.groups.get(name)).ok_or_else(|| no_group(key, name, ""))?;
     let reply = &mut ctx.reply;
     let Some((from, to, count)) = range else {
         summary(reply, group);

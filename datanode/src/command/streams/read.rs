@@ -73,7 +73,11 @@ fn read(ctx: &mut Ctx<'_>, in_group: bool) -> Result {
         // How many they are is known only now.
         let mut head = Vec::new();
         let mut reply = Reply { out: &mut head, proto: ctx.reply.proto };
-        if reply.resp3() { reply.map(served) } else { reply.array(served) }
+        if reply.resp3() {
+            reply.map(served)
+        } else {
+            reply.array(served)
+        }
         ctx.reply.out.splice(start..start, head);
         return Ok(());
     }
@@ -176,7 +180,9 @@ fn serve(ctx: &mut Ctx<'_>, request: &Request<'_>, key: &[u8], after: After) -> 
     let last = stream.log.last_entry_id();
     let Some((group_name, consumer)) = request.group else {
         let After::Id(after) = after else { return Ok(false) };
-        let Some(from) = after.next().filter(|_| last.is_some_and(|last| last > after)) else { return Ok(false) };
+        let Some(from) = after.next().filter(|_| last.is_some_and(|last| last > after)) else {
+            return Ok(false);
+        };
         head(&mut ctx.reply, key);
         let entries = stream.log.range(from, StreamId::MAX);
         reply_entries(&mut ctx.reply, entries.take(request.count.unwrap_or(usize::MAX)));
@@ -321,7 +327,9 @@ fn wake(ctx: &mut Ctx<'_>, request: &Request<'_>, key: &[u8]) -> Result {
                 (Some((name, _)), _) => match stream.groups.get(name) {
                     Some(group) => Some(group.last_id),
                     None => {
-                        return Err("NOGROUP the consumer group this client was blocked on no longer exists".into());
+                        return Err(
+                            "NOGROUP the consumer group this client was blocked on no longer exists".into()
+                        );
                     }
                 },
             };
@@ -332,7 +340,11 @@ fn wake(ctx: &mut Ctx<'_>, request: &Request<'_>, key: &[u8]) -> Result {
         wait(ctx, request, &after);
         return Ok(());
     };
-    if ctx.reply.resp3() { ctx.reply.map(1) } else { ctx.reply.array(1) }
+    if ctx.reply.resp3() {
+        ctx.reply.map(1)
+    } else {
+        ctx.reply.array(1)
+    }
     head(&mut ctx.reply, key);
     if let Some(group) = request.group {
         return deliver(ctx, key, group, After::Delivered, count, request.noack);
