@@ -423,6 +423,7 @@ fn streams_in_all_three_forms() {
 
 #[test]
 fn streams_that_contradict_themselves_are_refused() {
+    type Edit = fn(&mut Vec<u8>);
     // The end of the payload: … the group's pending entry, the consumer, and its pending entry.
     let refused =
         |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits()) {
@@ -433,7 +434,7 @@ fn streams_that_contradict_themselves_are_refused() {
         let at = b.len() - n;
         &mut b[at]
     }
-    let cases: [(fn(&mut Vec<u8>), &str); 8] = [
+    let cases: [(Edit, &str); 8] = [
         (|b| b[2] = 15, "another size"),
         (|b| *b.last_mut().unwrap() = 9, "no group, or for two"),
         (
