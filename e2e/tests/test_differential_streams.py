@@ -963,6 +963,8 @@ SCRIPTS = {
     """,
     "the table": """
         COMMAND INFO xadd xlen xrange xrevrange xread xreadgroup xdel xtrim xsetid xack xpending xclaim xautoclaim
+        COMMAND INFO xgroup|create xgroup|setid xgroup|destroy xgroup|createconsumer xgroup|delconsumer xgroup|help
+        COMMAND INFO xinfo|stream xinfo|groups xinfo|consumers xinfo|help
         COMMAND GETKEYS XREAD BLOCK 5 STREAMS a b c d
         COMMAND GETKEYS XREAD COUNT 5 NOACK STREAMS a b
         COMMAND GETKEYS XREADGROUP GROUP streams streams COUNT 5 STREAMS a b
@@ -1083,6 +1085,29 @@ def test_events(pair):
     else:
         raise AssertionError("the end was not published")
     pair.run("CONFIG SET notify-keyspace-events \"\"")
+
+
+def test_waiting_counts_once(two_servers):
+    """A command that waits is one call, and MONITOR shows it once."""
+    found = []
+    for server in two_servers:
+        main, reader, monitor = (resp.Connection(server.address) for _ in range(3))
+        main.call("FLUSHALL")
+        main.call("CONFIG", "RESETSTAT")
+        monitor.call("MONITOR")
+        for _ in range(3):
+            reader.send("XREAD", "BLOCK", 5000, "STREAMS", "s", "$")
+            assert reader.silent(0.05)
+            main.call("XADD", "s", "*", "a", "1")
+            reader.read()
+        shown = []
+        while not monitor.silent(0.1):
+            shown.append(monitor.read()[1].split(b"] ")[1].split()[0])
+        stats = [line for line in main.call("INFO", "commandstats")[1].split(b"\r\n") if b"xread" in line]
+        found.append((shown, stats[0].split(b",")[0]))
+        for connection in (main, reader, monitor):
+            connection.close()
+    assert found[0] == found[1]
 
 
 def log_of(server):

@@ -277,6 +277,8 @@ impl Server {
                 (self.origin_db, 2)
             }
         };
+        // A command that has waited was counted, and shown, when it came.
+        let again = self.woken_by.is_some();
         let before = self.effects.dirty;
         let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
         let mut ctx = Ctx {
@@ -305,7 +307,9 @@ impl Server {
             Reply { out, proto }.error(&e.text());
         }
         let took = started.elapsed();
-        self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        if !again {
+            self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        }
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
             let client = self.clients.get(conn);
             let peer = client.map(|c| c.peer.remote.clone()).unwrap_or_default();
@@ -313,7 +317,7 @@ impl Server {
             self.slowlog.add(spec, args, io.now.unix_ms / 1000, took, peer, name);
             self.slowlog.trim(&self.config);
         }
-        if !self.monitors.is_empty() {
+        if !self.monitors.is_empty() && !again {
             self.show_to_monitors(io, conn, db, spec, args, origin);
         }
         !failed

@@ -58,7 +58,7 @@ fn the_end_is_where_it_was_when_the_reader_came() {
     assert_eq!(words(&bench.take(reader)), ["s", "5-6", "f", "v"]);
 }
 
-/// Without this a hint to many entries would be passed on as many commands for nothing.
+/// One read may deliver a thousand entries: with nobody to hear of it, not a thousand commands are made.
 #[test]
 fn effects_are_made_only_where_somebody_keeps_them() {
     let mut bench = Bench::new(Config::default());
