@@ -1291,6 +1291,7 @@ def test_files(servers, direction, entries):
         assert connection.call("BGREWRITEAOF")[0] == "+"
         until("the rewrite is done", lambda: b"aof_rewrite_in_progress:0" in connection.call("INFO", "persistence")[1]
               and b"aof_rewrite_scheduled:0" in connection.call("INFO", "persistence")[1], 20)
+        until("what the rewrite replaced is gone", lambda: len(list((one.dir / "appendonlydir").iterdir())) == 3)
         # XCLAIM counts as being heard of.
         check(f"rewritten, preamble {preamble}", ["appendonlydir"], conf, () if preamble == "yes" else (b"seen-time",))
     connection.close()
