@@ -95,8 +95,8 @@ fn stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
             if consumer.pending().is_empty() {
                 encode_command(out, &[&b"XGROUP"[..], b"CREATECONSUMER", key, name, consumer.name()]);
             }
-            for entry in consumer.pending() {
-                let Some(pending) = group.pending(*entry) else { continue };
+            for (entry, _) in consumer.pending().iter() {
+                let Some(pending) = group.pending(entry) else { continue };
                 let (id, time) = (entry.to_string(), pending.delivered_ms.to_string());
                 let count = pending.deliveries.to_string();
                 let of_entry =

@@ -112,7 +112,7 @@ pub fn write(values: &mut ValueWriter, out: &mut Vec<u8>, stream: &Stream) {
         write_id(out, group.last_id);
         length(out, group.entries_read.unwrap_or(UNKNOWN_READ) as u64);
         length(out, group.all_pending().len() as u64);
-        for (entry, pending) in group.all_pending() {
+        for (entry, pending) in group.all_pending().iter() {
             out.extend_from_slice(&entry.to_bytes());
             out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
             length(out, pending.deliveries);
@@ -122,7 +122,7 @@ pub fn write(values: &mut ValueWriter, out: &mut Vec<u8>, stream: &Stream) {
             values.string(out, consumer.name());
             out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
             length(out, consumer.pending().len() as u64);
-            consumer.pending().iter().for_each(|entry| out.extend_from_slice(&entry.to_bytes()));
+            consumer.pending().iter().for_each(|(entry, _)| out.extend_from_slice(&entry.to_bytes()));
         }
     }
 }

@@ -46,7 +46,7 @@ fn stream_content(stream: &Stream) -> Vec<Vec<u8>> {
         lines.push(format!("{name:?} {} {:?}", group.last_id, group.entries_read));
         for consumer in group.consumers() {
             lines.push(format!("{:?} {}", consumer.name(), consumer.seen_ms));
-            let pending = consumer.pending().iter().map(|id| (id, group.pending(*id)));
+            let pending = consumer.pending().iter().map(|(id, _)| (id, group.pending(id)));
             lines.extend(
                 pending.map(|(id, p)| format!("{id} {:?}", p.map(|p| (p.delivered_ms, p.deliveries)))),
             );

@@ -21,6 +21,7 @@ pub mod str;
 pub mod stream;
 pub mod stream_group;
 pub mod stream_id;
+pub mod stream_ids;
 pub mod stream_log;
 pub mod stream_node;
 mod stream_radix;

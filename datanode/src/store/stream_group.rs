@@ -1,7 +1,7 @@
 //! Consumer groups: what has been delivered to whom and not been acknowledged yet.
 
 use super::stream_id::StreamId;
-use std::collections::{BTreeMap, BTreeSet};
+use super::stream_ids::IdMap;
 
 /// A consumer within its group, until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Consumer {
     name: Box<[u8]>,
     /// When it was last heard of, Unix milliseconds.
     pub seen_ms: i64,
-    pending: BTreeSet<StreamId>,
+    pending: IdMap<()>,
 }
 
 impl Consumer {
@@ -34,7 +34,7 @@ impl Consumer {
     }
 
     /// The entries that it has not acknowledged, in order.
-    pub fn pending(&self) -> &BTreeSet<StreamId> {
+    pub fn pending(&self) -> &IdMap<()> {
         &self.pending
     }
 }
@@ -46,7 +46,7 @@ pub struct Group {
     pub last_id: StreamId,
     /// How many entries were added to the stream up to that one, if it is known.
     pub entries_read: Option<i64>,
-    pending: BTreeMap<StreamId, Pending>,
+    pending: IdMap<Pending>,
     /// By their ids; a place that is free may be taken again.
     consumers: Vec<Option<Consumer>>,
     /// The ids in the order of the names.
@@ -80,7 +80,7 @@ impl Group {
     /// Adds a consumer, unless there is one of this name.
     pub fn add_consumer(&mut self, name: &[u8], seen_ms: i64) -> Option<ConsumerId> {
         let at = self.place(name).err()?;
-        let consumer = Consumer { name: name.into(), seen_ms, pending: BTreeSet::new() };
+        let consumer = Consumer { name: name.into(), seen_ms, pending: IdMap::default() };
         let free = self
             .consumers
             .iter()
@@ -100,7 +100,7 @@ impl Group {
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.by_name.remove(self.place(name).ok()?);
         let consumer = self.consumers[id.0 as usize].take()?;
-        for entry in &consumer.pending {
+        for (entry, _) in consumer.pending.iter() {
             self.pending.remove(entry);
         }
         Some(consumer.pending.len())
@@ -117,13 +117,13 @@ impl Group {
     }
 
     /// Everything that is pending, in order.
-    pub fn all_pending(&self) -> &BTreeMap<StreamId, Pending> {
+    pub fn all_pending(&self) -> &IdMap<Pending> {
         &self.pending
     }
 
     /// The delivery of an entry.
     pub fn pending(&self, entry: StreamId) -> Option<Pending> {
-        self.pending.get(&entry).copied()
+        self.pending.get(entry).copied()
     }
 
     /// Notes a delivery, in the place of one to another consumer too.
@@ -133,23 +133,22 @@ impl Group {
             return;
         }
         if let Some(before) = before {
-            self.get_mut(before.consumer).pending.remove(&entry);
+            self.get_mut(before.consumer).pending.remove(entry);
         }
-        self.get_mut(pending.consumer).pending.insert(entry);
+        self.get_mut(pending.consumer).pending.insert(entry, ());
     }
 
     /// Forgets a delivery: it was acknowledged, or the entry is gone. What it was.
     pub fn acknowledge(&mut self, entry: StreamId) -> Option<Pending> {
-        let pending = self.pending.remove(&entry)?;
-        self.get_mut(pending.consumer).pending.remove(&entry);
+        let pending = self.pending.remove(entry)?;
+        self.get_mut(pending.consumer).pending.remove(entry);
         Some(pending)
     }
 
     /// Memory beyond its own size, estimated.
     pub fn heap_bytes(&self) -> usize {
-        let consumers: usize =
-            self.consumers().map(|c| c.name.len() + super::tree_bytes::<StreamId, ()>(c.pending.len())).sum();
-        super::tree_bytes::<StreamId, Pending>(self.pending.len())
+        let consumers: usize = self.consumers().map(|c| c.name.len() + c.pending.heap_bytes()).sum();
+        self.pending.heap_bytes()
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
             + self.by_name.capacity() * size_of::<ConsumerId>()
             + consumers

@@ -230,10 +230,10 @@ fn groups_and_their_consumers_agree() {
             }
         }
         let mut all: Vec<_> =
-            group.consumers().flat_map(|c| c.pending().iter().map(|id| (*id, c.name()))).collect();
+            group.consumers().flat_map(|c| c.pending().iter().map(|(id, _)| (id, c.name()))).collect();
         all.sort();
         let of_group: Vec<_> =
-            group.all_pending().iter().map(|(id, p)| (*id, group.get(p.consumer).name())).collect();
+            group.all_pending().iter().map(|(id, p)| (id, group.get(p.consumer).name())).collect();
         assert_eq!(all, of_group);
         assert!(group.consumers().map(|c| c.name()).is_sorted());
     }

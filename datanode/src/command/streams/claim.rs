@@ -204,7 +204,9 @@ pub fn xautoclaim(ctx: &mut Ctx<'_>) -> Result {
         let mut reply = crate::resp::writer::Reply { out: &mut claims, proto: ctx.reply.proto };
         let mut claimed = 0;
         while left > 0 && tries > 0 {
-            let Some((&id, &before)) = next.and_then(|from| group.all_pending().range(from..).next()) else {
+            let Some((id, &before)) =
+                next.and_then(|from| group.all_pending().range(from, StreamId::MAX).next())
+            else {
                 next = None;
                 break;
             };
@@ -236,7 +238,8 @@ pub fn xautoclaim(ctx: &mut Ctx<'_>) -> Result {
         claimed
     };
     // Where the next call has to go on; 0-0 if this one has come to the end.
-    let following = next.and_then(|from| group.all_pending().range(from..).next()).map(|(id, _)| *id);
+    let following =
+        next.and_then(|from| group.all_pending().range(from, StreamId::MAX).next()).map(|(id, _)| id);
     let reply = &mut ctx.reply;
     reply.array(3);
     reply_id(reply, following.unwrap_or(StreamId::MIN));

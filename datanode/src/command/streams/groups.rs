@@ -195,9 +195,6 @@ pub fn xpending(ctx: &mut Ctx<'_>) -> Result {
         }
     };
     reply_counted(reply, |reply| {
-        if from > to {
-            return 0;
-        }
         let mut written = 0;
         let mut write = |id: StreamId, pending: &Pending| {
             let idle = now_ms.wrapping_sub(pending.delivered_ms);
@@ -213,11 +210,11 @@ pub fn xpending(ctx: &mut Ctx<'_>) -> Result {
         };
         match of_consumer {
             Some(ids) => {
-                let pending = ids.range(from..=to).filter_map(|id| Some((*id, group.pending(*id)?)));
+                let pending = ids.range(from, to).filter_map(|(id, _)| Some((id, group.pending(id)?)));
                 let _ = pending.take_while(|(id, p)| write(*id, p)).last();
             }
             None => {
-                let _ = group.all_pending().range(from..=to).take_while(|(id, p)| write(**id, p)).last();
+                let _ = group.all_pending().range(from, to).take_while(|(id, p)| write(*id, p)).last();
             }
         }
         written
@@ -230,13 +227,13 @@ fn summary(reply: &mut crate::resp::writer::Reply<'_>, group: &Group) {
     let all = group.all_pending();
     reply.array(4);
     reply.int(all.len() as i64);
-    let (Some((first, _)), Some((last, _))) = (all.first_key_value(), all.last_key_value()) else {
+    let Some((first, last)) = all.ends() else {
         reply.null();
         reply.null();
         return reply.null_array();
     };
-    reply_id(reply, *first);
-    reply_id(reply, *last);
+    reply_id(reply, first);
+    reply_id(reply, last);
     reply_counted(reply, |reply| {
         let busy = group.consumers().filter(|c| !c.pending().is_empty());
         busy.map(|consumer| {

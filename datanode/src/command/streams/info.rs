@@ -94,7 +94,7 @@ fn full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
         reply.array(group.all_pending().len().min(count));
         for (entry, pending) in group.all_pending().iter().take(count) {
             reply.array(4);
-            reply_id(reply, *entry);
+            reply_id(reply, entry);
             reply.bulk(group.get(pending.consumer).name());
             reply.int(pending.delivered_ms);
             reply.int(pending.deliveries as i64);
@@ -109,10 +109,10 @@ fn full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
             int(reply, "pel-count", consumer.pending().len() as i64);
             name(reply, "pending");
             reply.array(consumer.pending().len().min(count));
-            for entry in consumer.pending().iter().take(count) {
-                let pending = group.pending(*entry);
+            for (entry, _) in consumer.pending().iter().take(count) {
+                let pending = group.pending(entry);
                 reply.array(3);
-                reply_id(reply, *entry);
+                reply_id(reply, entry);
                 reply.int(pending.map_or(0, |p| p.delivered_ms));
                 reply.int(pending.map_or(0, |p| p.deliveries as i64));
             }

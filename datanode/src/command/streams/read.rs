@@ -271,7 +271,8 @@ fn history(
 ) {
     let Stream { log, groups } = stream;
     let (Some(group), Some(from)) = (groups.get_mut(group), after.next()) else { return reply.array(0) };
-    let pending: Vec<StreamId> = group.get(consumer).pending().range(from..).take(count).copied().collect();
+    let pending: Vec<StreamId> =
+        group.get(consumer).pending().range(from, StreamId::MAX).take(count).map(|(id, _)| id).collect();
     reply.array(pending.len());
     for id in pending {
         match (log.get(id), group.pending(id)) {
