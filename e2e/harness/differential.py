@@ -201,7 +201,7 @@ class Generator:
             return pick([f"{self._ms}-*", f"{self._ms}-*", f"{self._ms}-{self.random.randrange(9)}", f"{self._ms}"])
         if letter == "d":
             if self.random.random() < 0.1:
-                return pick([*self.EDGES, "-", "+", "$", ">", "5-*", "*", "18446744073709551615-18446744073709551615", "0-0"])
+                return pick([*self.EDGES, "-", "+", "$", ">", "5-*", "18446744073709551615-18446744073709551615", "0-0"])
             return f"{self.random.randrange(self._ms + 2)}" + pick(["", "-0", "-1", "-2"])
         if letter == "o":
             return pick([">", ">", ">", "0", self._word("d")])
