@@ -20,6 +20,8 @@ use datanode::store::dict::HashSeed;
 use datanode::store::limits::Limits;
 use datanode::store::list::{End, List};
 use datanode::store::num::parse_float;
+use datanode::store::stream::lag;
+use datanode::store::stream_id::StreamId;
 use datanode::store::value::Value;
 use redis::{Dir, Redis, string, tool};
 
@@ -36,6 +38,16 @@ fn limits() -> Limits {
 
 fn scored(member: &[u8], score: f64) -> Vec<u8> {
     [member, b"@", &score.to_bits().to_be_bytes()].concat()
+}
+
+/// The words of a reply, whatever its form.
+fn flat(reply: redis::Value) -> Vec<u8> {
+    match reply {
+        redis::Value::Array(items) => items.into_iter().map(flat).collect::<Vec<_>>().join(&b' '),
+        redis::Value::Int(n) => n.to_string().into_bytes(),
+        redis::Value::Null => b"?".to_vec(),
+        other => string(other),
+    }
 }
 
 /// What a server answers about all its keys.
@@ -56,6 +68,11 @@ fn of_server(r: &mut Redis) -> Dataset {
                 b"zset" => {
                     let all = r.strings(&[b"ZRANGE", &key[..], b"0", b"-1", b"WITHSCORES"]);
                     all.chunks(2).map(|p| scored(&p[0], parse_float(&p[1]).unwrap())).collect()
+                }
+                b"stream" => {
+                    let entries = r.run(&[b"XRANGE", &key[..], b"-", b"+"]);
+                    let groups = r.run(&[&b"XINFO"[..], b"GROUPS", &key]);
+                    vec![flat(entries), flat(groups)]
                 }
                 other => panic!("type {}", String::from_utf8_lossy(other)),
             };
@@ -78,6 +95,26 @@ fn of_value(value: &Value) -> Vec<Vec<u8>> {
         Value::Set(s) => s.iter().map(|e| e.to_bytes().into_owned()).collect(),
         Value::Hash(h) => h.iter().map(|(f, v)| [f.to_bytes(), v.to_bytes()].join(&b'=')).collect(),
         Value::ZSet(z) => z.iter().map(|(m, score)| scored(&m.to_bytes(), score)).collect(),
+        Value::Stream(s) => {
+            let mut entries = Vec::new();
+            for entry in s.log.range(StreamId::MIN, StreamId::MAX) {
+                entries.push(entry.id.to_string().into_bytes());
+                entries.extend(
+                    entry.fields().flat_map(|(n, v)| [n.to_bytes().into_owned(), v.to_bytes().into_owned()]),
+                );
+            }
+            let known = |n: Option<i64>| n.map_or("?".to_owned(), |n| n.to_string());
+            let groups = s.groups.iter().map(|(name, group)| {
+                let (consumers, pending) = (group.consumers().len(), group.all_pending().len());
+                let (read, lag) = (known(group.entries_read), known(lag(s.log.totals(), group)));
+                let id = group.last_id;
+                format!(
+                    "name {} consumers {consumers} pending {pending} last-delivered-id {id} entries-read {read} lag {lag}",
+                    text(name)
+                )
+            });
+            vec![entries.join(&b' '), groups.collect::<Vec<_>>().join(" ").into_bytes()]
+        }
     };
     if matches!(value, Value::Set(_) | Value::Hash(_)) {
         content.sort();
@@ -183,6 +220,24 @@ fn fill(r: &mut Redis) {
     }
     r.run(&["ZADD", "zset:odd", "inf", "a", "-inf", "b", "-0", "c", "1e-300", "d", "0.1", "e", "3", "f"]);
     r.run(&["ZADD", "zset:longmember", "1", &"m".repeat(100)]);
+    for i in 1..=500 {
+        let (id, value) = (format!("{}-{}", i / 7, i % 7), "v".repeat(i % 50));
+        match i % 5 {
+            0 => r.run(&["XADD", "stream:many", &id, "other", &value, "n", &i.to_string()]),
+            _ => r.run(&["XADD", "stream:many", &id, "field", &value]),
+        };
+        if i % 9 == 0 {
+            r.run(&["XDEL", "stream:many", &id]);
+        }
+    }
+    for group in ["first", "second"] {
+        r.run(&["XGROUP", "CREATE", "stream:many", group, "3"]);
+        for (consumer, count) in [("alice", "10"), ("bob", "7")] {
+            r.run(&["XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", "stream:many", ">"]);
+        }
+        r.run(&["XGROUP", "CREATECONSUMER", "stream:many", group, "idle"]);
+    }
+    r.run(&["XGROUP", "CREATE", "stream:empty", "g", "$", "MKSTREAM"]);
     r.run(&["SET", "expires", "soon enough", "PXAT", "4102444800123"]);
     r.run(&["PEXPIREAT", "hash:few", "4102444800999"]);
     r.run(&[&b"SET"[..], b"binary\0\r\n\xff", b"\0\r\n\xff"]);

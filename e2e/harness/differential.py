@@ -19,6 +19,8 @@ UNORDERED = {"SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "SPOP": 1, "KE
              "CONFIG": 2, "PUBSUB": 1}
 # Replies that are a time, by a command's first words, with the tolerance: a clock may tick between the two answers.
 TIMES = {"TTL": 1, "PTTL": 500, "EXPIRETIME": 1, "PEXPIRETIME": 500, "OBJECT IDLETIME": 1}
+# Fields of XINFO that are times.
+MOMENTS = {b"idle", b"seen-time"}
 WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 REPEAT = re.compile(r"\{(\d+)\*([^}]*)\}")
 HISTORY = 25
@@ -56,8 +58,29 @@ def normal(command, reply):
     return reply
 
 
+def timeless(reply, pending=False):
+    """A reply about a stream's groups, without the times in it. `pending`: a list of deliveries."""
+    kind, content = reply
+    if kind == "%":
+        return kind, [(name, _of_field(name, value)) for name, value in content]
+    if kind != "*" or not content:
+        return reply
+    if pending:  # id, consumer (where it is not clear), time, number of deliveries
+        return kind, [("*", [*item[:-2], "time", item[-1]]) for _, item in content]
+    return kind, [_of_field(content[n - 1], item) if n else timeless(item) for n, item in enumerate(content)]
+
+
+def _of_field(name, value):
+    word = name[1] if name[0] == "$" else None
+    return "time" if word in MOMENTS else timeless(value, pending=word == b"pending" and value[0] == "*")
+
+
 def same(command, one, other):
     names = [b" ".join(command[:n]).upper().decode(errors="replace") for n in (1, 2)]
+    if names[0] == "XINFO":
+        one, other = timeless(one), timeless(other)
+    if names[0] == "XPENDING" and len(command) > 3:
+        one, other = timeless(one, pending=True), timeless(other, pending=True)
     tolerance = max(TIMES.get(name, 0) for name in names)
     if tolerance and one[0] == other[0] == ":" and one[1] >= 0 and other[1] >= 0:
         return abs(one[1] - other[1]) <= tolerance
@@ -132,14 +155,16 @@ class Pair:
             self.ask("1", [b"OBJECT", b"ENCODING", key])
             self.ask("1", [b"PTTL", key])
             self.ask("1", {b"string": [b"GET", key], b"hash": [b"HGETALL", key], b"list": [b"LRANGE", key, b"0", b"-1"],
-                           b"set": [b"SMEMBERS", key], b"zset": [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]}[kind])
+                           b"set": [b"SMEMBERS", key], b"zset": [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+                           b"stream": [b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0"]}[kind])
 
 
 class Generator:
     """Random commands from templates, the same ones for the same seed.
 
     In a template each `{letter}` becomes a random word: k key, v value, m member or field, i integer, f float, s score,
-    p pattern, c count (small), t seconds far away. `<a b|c|>` is one of its alternatives, which may be empty.
+    p pattern, c count (small), t seconds far away, e id of a new stream entry, d id of an old one, o from
+    where to read in a group. `<a b|c|>` is one of its alternatives, which may be empty.
     """
 
     EDGES = ["0", "1", "-1", "2", "10", "100", "-100", "9223372036854775807", "-9223372036854775808",
@@ -154,6 +179,7 @@ class Generator:
         self.random = random.Random(seed)
         self._grammar = grammar
         self._keys = keys
+        self._ms = 1
 
     def _word(self, letter):
         pick = self.random.choice
@@ -171,6 +197,15 @@ class Generator:
             return str(self.random.randrange(0, 6)) if self.random.random() < 0.9 else pick(self.EDGES)
         if letter == "t":
             return str(self.random.randrange(100, 100_000))
+        if letter == "e":
+            self._ms += self.random.randrange(2)
+            return pick([f"{self._ms}-*", f"{self._ms}-*", f"{self._ms}-{self.random.randrange(9)}", f"{self._ms}"])
+        if letter == "d":
+            if self.random.random() < 0.1:
+                return pick([*self.EDGES, "-", "+", "$", ">", "5-*", "18446744073709551615-18446744073709551615", "0-0"])
+            return f"{self.random.randrange(self._ms + 2)}" + pick(["", "-0", "-1", "-2"])
+        if letter == "o":
+            return pick([">", ">", ">", "0", self._word("d")])
         if letter == "p":
             return pick(self.PATTERNS)
         raise AssertionError(f"no such letter: {letter}")
@@ -186,9 +221,9 @@ class Generator:
         return found
 
 
-def run_random(pair, grammar, seed, commands=COMMANDS):
+def run_random(pair, grammar, seed, commands=COMMANDS, **options):
     """Random commands on both sides; now and then everything is compared. A failure names the seed."""
-    generator = Generator(grammar, seed)
+    generator = Generator(grammar, seed, **options)
     try:
         for n in range(commands):
             pair.ask("1", generator.command())

@@ -95,7 +95,9 @@ SCRIPTS = {
         HSET h f v n 1
         ZADD z 1 a 1.5 b -inf c inf d 0.1 e 1e17 f -0 g
         SET t 1 EX 1000
-        DEBUG DIGEST-VALUE s n empty l large i m h z t nothing
+        XADD x 1-1 f v n 12
+        XADD x 2-5 f w n 13
+        DEBUG DIGEST-VALUE s n empty l large i m h z t x nothing
         DEBUG DIGEST
         SELECT 3
         SET other 1

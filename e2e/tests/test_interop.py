@@ -42,6 +42,12 @@ def fill(client):
     client.geoadd("geo", (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania"))
     client.pfadd("hll:sparse", *range(100))
     client.pfadd("hll:dense", *range(5000))
+    for n in range(300):
+        client.xadd("stream", {"n": n, **({"other": "x" * n} if n % 7 == 0 else {})}, id=f"{n // 3 + 1}-{n % 3}")
+    client.xdel("stream", "5-1", "7-2")
+    client.xgroup_create("stream", "group", 20)
+    client.xreadgroup("group", "alice", {"stream": ">"}, count=20)
+    client.xgroup_create("stream:empty", "group", "$", mkstream=True)
     client.set("ttl:far", "1", ex=100_000)
     client.hset("ttl:hash", "a", "1")
     client.pexpire("ttl:hash", 200_000_000)
@@ -54,7 +60,9 @@ def fill(client):
 def content(client):
     """Every key of both databases, with type, encoding, whether it expires, and value."""
     read = {b"string": client.get, b"list": lambda k: client.lrange(k, 0, -1), b"set": lambda k: sorted(client.smembers(k)),
-            b"hash": lambda k: dict(client.hgetall(k)), b"zset": lambda k: client.zrange(k, 0, -1, withscores=True)}
+            b"hash": lambda k: dict(client.hgetall(k)), b"zset": lambda k: client.zrange(k, 0, -1, withscores=True),
+            b"stream": lambda k: (client.xrange(k), client.xpending(k, "group"),
+                                  [(g["name"], g["consumers"], g["last-delivered-id"]) for g in client.xinfo_groups(k)])}
     found = {}
     for database in (0, 3):
         client.execute_command("SELECT", database)

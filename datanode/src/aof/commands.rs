@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use crate::resp::encode_command;
 use crate::store::num::format_float;
+use crate::store::stream::Stream;
+use crate::store::stream_id::StreamId;
 use crate::store::value::Value;
 
 /// Most elements that one command adds, so that loading it does not block for long.
@@ -43,6 +45,7 @@ impl CommandWriter {
                 let score = |s| Cow::Owned(format_float(s).into_bytes());
                 add(out, "ZADD", key, z.iter().map(|(m, s)| [score(s), m.to_bytes()]));
             }
+            Value::Stream(s) => stream(out, key, s),
         }
         if let Some(at) = expire_at_ms {
             encode_command(out, &[&b"PEXPIREAT"[..], key, at.to_string().as_bytes()]);
@@ -61,5 +64,45 @@ fn add<'a, const N: usize>(
         let mut words = vec![Cow::Borrowed(command.as_bytes()), Cow::Borrowed(key)];
         words.extend(elements.by_ref().take(MAX_ELEMENTS).flatten());
         encode_command(out, &words);
+    }
+}
+
+/// The commands that make a stream: its entries, its figures, its groups with their consumers, and what is pending. As in
+/// Redis, what is pending of entries that are gone is not among them.
+fn stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
+    let totals = stream.log.totals();
+    if stream.log.is_empty() {
+        // An entry that is trimmed at once leaves an empty stream.
+        encode_command(out, &[&b"XADD"[..], key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+    }
+    for entry in stream.log.range(StreamId::MIN, StreamId::MAX) {
+        let id = entry.id.to_string().into_bytes();
+        let mut words = vec![Cow::Borrowed(&b"XADD"[..]), Cow::Borrowed(key), Cow::Owned(id)];
+        words.extend(entry.fields().flat_map(|(name, value)| [name.to_bytes(), value.to_bytes()]));
+        encode_command(out, &words);
+    }
+    let (last, added) = (totals.last_id.to_string(), totals.entries_added.to_string());
+    let deleted = totals.max_deleted_id.to_string();
+    let of_last = ["ENTRIESADDED", &added, "MAXDELETEDID", &deleted].map(str::as_bytes);
+    encode_command(out, &[&[b"XSETID", key, last.as_bytes()][..], &of_last].concat());
+    for (name, group) in &stream.groups {
+        let (last, read) = (group.last_id.to_string(), group.entries_read.unwrap_or(-1).to_string());
+        encode_command(
+            out,
+            &[&b"XGROUP"[..], b"CREATE", key, name, last.as_bytes(), b"ENTRIESREAD", read.as_bytes()],
+        );
+        for consumer in group.consumers() {
+            if consumer.pending().is_empty() {
+                encode_command(out, &[&b"XGROUP"[..], b"CREATECONSUMER", key, name, consumer.name()]);
+            }
+            for (entry, _) in consumer.pending().iter() {
+                let Some(pending) = group.pending(entry) else { continue };
+                let (id, time) = (entry.to_string(), pending.delivered_ms.to_string());
+                let count = pending.deliveries.to_string();
+                let of_entry =
+                    ["0", &id, "TIME", &time, "RETRYCOUNT", &count, "JUSTID", "FORCE"].map(str::as_bytes);
+                encode_command(out, &[&[&b"XCLAIM"[..], key, name, consumer.name()][..], &of_entry].concat());
+            }
+        }
     }
 }

@@ -112,14 +112,13 @@ fn flushall(ctx: &mut Ctx<'_>) -> Result {
 
 fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) {
     let server = &mut *ctx.keys.server;
-    match db {
-        Some(db) => server.touch_watched_in(&[db]),
-        None => (0..server.keyspace.databases()).for_each(|db| server.touch_watched_in(&[db])),
-    }
+    let dbs: Vec<usize> = db.map_or_else(|| (0..server.keyspace.databases()).collect(), |db| vec![db]);
+    dbs.iter().for_each(|&db| server.touch_watched_in(&[db]));
     let removed = match db {
         Some(db) => server.keyspace.flush(db),
         None => server.keyspace.flush_all(),
     };
+    server.signal_databases(&dbs);
     server.effects.dirty += removed as u64;
     server.all_keys_changed(ctx.io);
     // Replicas may hold more than this node does (keys whose time is up): they flush in any case.

@@ -1,6 +1,6 @@
 //! What a command's function works with: its arguments, the keys, the reply, and how it is repeated elsewhere.
 
-use super::{Args, Error, Result, Spec};
+use super::{Args, Error, OwnedArgs, Result, Spec};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::Server;
@@ -11,6 +11,7 @@ use crate::store::limits::Limits;
 use crate::store::list::List;
 use crate::store::set::Set;
 use crate::store::str::Str;
+use crate::store::stream::Stream;
 use crate::store::value::Value;
 use crate::store::zset::ZSet;
 
@@ -38,6 +39,7 @@ pub enum Event {
     Set,
     Hash,
     ZSet,
+    Stream,
     Expired,
     Evicted,
     New,
@@ -53,6 +55,7 @@ impl Event {
             Event::Set => b's',
             Event::Hash => b'h',
             Event::ZSet => b'z',
+            Event::Stream => b't',
             Event::Expired => b'x',
             Event::Evicted => b'e',
             Event::New => b'n',
@@ -142,6 +145,11 @@ impl<'a> Ctx<'a> {
     /// Has the caller wait for one of `keys`; its command is run again when one gets an element. Inside a
     /// transaction nothing can wait: `false`, and the command replies at once that there is nothing.
     pub fn block_on_keys(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64) -> bool {
+        self.block_on_keys_with(keys, deadline_ms, self.args.to_owned())
+    }
+
+    /// The same with other arguments for the time when the command is run again.
+    pub fn block_on_keys_with(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64, command: OwnedArgs) -> bool {
         if self.keys.origin != Origin::Client
             || self.keys.server.in_exec
             || self.keys.server.clients.get(self.conn).is_none()
@@ -150,7 +158,7 @@ impl<'a> Ctx<'a> {
         }
         let db = self.keys.db;
         let keys = keys.into_iter().map(|k| (db, k)).collect();
-        self.keys.server.block_on_keys(self.conn, keys, self.args, deadline_ms);
+        self.keys.server.block_on_keys(self.conn, keys, self.spec, command, deadline_ms);
         true
     }
 
@@ -227,6 +235,7 @@ impl Keys<'_> {
         set set_mut set_or_new Set Set, Value::Set(Box::default());
         hash hash_mut hash_or_new Hash Hash, Value::Hash(Box::default());
         zset zset_mut zset_or_new ZSet ZSet, Value::ZSet(Box::default());
+        stream stream_mut stream_or_new Stream Stream, Value::Stream(Box::default());
     }
 
     /// Looks at another database.
@@ -299,6 +308,7 @@ impl Keys<'_> {
             e.access.set(self.server.access_clock.fresh(&self.server.config));
         }
         if let Some(old) = old {
+            self.server.signal_gone(self.db, key, &old);
             self.server.discard(old, self.server.config.lazyfree_lazy_server_del);
         } else {
             self.server.signal_ready(self.db, key);
@@ -325,7 +335,9 @@ impl Keys<'_> {
     pub fn remove(&mut self, key: &[u8]) -> Option<Box<KeyEntry>> {
         self.expire_if_due(key);
         self.server.keyspace.lookup(self.db, key, self.now_ms)?;
-        self.server.keyspace.remove(self.db, key)
+        let entry = self.server.keyspace.remove(self.db, key)?;
+        self.server.signal_gone(self.db, key, &entry.value);
+        Some(entry)
     }
 
     /// Removes a key and frees what it held, `lazy`: in the background if that is large. False if there was none.
@@ -337,11 +349,7 @@ impl Keys<'_> {
 
     /// Removes a collection that has become empty, and announces it (`del`). True if it was.
     pub fn remove_if_empty(&mut self, io: &mut Io, key: &[u8]) -> bool {
-        let empty = self
-            .server
-            .keyspace
-            .peek(self.db, key)
-            .is_some_and(|e| !matches!(e.value, Value::Str(_)) && e.value.is_empty());
+        let empty = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.value.is_void());
         if empty {
             self.server.keyspace.remove(self.db, key);
             self.notify(io, Event::Generic, "del", key);
@@ -377,6 +385,11 @@ impl Keys<'_> {
     pub fn touched(&mut self, key: &[u8]) {
         let by = self.server.serving;
         self.server.key_changed(self.db, key, by);
+    }
+
+    /// Whether somebody keeps or follows the effects of what is being done.
+    pub fn propagates(&self) -> bool {
+        self.server.propagates(self.origin)
     }
 
     /// Counts further changes of the same command.

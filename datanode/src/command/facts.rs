@@ -34,6 +34,7 @@ const MORE_CATEGORIES: &[(&[&str], &[&str])] = &[
     (&["keys", "migrate", "restore", "info"], &["@dangerous"]),
     (&["swapdb", "flushdb", "flushall", "restore-asking"], &["@keyspace", "@dangerous"]),
     (&["dbsize", "object|help"], &["@keyspace"]),
+    (&["xgroup|help", "xinfo|help"], &["@stream"]),
     (&["role", "lastsave"], &["@admin", "@dangerous"]),
     (&["wait", "waitaof", "readonly", "readwrite", "asking", "client|help"], &["@connection"]),
     (&["sort", "sort_ro"], &["@set", "@sortedset", "@list", "@dangerous"]),
@@ -54,6 +55,7 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::PubSub => "@pubsub",
         Group::Set => "@set",
         Group::SortedSet => "@sortedset",
+        Group::Stream => "@stream",
         Group::String => "@string",
         Group::Transactions => "@transaction",
         Group::Cluster | Group::Server => "",
@@ -96,6 +98,12 @@ const TIPS: &[(&[&str], &[&str])] = &[
     (
         &[
             "zrandmember",
+            "xadd",
+            "xtrim",
+            "xpending",
+            "xclaim",
+            "xautoclaim",
+            "xinfo|consumers",
             "pttl",
             "ttl",
             "hscan",
@@ -182,6 +190,8 @@ enum Begin {
 enum Find {
     /// Up to the last one (relative; negative: from the end), every so many.
     Range(i64, i64),
+    /// The first half of all that follows.
+    Half,
     /// As many as an argument says.
     Counted,
     Unknown,
@@ -216,7 +226,21 @@ const CREATE: &[&str] = &["OW", "insert"];
 /// How a command uses the keys of its range, where that is not the reader's or writer's usual way.
 const USES: &[(&[&str], &[&str])] = &[
     (
-        &["zremrangebyscore", "zremrangebylex", "zremrangebyrank", "zrem", "srem", "ltrim", "lrem", "hdel"],
+        &[
+            "zremrangebyscore",
+            "zremrangebylex",
+            "zremrangebyrank",
+            "zrem",
+            "srem",
+            "ltrim",
+            "lrem",
+            "hdel",
+            "xdel",
+            "xtrim",
+            "xautoclaim",
+            "xgroup|destroy",
+            "xgroup|delconsumer",
+        ],
         DELETE,
     ),
     (
@@ -232,6 +256,10 @@ const USES: &[(&[&str], &[&str])] = &[
             "zadd",
             "geoadd",
             "setrange",
+            "xsetid",
+            "xack",
+            "xclaim",
+            "xgroup|setid",
         ],
         WRITE,
     ),
@@ -241,13 +269,29 @@ const USES: &[(&[&str], &[&str])] = &[
     ),
     (&["setex", "psetex", "mset", "restore", "restore-asking"], OVERWRITE),
     (&["del", "unlink"], &["RM", "delete"]),
-    (&["rpush", "rpushx", "lpush", "lpushx", "linsert", "sadd", "hsetnx", "append", "pfadd"], ADD),
+    (
+        &[
+            "rpush",
+            "rpushx",
+            "lpush",
+            "lpushx",
+            "linsert",
+            "sadd",
+            "hsetnx",
+            "append",
+            "pfadd",
+            "xgroup|create",
+            "xgroup|createconsumer",
+        ],
+        ADD,
+    ),
     (&["pfdebug"], &["RW", "access"]),
     (&["msetnx", "setnx"], CREATE),
     (&["ssubscribe", "sunsubscribe", "spublish"], &["not_key"]),
     (
         &[
             "strlen",
+            "xlen",
             "hexists",
             "type",
             "hstrlen",
@@ -275,6 +319,7 @@ const BY_KEYWORD: &str = "For the optional STORE keyword. It is marked 'unknown'
                           anywhere in the argument array";
 
 const BY_GET: &str = "RW and ACCESS due to the optional `GET` argument";
+const BY_TRIMMING: &str = "UPDATE instead of INSERT because of the optional trimming feature";
 const BY_OPERATION: &str = "This command allows both access and modification of the key";
 const BY_EXPIRY: &str = "RW and UPDATE because it changes the TTL";
 const BY_COUNT: &str =
@@ -330,6 +375,9 @@ const PLACES: &[(&[&str], &[KeySpec])] = &[
             key(OVERWRITE, Begin::Keyword("STOREDIST", 5), ONE),
         ],
     ),
+    (&["xadd"], &[KeySpec { notes: BY_TRIMMING, ..key(WRITE, Begin::Index(1), ONE) }]),
+    (&["xread"], &[key(READ, Begin::Keyword("STREAMS", 1), Find::Half)]),
+    (&["xreadgroup"], &[key(READ, Begin::Keyword("STREAMS", 4), Find::Half)]),
     (&["copy"], &[key(READ, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["rename"], &[key(TAKE, Begin::Index(1), ONE), key(OVERWRITE, Begin::Index(2), ONE)]),
     (&["renamenx"], &[key(TAKE, Begin::Index(1), ONE), key(CREATE, Begin::Index(2), ONE)]),
@@ -427,6 +475,12 @@ impl KeySpec {
             reply.bulk(b"spec");
             reply.map(pairs);
         }
+        fn range(reply: &mut Reply<'_>, last: i64, step: i64, limit: i64) {
+            typed(reply, "find_keys", "range", 3);
+            pair(reply, "lastkey", last);
+            pair(reply, "keystep", step);
+            pair(reply, "limit", limit);
+        }
         reply.map(3 + usize::from(!self.notes.is_empty()));
         if !self.notes.is_empty() {
             reply.bulk(b"notes");
@@ -449,12 +503,8 @@ impl KeySpec {
             Begin::Unknown => typed(reply, "begin_search", "unknown", 0),
         }
         match self.find {
-            Find::Range(last, step) => {
-                typed(reply, "find_keys", "range", 3);
-                pair(reply, "lastkey", last);
-                pair(reply, "keystep", step);
-                pair(reply, "limit", 0);
-            }
+            Find::Range(last, step) => range(reply, last, step, 0),
+            Find::Half => range(reply, -1, 1, 2),
             Find::Counted => {
                 typed(reply, "find_keys", "keynum", 3);
                 pair(reply, "keynumidx", 0);

@@ -33,6 +33,7 @@ pub mod scan;
 pub mod sets;
 pub mod slowlog;
 mod sort;
+pub mod streams;
 pub mod strings;
 pub mod table;
 pub mod tracking;
@@ -138,6 +139,7 @@ pub enum Group {
     Server,
     Set,
     SortedSet,
+    Stream,
     String,
     Transactions,
 }
@@ -158,6 +160,7 @@ impl Group {
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
             Group::String => "string",
             Group::Transactions => "transactions",
         }

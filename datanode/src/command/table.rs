@@ -18,6 +18,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::zsets::COMMANDS,
     super::geo::COMMANDS,
     super::hyperloglog::COMMANDS,
+    super::streams::COMMANDS,
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
     super::admin::COMMANDS,

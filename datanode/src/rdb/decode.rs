@@ -177,7 +177,8 @@ impl<R: Read> Decoder<R> {
         let value = value::read(&mut self.input, kind, &self.limits)?;
         self.counts.keys += 1;
         self.counts.expires += u64::from(meta.expire_at_ms.is_some());
-        if is_empty_collection(&value) {
+        // Redis once wrote such keys by mistake, and leaves them out when it reads them.
+        if value.is_void() {
             self.counts.empty += 1;
             return Ok(None);
         }
@@ -201,9 +202,4 @@ impl<R: Read> Decoder<R> {
             stored => Err(self.input.error(ErrorKind::Checksum { stored, computed })),
         }
     }
-}
-
-/// Redis once wrote such keys by mistake, and leaves them out when it reads them.
-pub(super) fn is_empty_collection(value: &Value) -> bool {
-    !matches!(value, Value::Str(_)) && value.is_empty()
 }

@@ -61,7 +61,7 @@ fn decode_body(body: &[u8], limits: &Limits) -> Result<Value, Error> {
     if input.offset() != body.len() as u64 {
         return Err(input.corrupt("bytes are left over"));
     }
-    if decode::is_empty_collection(&value) {
+    if value.is_void() {
         return Err(input.corrupt("a collection without elements"));
     }
     Ok(value)

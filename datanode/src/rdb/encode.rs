@@ -70,6 +70,7 @@ impl ValueWriter {
             Value::Hash(_) => T_HASH,
             Value::ZSet(z) if z.as_listpack().is_some() => T_ZSET_LISTPACK,
             Value::ZSet(_) => T_ZSET_2,
+            Value::Stream(_) => T_STREAM_2,
         }
     }
 
@@ -122,6 +123,7 @@ impl ValueWriter {
                     }
                 }
             },
+            Value::Stream(stream) => stream::write(self, out, stream),
         }
     }
 
@@ -147,7 +149,7 @@ impl ValueWriter {
 }
 
 /// Appends a length.
-fn length(out: &mut Vec<u8>, len: u64) {
+pub(super) fn length(out: &mut Vec<u8>, len: u64) {
     match len {
         0..=0x3f => out.push(len as u8),
         0x40..=0x3fff => out.extend_from_slice(&(0x4000 | len as u16).to_be_bytes()),

@@ -1,7 +1,7 @@
 //! Redis' RDB files: what a dataset looks like on disk, in a full resync, and value by value in DUMP payloads.
 //!
 //! Written is version 10 with value types up to 19, which every Redis 7 and Valkey reads. Read is every version up to
-//! 11 (Redis 7.2) with all value types but streams and modules', which are refused by name. Nothing here knows of
+//! 11 (Redis 7.2) with all value types but modules', which are refused by name. Nothing here knows of
 //! servers, connections or policies; input is hostile until proven whole: it can cause an [`Error`] and no more.
 
 pub mod crc64;
@@ -11,6 +11,7 @@ pub mod encode;
 mod input;
 mod lzf;
 mod packed;
+mod stream;
 mod value;
 
 /// The version that is written.

@@ -9,6 +9,9 @@ use crate::store::limits::Limits;
 use crate::store::list::{End, List};
 use crate::store::set::Set;
 use crate::store::str::Str;
+use crate::store::stream::Stream;
+use crate::store::stream_group::{Group, Pending};
+use crate::store::stream_id::StreamId;
 use crate::store::value::Value;
 use crate::store::zset::ZSet;
 
@@ -26,9 +29,58 @@ fn content(value: &Value) -> Vec<Vec<u8>> {
         Value::ZSet(z) => {
             z.iter().map(|(m, s)| [&m.to_bytes()[..], &s.to_bits().to_be_bytes()].concat()).collect()
         }
+        Value::Stream(s) => return stream_content(s),
     };
     all.sort();
     all
+}
+
+/// All there is to a stream, line by line.
+fn stream_content(stream: &Stream) -> Vec<Vec<u8>> {
+    let mut lines = vec![format!("{:?}", stream.log.totals())];
+    for entry in stream.log.range(StreamId::MIN, StreamId::MAX) {
+        let fields: Vec<_> = entry.fields().map(|(n, v)| (n.to_bytes(), v.to_bytes())).collect();
+        lines.push(format!("{} {fields:?}", entry.id));
+    }
+    for (name, group) in &stream.groups {
+        lines.push(format!("{name:?} {} {:?}", group.last_id, group.entries_read));
+        for consumer in group.consumers() {
+            lines.push(format!("{:?} {}", consumer.name(), consumer.seen_ms));
+            let pending = consumer.pending().iter().map(|(id, _)| (id, group.pending(id)));
+            lines.extend(
+                pending.map(|(id, p)| format!("{id} {:?}", p.map(|p| (p.delivered_ms, p.deliveries)))),
+            );
+        }
+    }
+    lines.into_iter().map(String::into_bytes).collect()
+}
+
+/// A stream of `n` entries, of which some are deleted, with a group for every ten of them.
+fn stream(n: u64) -> Stream {
+    let (limits, mut stream) = (limits(), Stream::new());
+    for i in 1..=n {
+        let (value, more) = (format!("value {i}"), format!("{}", i * 1_000_003));
+        let fields: &[&[u8]] = match i % 3 {
+            0 => &[b"a", value.as_bytes(), b"b", more.as_bytes()],
+            _ => &[b"a", value.as_bytes()],
+        };
+        let id = StreamId::new(1_700_000_000_000 + i / 4, i % 4);
+        stream.log.append(&limits, id, fields.iter().copied());
+        if i % 10 == 0 {
+            let mut group = Group::new(id, (i % 20 == 0).then_some(i as i64));
+            for name in ["idle", "busy", "busier"] {
+                group.add_consumer(name.as_bytes(), i as i64);
+            }
+            for (k, name) in [(1, "busy"), (2, "busier"), (3, "busier")] {
+                let Some(consumer) = group.find(name.as_bytes()) else { continue };
+                let pending = Pending { consumer, delivered_ms: -5, deliveries: i };
+                group.set_pending(StreamId::new(id.ms - k, k), pending);
+            }
+            stream.groups.insert(format!("group {i}").into_bytes().into(), group);
+            stream.log.delete(id);
+        }
+    }
+    stream
 }
 
 /// Values of every type and encoding.
@@ -62,6 +114,7 @@ fn values() -> Vec<Value> {
             Value::Set(Box::new(set)),
             Value::Hash(Box::new(hash)),
             Value::ZSet(Box::new(zset)),
+            Value::Stream(Box::new(stream(n.min(60) as u64))),
         ]);
     }
     all
@@ -218,7 +271,6 @@ fn refusals_are_named() {
     assert!(matches!(kind_of(b"*3\r\n$3\r\nSET"), ErrorKind::NotRdb));
     assert!(matches!(kind_of(b"REDIS"), ErrorKind::Truncated));
     let with = |rest: &[u8]| kind_of(&[&b"REDIS0011"[..], rest].concat()).to_string();
-    assert_eq!(with(b"\x0f\x01k\x01"), "stream values are not supported yet");
     // A module type's id is its name, six bits a character, and a version.
     let json = with(b"\x07\x01k\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03");
     assert!(json.contains("module type 'ReJSON-RL'"), "{json}");
@@ -318,5 +370,104 @@ fn dump_payloads() {
     assert_eq!(dump::encode(&mut writer, &Value::Str(Str::new(b"10"))), ten);
     for bad in [&b"\x02\0"[..], b"\x00\x01ab", b"", b"\x00\x05a"] {
         assert!(dump::decode(&with_footer(bad), &limits()).is_err(), "{bad:?}");
+    }
+}
+
+/// A stream as Redis 5 (type 15), 7.0 (19) and 7.2 (21) write it: two entries, one group, one pending entry.
+fn stream_payload(kind: u8, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut stream = Stream::new();
+    for seq in [1, 2] {
+        stream.log.append(&limits(), StreamId::new(5, seq), [&b"f"[..], b"v"].into_iter());
+    }
+    let node = stream.log.nodes().next().unwrap().1.as_bytes().to_vec();
+    let id = StreamId::new(5, 1).to_bytes();
+    let mut out = vec![kind, 1, 16];
+    out.extend(id);
+    out.push(node.len() as u8);
+    out.extend(node);
+    out.extend([2, 5, 2]);
+    if kind != T_STREAM {
+        out.extend([5, 1, 0, 0, 2]);
+    }
+    out.extend([1, 1, b'g', 5, 2]);
+    if kind != T_STREAM {
+        out.push(2);
+    }
+    out.push(1);
+    out.extend(id);
+    out.extend(77i64.to_le_bytes());
+    out.push(3);
+    out.extend([1, 1, b'c']);
+    out.extend(88i64.to_le_bytes());
+    if kind == T_STREAM_3 {
+        out.extend(99i64.to_le_bytes());
+    }
+    out.push(1);
+    out.extend(id);
+    edit(&mut out);
+    out.extend(MAX_VERSION.to_le_bytes());
+    let checksum = crc64::update(0, &out);
+    out.extend(checksum.to_le_bytes());
+    out
+}
+
+#[test]
+fn streams_in_all_three_forms() {
+    let read = |kind| super::dump::decode(&stream_payload(kind, |_| {}), &limits()).unwrap();
+    let [old, present, new] = [T_STREAM, T_STREAM_2, T_STREAM_3].map(read);
+    assert_eq!(content(&old), content(&present));
+    assert_eq!(content(&new), content(&present));
+    let text: Vec<String> = content(&old).into_iter().map(|l| String::from_utf8(l).unwrap()).collect();
+    assert_eq!(text[3..], ["[103] 5-2 Some(2)", "[99] 88", "5-1 Some((77, 3))"]);
+}
+
+#[test]
+fn streams_that_contradict_themselves_are_refused() {
+    type Edit = fn(&mut Vec<u8>);
+    // The end of the payload: … the group's pending entry, the consumer, and its pending entry.
+    let refused =
+        |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits()) {
+            Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
+            other => panic!("{}", other.is_ok()),
+        };
+    fn from_end(b: &mut [u8], n: usize) -> &mut u8 {
+        let at = b.len() - n;
+        &mut b[at]
+    }
+    let cases: [(Edit, &str); 8] = [
+        (|b| b[2] = 15, "another size"),
+        (|b| *b.last_mut().unwrap() = 9, "no group, or for two"),
+        (
+            |b| {
+                b.truncate(b.len() - 17);
+                b.push(0);
+            },
+            "pending for no consumer",
+        ),
+        (
+            |b| {
+                let at = b.len() - 17;
+                let again = b[at + 1..].to_vec();
+                b[at] = 2;
+                b.extend(again);
+            },
+            "for two consumers",
+        ),
+        (
+            |b| {
+                let at = b.len() - 28;
+                let again = b[at + 1..].to_vec();
+                b[at] = 2;
+                b.extend(again);
+            },
+            "a consumer twice",
+        ),
+        (|b| *from_end(b, 68) += 1, "another number of entries"),
+        (|b| *from_end(b, 66) -= 1, "entries behind its last id"),
+        (|b| b[25] = 7, "listpack"),
+    ];
+    for (n, (edit, text)) in cases.into_iter().enumerate() {
+        let error = refused(edit);
+        assert!(error.contains(text), "case {n}: {error}");
     }
 }

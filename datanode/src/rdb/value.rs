@@ -116,9 +116,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             }
             Value::Hash(Box::new(hash))
         }
-        T_STREAM | T_STREAM_2 | T_STREAM_3 => {
-            return Err(input.error(ErrorKind::Unsupported("stream values are not supported yet".into())));
-        }
+        T_STREAM | T_STREAM_2 | T_STREAM_3 => Value::Stream(Box::new(stream::read(input, kind)?)),
         T_MODULE | T_MODULE_DRAFT => {
             let id = input.len()?;
             let text =
@@ -161,7 +159,7 @@ pub fn skip_module_data<R: Read>(input: &mut Input<R>) -> Result<(), Error> {
     }
 }
 
-fn flaw<R: Read>(input: &Input<R>, e: Corrupt) -> Error {
+pub fn flaw<R: Read>(input: &Input<R>, e: Corrupt) -> Error {
     input.corrupt(e.0)
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::Server;
 use super::client::{Blocked, Blocking};
-use crate::command::{Args, Group, table};
+use crate::command::{Group, OwnedArgs, Spec};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
@@ -97,13 +97,14 @@ impl Server {
         &mut self,
         conn: ConnId,
         keys: Vec<(usize, Box<[u8]>)>,
-        args: Args<'_>,
+        spec: &'static Spec,
+        command: OwnedArgs,
         deadline_ms: u64,
     ) {
         for key in &keys {
             self.blocked_keys.add(key.clone(), conn);
         }
-        self.block(conn, Blocked::Keys { keys, command: args.to_owned() }, deadline_ms);
+        self.block(conn, Blocked::Keys { keys, spec, command }, deadline_ms);
     }
 
     /// Blocks a client.
@@ -137,6 +138,13 @@ impl Server {
         }
     }
 
+    /// Says that a value is no more in its place: those who wait for a stream on behalf of a group are told.
+    pub fn signal_gone(&mut self, db: usize, key: &[u8], value: &Value) {
+        if matches!(value, Value::Stream(_)) {
+            self.signal_ready(db, key);
+        }
+    }
+
     /// Says that any key of these databases may have something for clients that wait for it.
     pub fn signal_databases(&mut self, dbs: &[usize]) {
         let keys: Vec<DbKey> =
@@ -157,35 +165,35 @@ impl Server {
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
-            // When all is taken the others keep their places, as do those who wait for another type.
-            let Some(held) = self.keyspace.peek(db, key).map(|e| match e.value {
+            let held = self.keyspace.peek(db, key).and_then(|e| match e.value {
                 Value::List(_) => Some(Group::List),
                 Value::ZSet(_) => Some(Group::SortedSet),
+                Value::Stream(_) => Some(Group::Stream),
                 _ => None,
-            }) else {
-                break;
+            });
+            // When all is taken the others keep their places, as do those who wait for another type. But who reads a
+            // stream in a group is told that it is gone.
+            let concerned = |b: &Blocking| match &b.on {
+                Blocked::Keys { spec, .. } => held == Some(spec.group) || spec.name == "xreadgroup",
+                _ => false,
             };
-            let Some(Blocking { on: Blocked::Keys { command, .. }, .. }) =
-                self.clients.get(conn).and_then(|c| c.blocked.as_ref())
-            else {
+            let blocked = self.clients.get_mut(conn).and_then(|c| c.blocked.take_if(|b| concerned(b)));
+            let Some(Blocking { on: Blocked::Keys { keys, spec, command }, deadline_ms }) = blocked else {
                 continue;
             };
-            let Some(spec) = table::find(command.as_args()).ok().filter(|spec| held == Some(spec.group))
-            else {
-                continue;
-            };
-            let Some(Blocking { on: Blocked::Keys { command, .. }, deadline_ms }) = self.unblock(conn) else {
-                continue;
-            };
+            self.blocked_clients -= 1;
             let (before, mark_before) = (self.repl.offset(), self.persist.log_mark());
             let mut out = Vec::new();
+            self.woken_by = Some(key.into());
             self.call(io, conn, spec, command.as_args(), Origin::Client, &mut out);
+            self.woken_by = None;
             self.release_effects();
             if let Some(again) = self.clients.get_mut(conn).and_then(|c| c.blocked.as_mut()) {
-                // Still nothing for it: it keeps its place, and its first deadline.
+                // Still nothing for it: it has kept its places, and keeps its first deadline.
                 again.deadline_ms = deadline_ms;
                 continue;
             }
+            keys.iter().for_each(|key| self.blocked_keys.remove(key, conn));
             self.deliver(io, conn, (before, mark_before), out);
         }
     }

@@ -32,11 +32,13 @@ pub enum Blocked {
     },
     /// `WAITAOF`: until enough append-only files have what the client wrote.
     WaitAof(super::blocking::AofWait),
-    /// A blocking list or sorted set command: it is run again when one of its keys gets an element.
+    /// A blocking list, sorted set or stream command: it is run again when one of its keys gets an element.
     Keys {
         /// Database and keys it waits for.
         keys: Vec<(usize, Box<[u8]>)>,
-        /// The command as it came.
+        /// The command.
+        spec: &'static Spec,
+        /// The command as it is to be run again.
         command: OwnedArgs,
     },
     /// `REPLICASET HANDOVER`: until a member has acknowledged `offset`.

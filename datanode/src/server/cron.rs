@@ -103,6 +103,7 @@ impl Server {
         self.key_changed(db, key, None);
         self.events.push((Event::Expired, "expired", db, key.into()));
         let (_, value, _) = entry.into_parts();
+        self.signal_gone(db, key, &value);
         self.discard(value, self.config.lazyfree_lazy_expire);
         self.latency_end("expire-del", began);
     }

@@ -302,6 +302,8 @@ impl Server {
             }
         };
         crate::system::watchdog::running(spec.name);
+        // A command that has waited was counted, and shown, when it came.
+        let again = self.woken_by.is_some();
         let before = self.effects.dirty;
         let now_ms = if origin == Origin::Client { io.now.unix_ms } else { SEE_ALL };
         let mut ctx = Ctx {
@@ -333,9 +335,11 @@ impl Server {
             self.track_reads(conn, spec, args);
         }
         let took = started.elapsed();
-        let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
-        self.latency_sample(event, took.as_millis() as u64);
-        self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        if !again {
+            let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
+            self.latency_sample(event, took.as_millis() as u64);
+            self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
+        }
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
             let client = self.clients.get(conn);
             let peer = client.map(|c| c.peer.remote.clone()).unwrap_or_default();
@@ -343,14 +347,14 @@ impl Server {
             self.slowlog.add(spec, args, io.now.unix_ms / 1000, took, peer, name);
             self.slowlog.trim(&self.config);
         }
-        if !self.monitors.is_empty() {
+        if !self.monitors.is_empty() && !again {
             self.show_to_monitors(io, conn, db, spec, args, origin);
         }
         !failed
     }
 
     /// Effects are kept where somebody keeps or follows them; the master's stream is passed on as it is.
-    pub(super) fn propagates(&self, origin: Origin) -> bool {
+    pub(crate) fn propagates(&self, origin: Origin) -> bool {
         match origin {
             Origin::Client => self.persist.aof_on() || self.repl.has_backlog(),
             // The link records the stream as it came.

@@ -184,6 +184,7 @@ impl Server {
         self.key_changed(db, key, None);
         self.events.push((Event::Evicted, "evicted", db, key.into()));
         let (_, value, _) = entry.into_parts();
+        self.signal_gone(db, key, &value);
         self.discard(value, lazy);
         self.latency_end("eviction-del", began);
     }

@@ -118,6 +118,8 @@ pub struct Server {
     pub managed: Option<Managed>,
     /// Who waits for which key.
     pub blocked_keys: BlockedKeys,
+    /// The key for which a blocked client's command is being run again.
+    pub woken_by: Option<Box<[u8]>>,
     /// Keys that got elements while clients wait for them.
     pub ready_keys: VecDeque<(usize, Box<[u8]>)>,
     /// Who watches which key.

@@ -51,6 +51,8 @@ pub fn limits_of(config: &Config, seed: HashSeed) -> Limits {
         hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
         hash_max_listpack_value: config.hash_max_listpack_value as usize,
         set_max_intset_entries: config.set_max_intset_entries as usize,
+        stream_node_max_bytes: config.stream_node_max_bytes as usize,
+        stream_node_max_entries: config.stream_node_max_entries,
         zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
         zset_max_listpack_value: config.zset_max_listpack_value as usize,
     }
@@ -94,6 +96,7 @@ impl Server {
             disk,
             managed,
             blocked_keys: Default::default(),
+            woken_by: None,
             ready_keys: Default::default(),
             watches: Default::default(),
             tracking: super::tracking::Tracking::new(hash_seed),

@@ -1,6 +1,7 @@
 //! Where collections change from a compact to an indexed encoding: the thresholds that `CONFIG SET` can change.
 
 use super::dict::HashSeed;
+use super::listpack::MAX_BYTES;
 
 /// Bytes of a list node when the limit is a number of elements (Redis' safety limit).
 const NODE_SAFETY_BYTES: usize = 8192;
@@ -18,6 +19,10 @@ pub struct Limits {
     pub hash_max_listpack_value: usize,
     /// `set-max-intset-entries`.
     pub set_max_intset_entries: usize,
+    /// `stream-node-max-bytes`; 0: no limit of its own.
+    pub stream_node_max_bytes: usize,
+    /// `stream-node-max-entries`; 0: no limit.
+    pub stream_node_max_entries: u64,
     /// `zset-max-listpack-entries`.
     pub zset_max_listpack_entries: usize,
     /// `zset-max-listpack-value`, in bytes.
@@ -33,8 +38,18 @@ impl Limits {
             hash_max_listpack_entries: 128,
             hash_max_listpack_value: 64,
             set_max_intset_entries: 512,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+        }
+    }
+
+    /// Bytes that make a stream's node full.
+    pub fn stream_node_bytes(&self) -> usize {
+        match self.stream_node_max_bytes {
+            0 => MAX_BYTES,
+            n => n.min(MAX_BYTES),
         }
     }
 

@@ -199,6 +199,11 @@ impl Listpack {
         self.0.capacity()
     }
 
+    /// Gives memory back that it does not use.
+    pub fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// Whether another `extra` bytes of data may be added.
     pub fn has_room(&self, extra: usize) -> bool {
         // No encoding adds more than 5 bytes in front and 5 behind.
@@ -335,8 +340,10 @@ impl Listpack {
         if new > old {
             self.0.resize(total + new - old, 0);
         }
-        self.0.copy_within(at + old..total, at + new);
-        self.0.truncate(total + new - old);
+        if new != old {
+            self.0.copy_within(at + old..total, at + new);
+            self.0.truncate(total + new - old);
+        }
         self.0[at..at + enc.head_len].copy_from_slice(&enc.head[..enc.head_len]);
         self.0[at + enc.head_len..at + len].copy_from_slice(enc.data);
         put_back_len(&mut self.0[at + len..at + new], len);

@@ -21,6 +21,13 @@ pub mod set;
 pub mod slot;
 pub mod small;
 pub mod str;
+pub mod stream;
+pub mod stream_group;
+pub mod stream_id;
+pub mod stream_ids;
+pub mod stream_log;
+pub mod stream_node;
+mod stream_radix;
 pub mod value;
 pub mod zset;
 
@@ -36,6 +43,11 @@ fn sampled(sizes: impl Iterator<Item = usize>, len: usize, sample: usize) -> usi
     }
     // In u128: sizes and numbers of elements may both be large.
     (sizes.take(sample).sum::<usize>() as u128 * len as u128 / sample as u128) as usize
+}
+
+/// Memory of a B-tree of `len` elements: its nodes are about three quarters full.
+fn tree_bytes<K, V>(len: usize) -> usize {
+    len * (size_of::<K>() + size_of::<V>()) * 4 / 3
 }
 
 /// Memory of a table with entries of `each` bytes plus what `more` says, estimated from `sample` of them.

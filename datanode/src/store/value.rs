@@ -4,6 +4,7 @@ use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
 use super::str::Str;
+use super::stream::Stream;
 use super::zset::ZSet;
 
 /// A value of one of Redis' types. Collections are never left empty by the commands: an empty one is removed.
@@ -19,6 +20,8 @@ pub enum Value {
     Hash(Box<Hash>),
     /// A sorted set.
     ZSet(Box<ZSet>),
+    /// A stream, which alone may be left empty.
+    Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Value>() == 24);
@@ -32,6 +35,7 @@ impl Value {
             Value::Set(_) => "set",
             Value::Hash(_) => "hash",
             Value::ZSet(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -43,6 +47,7 @@ impl Value {
             Value::Set(v) => v.encoding(),
             Value::Hash(v) => v.encoding(),
             Value::ZSet(v) => v.encoding(),
+            Value::Stream(v) => v.encoding(),
         }
     }
 
@@ -54,12 +59,18 @@ impl Value {
             Value::Set(v) => v.len(),
             Value::Hash(v) => v.len(),
             Value::ZSet(v) => v.len(),
+            Value::Stream(v) => v.log.len() as usize,
         }
     }
 
-    /// Whether it is a collection without elements, which no key may hold, or an empty string.
+    /// Whether it has no elements or bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it is a collection without elements, which no key may hold.
+    pub fn is_void(&self) -> bool {
+        !matches!(self, Value::Str(_) | Value::Stream(_)) && self.is_empty()
     }
 
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
@@ -69,6 +80,7 @@ impl Value {
             Value::Set(v) if v.as_intset().is_none() => v.len(),
             Value::Hash(v) if v.as_listpack().is_none() => v.len(),
             Value::ZSet(v) if v.as_listpack().is_none() => v.len(),
+            Value::Stream(v) => v.free_effort(),
             _ => 1,
         }
     }
@@ -82,6 +94,7 @@ impl Value {
             Value::Set(v) => size_of::<Set>() + v.heap_bytes(sample),
             Value::Hash(v) => size_of::<Hash>() + v.heap_bytes(sample),
             Value::ZSet(v) => size_of::<ZSet>() + v.heap_bytes(sample),
+            Value::Stream(v) => size_of::<Stream>() + v.heap_bytes(sample),
         }
     }
 }
@@ -91,17 +104,20 @@ mod tests {
     use super::super::dict::HashSeed;
     use super::super::limits::Limits;
     use super::super::list::End;
+    use super::super::stream_id::StreamId;
     use super::*;
 
     fn one_of_each(n: usize) -> Vec<Value> {
         let limits = Limits::new(HashSeed::repeatable(1));
         let (mut list, mut set, mut hash, mut zset) = (List::new(), Set::new(), Hash::new(), ZSet::new());
+        let mut stream = Stream::new();
         for i in 0..n {
             let e = format!("element {i}").into_bytes();
             list.push(&limits, End::Back, &e);
             set.insert(&limits, &e);
             hash.insert(&limits, &e, &e);
             zset.insert(&limits, &e, i as f64);
+            stream.log.append(&limits, StreamId::new(i as u64, 1), [&b"field"[..], &e].into_iter());
         }
         vec![
             Value::Str(Str::new(&vec![b's'; n])),
@@ -109,6 +125,7 @@ mod tests {
             Value::Set(Box::new(set)),
             Value::Hash(Box::new(hash)),
             Value::ZSet(Box::new(zset)),
+            Value::Stream(Box::new(stream)),
         ]
     }
 
@@ -122,7 +139,8 @@ mod tests {
                 ("list", "quicklist"),
                 ("set", "hashtable"),
                 ("hash", "listpack"),
-                ("zset", "listpack")
+                ("zset", "listpack"),
+                ("stream", "stream")
             ]
         );
         let large = one_of_each(5000);
@@ -133,7 +151,8 @@ mod tests {
                 ("list", "quicklist"),
                 ("set", "hashtable"),
                 ("hash", "hashtable"),
-                ("zset", "skiplist")
+                ("zset", "skiplist"),
+                ("stream", "stream")
             ]
         );
         for (v, copy) in large.iter().zip(large.clone()) {
@@ -145,6 +164,6 @@ mod tests {
             assert!((0.7..1.4).contains(&guess), "{} {guess}", v.type_name());
         }
         let efforts: Vec<usize> = large.iter().map(Value::free_effort).collect();
-        assert_eq!((efforts[0], efforts[2], efforts[3], efforts[4]), (1, 5000, 5000, 5000));
+        assert_eq!((efforts[0], efforts[2], efforts[3], efforts[4], efforts[5]), (1, 5000, 5000, 5000, 50));
     }
 }

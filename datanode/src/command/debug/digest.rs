@@ -5,6 +5,7 @@ use sha1_smol::Sha1;
 
 use crate::store::keyspace::{KeyEntry, Keyspace};
 use crate::store::num::{IntBuf, format_float};
+use crate::store::stream_id::StreamId;
 use crate::store::value::Value;
 
 /// A fingerprint in the making.
@@ -45,6 +46,15 @@ impl Digest {
                 v.iter()
                     .for_each(|(m, score)| self.pair(m.as_bytes(&mut buf), format_float(score).as_bytes()));
             }
+            Value::Stream(v) => {
+                for entry in v.log.range(StreamId::MIN, StreamId::MAX) {
+                    self.ordered(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (name, value) in entry.fields() {
+                        self.ordered(&name.to_bytes());
+                        self.ordered(&value.to_bytes());
+                    }
+                }
+            }
         }
         if entry.expire_at().is_some() {
             self.unordered(b"!!expire!!");
@@ -64,6 +74,7 @@ fn type_number(value: &Value) -> u32 {
         Value::Set(_) => 2,
         Value::ZSet(_) => 3,
         Value::Hash(_) => 4,
+        Value::Stream(_) => 6,
     }
 }
 
