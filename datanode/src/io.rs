@@ -3,6 +3,7 @@
 //! The core never touches a socket, a clock or a thread. It is called through [`Service`] with an [`Io`] that holds
 //! the connections' buffers, the time, and the list of actions it asks for; the driver carries those out afterwards.
 
+use std::any::Any;
 use std::collections::VecDeque;
 
 /// The time of one call into the core; it does not move while the call lasts.
@@ -193,6 +194,7 @@ pub struct Io {
     dirty: VecDeque<ConnId>,
     actions: VecDeque<Action>,
     sent: Sent,
+    driver: Option<Box<dyn Driver>>,
 }
 
 /// What has been handed to the transport.
@@ -280,6 +282,16 @@ impl Io {
         self.actions.pop_front()
     }
 
+    /// Gives the core what serves sockets for the time of a call, so that it can have them served in its midst.
+    pub fn lend_driver(&mut self, driver: Box<dyn Driver>) {
+        self.driver = Some(driver);
+    }
+
+    /// Takes it, to be called or given back.
+    pub fn take_driver(&mut self) -> Option<Box<dyn Driver>> {
+        self.driver.take()
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -298,6 +310,15 @@ pub struct Peer {
     pub remote: String,
     /// Local address.
     pub local: String,
+}
+
+/// Whatever drives a [`Service`], as the service itself can call it in the midst of a long call.
+pub trait Driver {
+    /// One round as always, but without waiting for anything: events in, output out. Returns itself.
+    fn turn(self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver>;
+
+    /// Itself, to be given back to its owner.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// A synchronous server: events in, effects out through [`Io`].

@@ -44,6 +44,9 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
             ctx.propagate(&args);
         }
         (b"quicklist-packed-threshold", 3) => {}
+        (b"set-disable-deny-scripts", 3) => {
+            ctx.keys.server.scripting.allow_all = ctx.int(2).unwrap_or(0) != 0;
+        }
         _ => {
             return Err(wrong_form(ctx, "DEBUG"));
         }

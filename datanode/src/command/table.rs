@@ -18,6 +18,8 @@ const FAMILIES: &[&[Spec]] = &[
     super::zsets::COMMANDS,
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
+    super::scripting::COMMANDS,
+    super::functions::COMMANDS,
     super::admin::COMMANDS,
     super::persistence::COMMANDS,
     super::acl::COMMANDS,

@@ -10,6 +10,7 @@ use crate::command::OwnedArgs;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Decoder, Event, Expired};
+use crate::script::function::Restore;
 use crate::server::Server;
 use crate::server::dispatch::Origin;
 use crate::store::keyspace::Keyspace;
@@ -20,6 +21,8 @@ struct Facts {
     lineage: Lineage,
     /// Replication id and offset.
     position: Option<(String, u64)>,
+    /// Texts of libraries of functions.
+    functions: Vec<Vec<u8>>,
 }
 
 /// A place in no connection: commands of files come from nobody.
@@ -110,7 +113,14 @@ impl Server {
         let follows = self.config.replicaof.is_some() || self.managed.is_some();
         let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
         self.keyspace = self.read_rdb(&path, expired, facts)?;
-        Ok(())
+        self.take_functions(facts)
+    }
+
+    /// Has the libraries of a file, and no others.
+    fn take_functions(&mut self, facts: &mut Facts) -> Result<(), String> {
+        let texts = std::mem::take(&mut facts.functions);
+        let libraries = &mut self.scripting.libraries;
+        libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
     fn empty_keyspace(&self) -> Keyspace {
@@ -152,6 +162,7 @@ impl Server {
                     {
                         self.keyspace = keyspace;
                         *facts = read;
+                        self.take_functions(facts)?;
                     }
                 }
                 Ok(Some(Step::Command(command))) => {
@@ -199,6 +210,7 @@ impl Server {
         let read = self.read_rdb(temp, Expired::Keep, &mut facts);
         self.loading = false;
         let mut keyspace = read?;
+        self.take_functions(&mut facts)?;
         self.abort_snapshot(io);
         std::mem::swap(&mut self.keyspace, &mut keyspace);
         self.persist.lineage = facts.lineage;
@@ -270,9 +282,7 @@ fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Resul
             }
             keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
         }
-        Event::Function(_) => {
-            tracing::warn!("A library of functions was left out: functions are not served yet")
-        }
+        Event::Function(text) => facts.functions.push(text),
         Event::SelectDb(_) | Event::ResizeDb(..) => {}
         Event::End(_) => return Ok(Whole::Yes),
     }

@@ -133,6 +133,8 @@ pub struct Server {
     pub access_clock: memory::AccessClock,
     /// A transaction is being executed.
     pub in_exec: bool,
+    /// Scripts and functions.
+    pub scripting: crate::script::Scripting,
     /// Keyspace events of the running unit that could not be published at once.
     pub(crate) events: Vec<(crate::command::Event, &'static str, usize, Box<[u8]>)>,
     /// Large values to be freed in the background.
@@ -186,7 +188,14 @@ impl Server {
     }
 
     /// Forgets everything that refers to a client.
-    fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
+    pub(crate) fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
+        if let Some(running) = &mut self.scripting.running
+            && running.conn == conn
+        {
+            // Its script still needs to know in which database it is.
+            running.client_gone = true;
+            return;
+        }
         self.unblock(conn);
         self.unwatch_all(conn);
         let Some(client) = self.clients.remove(conn) else { return };
@@ -254,6 +263,9 @@ impl Service for Server {
     }
 
     fn tick(&mut self, io: &mut Io) {
+        if self.in_script() {
+            return self.shutdown_cron(io);
+        }
         self.run_cron(io);
     }
 

@@ -13,7 +13,7 @@ impl Server {
     }
 
     /// Why writes of clients are refused, where the role is the reason.
-    pub(super) fn role_refuses_writes(&self) -> Option<Error> {
+    pub(crate) fn role_refuses_writes(&self) -> Option<Error> {
         if let Some(managed) = &self.managed
             && !managed.is_master()
         {
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// In cluster mode: the keys must be of one slot, and that slot ours.
-    pub(super) fn redirect(
+    pub(crate) fn redirect(
         &mut self,
         conn: ConnId,
         spec: &'static Spec,
