@@ -23,6 +23,8 @@ pub enum Error {
     Arity(&'static str),
     /// Any other, the whole text with its code.
     Text(Cow<'static, str>),
+    /// The same, of an error that the statistics have already.
+    Counted(String),
 }
 
 impl Error {
@@ -43,6 +45,7 @@ impl Error {
             Error::OutOfRange => "ERR value is out of range".into(),
             Error::Arity(name) => format!("ERR wrong number of arguments for '{name}' command").into(),
             Error::Text(t) => t.clone(),
+            Error::Counted(t) => t.clone().into(),
         }
     }
 

@@ -176,6 +176,11 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
 
 /// `FUNCTION STATS`
 fn stats(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.keys.server.scripting.running.as_ref().is_some_and(|r| !r.is_function())
+        && let Some(busy) = ctx.server().script_is_busy()
+    {
+        return Err(busy);
+    }
     let scripting = &ctx.keys.server.scripting;
     let figures = scripting.figures();
     let reply = &mut ctx.reply;

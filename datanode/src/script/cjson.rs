@@ -147,7 +147,8 @@ fn limited<'a>(lua: &'a Lua, name: &'static str, args: MultiValue, most: usize) 
 fn integer(call: &Call<'_>, i: usize, setting: &mut i64, least: i64, most: i64) -> Result<i64> {
     let n = call.integer_or(i, *setting)?;
     if !(least..=most).contains(&n) {
-        return Err(call.bad(i, format_args!("expected integer between {least} and {most}")));
+        // Redis' library blames the first argument whichever it was.
+        return Err(call.bad(0, format_args!("expected integer between {least} and {most}")));
     }
     *setting = n;
     Ok(n)

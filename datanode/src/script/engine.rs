@@ -18,6 +18,8 @@ use super::{bit, cjson, cmsgpack, struct_lib};
 const HOOK_INSTRUCTIONS: u32 = 100_000;
 /// The name under which the prelude's functions stand on the stack.
 const PRELUDE: &str = "=(sandbox)";
+/// What stands there for a function that was left by a tail call.
+const TAIL_CALL: &str = "=(tail call)";
 
 /// Where effects go: `redis.set_repl`.
 pub const REPL_AOF: u8 = 1;
@@ -183,8 +185,6 @@ impl Engine {
         self.api.raw_set(&self.names.pcall, pcall)?;
         let (done, value): (bool, Value) = match self.kind {
             Kind::Eval => {
-                // The same numbers in every run.
-                self.shared.random.set(Random::default());
                 self.globals.raw_set(&self.names.keys, args.keys)?;
                 self.globals.raw_set(&self.names.argv, args.argv)?;
                 self.xpcall.call((f, &self.handler))?
@@ -340,7 +340,7 @@ fn failure(lua: &Lua, error: Value) -> Failure {
         });
         match found {
             None => break,
-            Some((_, name, _)) if name == PRELUDE => {}
+            Some((_, name, _)) if name == PRELUDE || name == TAIL_CALL => {}
             Some(("C", ..)) if natives == 0 => natives += 1,
             Some((_, name, Some(line))) => {
                 f.at = Some((name, line));

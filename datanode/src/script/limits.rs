@@ -107,10 +107,7 @@ impl Server {
         if running.wrote {
             return Err(UNKILLABLE.into());
         }
-        running.killed = Some(match killer {
-            Killer::Script => "Script killed by user with SCRIPT KILL.",
-            Killer::Function => "Script killed by user with FUNCTION KILL.",
-        });
+        running.killed = Some("Script killed by user with SCRIPT KILL...");
         Ok(())
     }
 

@@ -87,11 +87,7 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
             if let Some((source, line)) = failure.at {
                 text.push_str(&format!(" script: {}, on {source}:{line}.", program.name));
             }
-            if failure.counted {
-                ctx.reply.error(&text);
-                return Ok(());
-            }
-            Err(Error::Text(text.into()))
+            Err(if failure.counted { Error::Counted(text) } else { Error::Text(text.into()) })
         }
     }
 }

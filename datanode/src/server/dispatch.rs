@@ -310,7 +310,9 @@ impl Server {
         }
         let failed = result.is_err();
         if let Err(e) = result {
-            self.stats.count_error(&e.code());
+            if !matches!(e, Error::Counted(_)) {
+                self.stats.count_error(&e.code());
+            }
             Reply { out, proto }.error(&e.text());
         }
         let took = started.elapsed();
