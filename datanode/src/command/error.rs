@@ -51,7 +51,14 @@ impl Error {
 
     /// The first word.
     pub fn code(&self) -> String {
-        self.text().split(' ').next().unwrap_or_default().to_owned()
+        Error::code_of(&self.text()).to_owned()
+    }
+
+    /// The first word of an error's text; a text without a word near its start counts as `ERR`.
+    pub fn code_of(text: &str) -> &str {
+        const LONGEST: usize = 32;
+        let end = text.bytes().take(LONGEST).position(|b| b == b' ');
+        end.map_or("ERR", |end| &text[..end])
     }
 }
 

@@ -58,7 +58,8 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::Cluster | Group::Server => "",
     };
     let sorts = matches!(name, "sort" | "sort_ro" | "wait");
-    if spec.subcommands.is_empty() && !name.ends_with("|help") && !sorts {
+    let scripts = spec.group == Group::Scripting;
+    if spec.subcommands.is_empty() && (scripts || !name.ends_with("|help")) && !sorts {
         has.push(of_group);
     }
     if name == "command" || name.starts_with("command|") {
@@ -66,7 +67,8 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
     }
     for (flag, implied) in [
         (Flags::WRITE, &["@write"][..]),
-        (Flags::READONLY, &["@read"]),
+        // What a script reads is not known before.
+        (if scripts { Flags::NONE } else { Flags::READONLY }, &["@read"]),
         (Flags::ADMIN, &["@admin", "@dangerous"]),
         (Flags::PUBSUB, &["@pubsub"]),
         (Flags::BLOCKING, &["@blocking"]),

@@ -140,7 +140,7 @@ impl Writer<'_, '_> {
     fn table(&mut self, t: &Table, depth: usize) -> Result<()> {
         let names = self.names;
         if let Value::String(text) = t.raw_get(&names.err)? {
-            let text = text.to_string_lossy();
+            let text = text.to_string_lossy().replace(['\r', '\n'], " ");
             if !t.raw_get::<bool>(&names.counted)? {
                 self.errors.push(text.clone());
             }

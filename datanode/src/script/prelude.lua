@@ -78,7 +78,7 @@ local function caught(ok, err, ...)
 end
 
 function globals.pcall(...)
-  if select('#', ...) == 0 then raise("bad argument #1 to 'pcall' (value expected)", 2) end
+  if select('#', ...) == 0 then return false, 'attempt to call a nil value' end
   return caught(native.pcall(...))
 end
 

@@ -100,46 +100,30 @@ fn check(ctx: &mut Ctx<'_>, flags: Flags, read_only: bool) -> Result<bool> {
     let stale = !obeys && !server.config.replica_serve_stale_data && !server.repl.link_is_up();
     let full = !obeys && server.config.maxmemory > 0 && !server.make_room(ctx.io);
     if flags.any(Flags::COMPATIBLE) {
-        if stale {
-            return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into());
-        }
-        return Ok(full);
+        return if stale { Err(STALE.into()) } else { Ok(full) };
+    }
+    // What its first line says of a script counts as the command's own flags.
+    let writes = !flags.any(Flags::NO_WRITES);
+    if full && writes && !flags.any(Flags::ALLOW_OOM) {
+        return Err(OUT_OF_MEMORY.into());
+    }
+    if writes && !obeys {
+        server.refuse_write(ctx.io)?;
+    }
+    if stale && !flags.any(Flags::ALLOW_STALE) {
+        return Err(STALE.into());
     }
     if flags.any(Flags::NO_CLUSTER) && server.config.cluster_enabled {
         return Err(Error::err("Can not run script on cluster, 'no-cluster' flag is set."));
     }
-    if stale && !flags.any(Flags::ALLOW_STALE) {
-        return Err("MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and \
-                    'allow-stale' flag is not set."
-            .into());
-    }
-    if !flags.any(Flags::NO_WRITES) && !obeys {
-        if let Some(refusal) = server.role_refuses_writes() {
-            let readonly = server.managed.is_none();
-            return Err(match readonly {
-                true => "READONLY Can not run script with write flag on readonly replica.".into(),
-                false => refusal,
-            });
-        }
-        if server.is_master()
-            && let Some(text) = server.persist.write_refusal(&server.config)
-        {
-            return Err(Error::Text(text.into()));
-        }
-        if read_only {
-            return Err(Error::err("Can not execute a script with write flag using *_ro command."));
-        }
-        let enough = server.repl.enough_replicas(&server.clients, &server.config, ctx.io.now);
-        if server.is_master() && !enough {
-            return Err("NOREPLICAS Not enough good replicas to write.".into());
-        }
-    }
-    if full && !flags.any(Flags::ALLOW_OOM.with(Flags::NO_WRITES)) {
-        return Err("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
-            .into());
+    if writes && read_only && !obeys {
+        return Err(Error::err("Can not execute a script with write flag using *_ro command."));
     }
     Ok(full)
 }
+
+const STALE: &str = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /// Runs it with functions that reach the core, and no longer than this does.
 fn execute(
@@ -195,7 +179,7 @@ fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
     let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
     writer.value(value, 0).map_err(internal)?;
     for text in writer.errors {
-        ctx.keys.server.stats.count_error(text.split(' ').next().unwrap_or_default());
+        ctx.keys.server.stats.count_error(Error::code_of(&text));
     }
     Ok(())
 }
@@ -288,7 +272,7 @@ impl Caller<'_, '_> {
                 server.refuse_write(self.ctx.io)?;
             }
             if full {
-                return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
+                return Err(OUT_OF_MEMORY.into());
             }
         }
         if own && server.config.cluster_enabled {

@@ -114,7 +114,7 @@ impl Effects {
     /// Appends what some of `receivers` get, as a unit.
     pub fn write(&self, receivers: Targets, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
         let theirs = |targets: Targets| targets.0 & receivers.0 != 0;
-        let wrap = self.commands.iter().filter(|c| theirs(c.2)).nth(1).is_some();
+        let wrap = self.commands.len() > 1;
         let mut opened = false;
         for (i, &(db, start, targets)) in self.commands.iter().enumerate() {
             if !theirs(targets) {

@@ -13,7 +13,7 @@ impl Server {
     }
 
     /// Why writes of clients are refused, where the role is the reason.
-    pub(crate) fn role_refuses_writes(&self) -> Option<Error> {
+    pub(super) fn role_refuses_writes(&self) -> Option<Error> {
         if let Some(managed) = &self.managed
             && !managed.is_master()
         {
