@@ -661,6 +661,7 @@ def test_libraries(pair):
 
 def test_keys_arguments_and_the_cache(pair):
     pair.run('''
+        CONFIG RESETSTAT
         SCRIPT FLUSH
         EVAL "return {KEYS, ARGV}" 2 a b c d
         EVAL "return {KEYS[1], KEYS[2], ARGV[1]}" 1 "" "\\x00\\r\\n"
@@ -710,6 +711,20 @@ def test_keys_arguments_and_the_cache(pair):
         LRANGE q 0 -1
         INFO errorstats # not counted twice
     ''')
+
+
+def test_figures(pair):
+    pair.ask("1", [b"FUNCTION", b"FLUSH"])
+    pair.ask("1", [b"FUNCTION", b"LOAD", b"#!lua name=a\nfor i = 1, 3 do redis.register_function('f' .. i, function() end) end"])
+    pair.run("SCRIPT FLUSH\nSCRIPT LOAD \"return 1\"\nEVAL \"return 2\" 0\nEVAL \"return 2\" 0\nEVAL \"return =\" 0")
+    seen = []
+    for connection in pair.connections("1"):
+        _, text = connection.call("INFO", "memory")
+        figures = dict(line.split(b":") for line in text.splitlines() if b":" in line and b" " not in line)
+        seen.append({name: figures[name] for name in (b"number_of_cached_scripts", b"number_of_functions", b"number_of_libraries")})
+        for name in (b"used_memory_lua", b"used_memory_vm_functions", b"used_memory_scripts", b"used_memory_functions"):
+            assert int(figures[name]) > 0
+    assert seen[0] == seen[1]
 
 
 def test_limits_of_memory(pair):

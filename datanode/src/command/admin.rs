@@ -167,7 +167,10 @@ fn shutdown(ctx: &mut Ctx<'_>) -> Result {
         return Err(Error::Syntax);
     }
     let server = &mut *ctx.keys.server;
-    if !mode.nosave && !abort && let Some(busy) = server.script_is_busy() {
+    if !mode.nosave
+        && !abort
+        && let Some(busy) = server.script_is_busy()
+    {
         return Err(busy);
     }
     if abort {

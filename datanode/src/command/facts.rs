@@ -147,10 +147,7 @@ const TIPS: &[(&[&str], &[&str])] = &[
         &[ORDER_VARIES],
     ),
     (&["function|stats"], &[VARIES, ALL_SHARDS, SPECIAL]),
-    (
-        &["function|load", "function|delete", "function|flush", "function|restore"],
-        &[ALL_SHARDS, ALL_SUCCEED],
-    ),
+    (&["function|load", "function|delete", "function|flush", "function|restore"], &[ALL_SHARDS, ALL_SUCCEED]),
     (&["function|kill", "script|kill"], &[ALL_SHARDS, "response_policy:one_succeeded"]),
     (&["script|load", "script|flush"], &[ALL_NODES, ALL_SUCCEED]),
     (&["script|exists"], &[ALL_SHARDS, "response_policy:agg_logical_and"]),
@@ -284,7 +281,8 @@ const BY_KEYWORD: &str = "For the optional STORE keyword. It is marked 'unknown'
 
 const BY_GET: &str = "RW and ACCESS due to the optional `GET` argument";
 const BY_SCRIPT: &str = "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE";
-const BY_READING_SCRIPT: &str = "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS";
+const BY_READING_SCRIPT: &str =
+    "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS";
 const BY_OPERATION: &str = "This command allows both access and modification of the key";
 const BY_EXPIRY: &str = "RW and UPDATE because it changes the TTL";
 

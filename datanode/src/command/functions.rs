@@ -31,8 +31,10 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Scripting, "function", -2, func
             .doc("7.0.0", "Create a function with the given arguments (name, code, description)"),
         sub("function|restore", -3, restore, ADDS)
             .doc("7.0.0", "Restore all the functions on the given payload"),
-        sub("function|stats", 2, stats, WHILE_BUSY)
-            .doc("7.0.0", "Return information about the function currently running (name, description, duration)"),
+        sub("function|stats", 2, stats, WHILE_BUSY).doc(
+            "7.0.0",
+            "Return information about the function currently running (name, description, duration)",
+        ),
     ])];
 
 /// `FUNCTION` with a subcommand that is none
@@ -153,7 +155,9 @@ fn restore(ctx: &mut Ctx<'_>) -> Result {
         Some(_) if ctx.args.is(3, "replace") => Restore::Replace,
         Some(_) if ctx.args.is(3, "flush") => Restore::Flush,
         Some(_) => {
-            return Err("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.".into());
+            return Err(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.".into()
+            );
         }
     };
     let texts = functions::restore(ctx.args.at(2)).map_err(|e| match e {

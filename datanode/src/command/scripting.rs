@@ -73,7 +73,7 @@ fn run_script(ctx: &mut Ctx<'_>, digest: &Digest, keys: usize) -> Result {
     let Some(script) = ctx.server().scripting.script(digest) else {
         return Err("NOSCRIPT No matching script. Please use EVAL.".into());
     };
-    let program = Program::of_script(ctx.server(), &script, digest_text(digest))?;
+    let program = Program::of_script(ctx.server(), &script)?;
     let read_only = read_only(ctx);
     run::run(ctx, &program, keys, read_only)
 }
@@ -136,7 +136,8 @@ fn exists(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SCRIPT FLUSH [ASYNC|SYNC]`
 fn flush(ctx: &mut Ctx<'_>) -> Result {
-    let known = ctx.args.len() == 2 || (ctx.args.len() == 3 && (ctx.args.is(2, "sync") || ctx.args.is(2, "async")));
+    let known =
+        ctx.args.len() == 2 || (ctx.args.len() == 3 && (ctx.args.is(2, "sync") || ctx.args.is(2, "async")));
     if !known {
         return Err("ERR SCRIPT FLUSH only support SYNC|ASYNC option".into());
     }
@@ -171,12 +172,18 @@ fn script_help(ctx: &mut Ctx<'_>) -> Result {
         "SCRIPT",
         &[
             ("DEBUG (YES|SYNC|NO)", "Set the debug mode for subsequent scripts executed."),
-            ("EXISTS <sha1> [<sha1> ...]", "Return information about the existence of the scripts in the script cache."),
-            ("FLUSH [ASYNC|SYNC]", "Flush the Lua scripts cache. Very dangerous on replicas.\n\
+            (
+                "EXISTS <sha1> [<sha1> ...]",
+                "Return information about the existence of the scripts in the script cache.",
+            ),
+            (
+                "FLUSH [ASYNC|SYNC]",
+                "Flush the Lua scripts cache. Very dangerous on replicas.\n\
                  When called without the optional mode argument, the behavior is determined by the\n\
                  lazyfree-lazy-user-flush configuration directive. Valid modes are:\n\
                  * ASYNC: Asynchronously flush the scripts cache.\n\
-                 * SYNC: Synchronously flush the scripts cache."),
+                 * SYNC: Synchronously flush the scripts cache.",
+            ),
             ("KILL", "Kill the currently executing Lua script."),
             ("LOAD <script>", "Load a script into the scripts cache without executing it."),
         ],

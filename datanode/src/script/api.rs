@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mlua::{Error, Function, Lua, String as LuaString, MultiValue, Result, Table, Value};
+use mlua::{Error, Function, Lua, MultiValue, Result, String as LuaString, Table, Value};
 
 use super::engine::{Kind, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared};
 use super::raise::{Raised, to_i64, to_number};
@@ -197,4 +197,3 @@ pub fn text_of(lua: &Lua, value: &Value) -> Option<LuaString> {
         _ => None,
     }
 }
-

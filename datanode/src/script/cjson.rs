@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mlua::{Lua, String as LuaString, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, String as LuaString, Table, Value};
 
 use super::cjson_decode::decode;
 use super::raise::{Call, located, number_with, type_name};
 
 /// Whatever depth is configured, nesting ends here: it is the native stack that it costs.
-pub(super) const MAX_NESTING: u32 = 2500;
+pub(super) const MAX_NESTING: u32 = 1000;
 /// Most significant digits.
 const MAX_PRECISION: i64 = 14;
 
@@ -299,10 +299,7 @@ impl Encoder<'_> {
             return Ok(None);
         }
         let s = self.settings;
-        if s.sparse_ratio > 0
-            && largest > keys.saturating_mul(s.sparse_ratio)
-            && largest > s.sparse_safe
-        {
+        if s.sparse_ratio > 0 && largest > keys.saturating_mul(s.sparse_ratio) && largest > s.sparse_safe {
             if !s.sparse_convert {
                 return Err(self.refuse(&Value::Table(table.clone()), "excessively sparse array"));
             }

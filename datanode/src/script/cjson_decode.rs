@@ -287,9 +287,9 @@ fn leading_number(text: &[u8]) -> Option<(f64, usize)> {
     };
     if starts("0x") && digits(2, 16) > 0 {
         let n = digits(2, 16);
-        let value = body[2..2 + n].iter().fold(0.0, |x, &b| {
-            x * 16.0 + f64::from(char::from(b).to_digit(16).unwrap_or(0))
-        });
+        let value = body[2..2 + n]
+            .iter()
+            .fold(0.0, |x, &b| x * 16.0 + f64::from(char::from(b).to_digit(16).unwrap_or(0)));
         return Some((signed(value), sign + 2 + n));
     }
     let whole = digits(0, 10);

@@ -1,14 +1,14 @@
 //! The library `cmsgpack`: MessagePack (<https://github.com/msgpack/msgpack/blob/master/spec.md>, without its types
 //! `bin` and `ext`), as far and in the forms in which Redis' library has it.
 
-use mlua::{Lua, String as LuaString, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, String as LuaString, Table, Value};
 
 use super::raise::{Call, located, to_i64};
 
 /// Tables nested deeper are packed as nil.
 const MAX_PACK_DEPTH: usize = 16;
 /// Deepest nesting that is unpacked.
-const MAX_UNPACK_DEPTH: usize = 2000;
+const MAX_UNPACK_DEPTH: usize = 1000;
 
 /// Makes the library's table.
 pub fn table(lua: &Lua) -> Result<Table> {

@@ -9,7 +9,7 @@ use crate::resp::parse::parse_i64;
 use crate::resp::writer::Reply;
 
 /// Tables nested deeper are not answered.
-const MAX_DEPTH: usize = 2000;
+const MAX_DEPTH: usize = 1000;
 
 /// Reads a reply that the server itself has written, of either protocol version.
 pub struct Reader<'a> {

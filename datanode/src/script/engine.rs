@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlua::{
-    ChunkMode, Error, Function, HookTriggers, LightUserData, Lua, LuaOptions, String as LuaString, Result,
-    StdLib, Table, Value, VmState,
+    ChunkMode, Error, Function, HookTriggers, LightUserData, Lua, LuaOptions, Result, StdLib,
+    String as LuaString, Table, Value, VmState,
 };
 
-use super::random::Random;
 use super::raise::{Raised, to_number};
+use super::random::Random;
 use super::{bit, cjson, cmsgpack, struct_lib};
 
 /// Instructions between looks at the clock.
@@ -150,10 +150,9 @@ impl Engine {
             Ok(())
         })?;
         let s = shared.clone();
-        lua.set_global_hook(
-            HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS),
-            move |_, _| s.on_hook(),
-        )?;
+        lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |_, _| {
+            s.on_hook()
+        })?;
         let name = |text: &str| lua.create_string(text);
         let names = Names {
             err: name("err")?,
@@ -208,9 +207,7 @@ impl Engine {
         let left = self.enter.call::<()>(Value::Nil);
         match (outcome, left) {
             (Ok(true), Ok(())) => Ok(()),
-            (Ok(false), Ok(())) => {
-                Err(self.shared.failure.borrow_mut().take().unwrap_or_default().text)
-            }
+            (Ok(false), Ok(())) => Err(self.shared.failure.borrow_mut().take().unwrap_or_default().text),
             (Err(e), _) | (_, Err(e)) => Err(Raised::of(&e).to_string()),
         }
     }

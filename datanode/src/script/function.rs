@@ -19,7 +19,7 @@ const LOAD_LIMIT: Duration = Duration::from_millis(500);
 /// A function that can be called.
 pub struct Registered {
     /// Its name as it was given.
-    pub name: String,
+    pub name: Rc<str>,
     /// What it is for.
     pub description: Option<String>,
     /// What it may do.
@@ -178,7 +178,8 @@ impl Libraries {
                 return Err(Error::err(format_args!("Library {} already exists", library.name)));
             }
             next.delete(&library.name);
-            if let Some((_, f)) = library.functions.iter().find(|(key, _)| next.functions.contains_key(*key)) {
+            if let Some((_, f)) = library.functions.iter().find(|(key, _)| next.functions.contains_key(*key))
+            {
                 return Err(Error::err(format_args!("Function {} already exists", f.name)));
             }
             next.functions.extend(library.functions.iter().map(|(key, f)| (key.clone(), f.clone())));
@@ -202,11 +203,7 @@ pub enum Restore {
 }
 
 /// `redis.register_function(name, callback)`, or with named arguments.
-fn register(
-    lua: &mlua::Lua,
-    args: MultiValue,
-    into: &mut BTreeMap<String, Rc<Registered>>,
-) -> Result<()> {
+fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Registered>>) -> Result<()> {
     let refuse = |text: &str| Err(Raised::reply(format!("ERR {text}")).into());
     let (name, callback, mut description, mut flags);
     match (args.len(), &args.iter().collect::<Vec<_>>()[..]) {
@@ -220,7 +217,8 @@ fn register(
                 };
                 let text = || api::text_of(lua, &value);
                 let must_be_text = |what: &str| {
-                    let text = format!("ERR {what} argument given to redis.register_function must be a string");
+                    let text =
+                        format!("ERR {what} argument given to redis.register_function must be a string");
                     mlua::Error::from(Raised::reply(text))
                 };
                 match &key.as_bytes()[..] {
@@ -277,13 +275,17 @@ fn register(
     if into.contains_key(&key) {
         return refuse("Function already exists in the library");
     }
-    into.insert(key, Rc::new(Registered { name, description: description.take(), flags, callback }));
+    into.insert(
+        key,
+        Rc::new(Registered { name: name.into(), description: description.take(), flags, callback }),
+    );
     Ok(())
 }
 
 fn flags_of(value: &Value) -> Result<Flags> {
     let Value::Table(list) = value else {
-        let text = "ERR flags argument to redis.register_function must be a table representing function flags";
+        let text =
+            "ERR flags argument to redis.register_function must be a table representing function flags";
         return Err(Raised::reply(text).into());
     };
     let mut flags = Flags::default();

@@ -66,7 +66,9 @@ impl Server {
         let running = self.scripting.running.as_mut()?;
         if running.busy.is_none() {
             let took = running.started.elapsed().as_millis();
-            tracing::warn!("Slow script detected: still in execution after {took} milliseconds. You can try killing the script using the SCRIPT KILL or FUNCTION KILL command.");
+            tracing::warn!(
+                "Slow script detected: still in execution after {took} milliseconds. You can try killing the script using the SCRIPT KILL or FUNCTION KILL command."
+            );
             running.busy = Some(command.to_owned());
         }
         // For the script no time passes.
@@ -93,7 +95,7 @@ impl Server {
         }
         // What the client has sent meanwhile, and the master.
         self.resume.push(running.conn);
-        self.link_received(io);
+        self.resume.extend(self.repl.link_conn());
     }
 
     /// Asks the running script to end.

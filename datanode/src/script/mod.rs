@@ -53,6 +53,8 @@ pub fn digest_text(digest: &Digest) -> String {
 
 /// A compiled script.
 pub struct Script {
+    /// Its digest as text.
+    name: Rc<str>,
     function: Function,
     /// Bytes of its text.
     size: usize,
@@ -123,7 +125,7 @@ impl Scripting {
         let function = engine
             .compile(body, "@user_script")
             .map_err(|e| Error::err(format_args!("Error compiling script (new function): {e}")))?;
-        let script = Rc::new(Script { function, size: text.len(), flags });
+        let script = Rc::new(Script { name: digest_text(&digest).into(), function, size: text.len(), flags });
         self.scripts.insert(digest, script.clone());
         Ok(script)
     }

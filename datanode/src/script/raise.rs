@@ -2,7 +2,7 @@
 //! opaque value; whatever catches errors (`pcall`, `xpcall`, `coroutine.resume`, the end of the script) turns it into what
 //! a script of Redis finds there.
 
-use mlua::{Error, FromLuaMulti, Lua, String as LuaString, MultiValue, Value, Variadic};
+use mlua::{Error, FromLuaMulti, Lua, MultiValue, String as LuaString, Value, Variadic};
 
 use crate::store::num::format_general;
 

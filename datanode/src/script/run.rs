@@ -34,20 +34,22 @@ pub struct Program {
     function: Function,
     flags: Flags,
     /// Digest or name, as errors show it.
-    name: String,
+    name: Rc<str>,
 }
 
 impl Program {
     /// A script.
-    pub fn of_script(server: &mut Server, script: &Script, name: String) -> Result<Program> {
+    pub fn of_script(server: &mut Server, script: &Script) -> Result<Program> {
         let engine = server.scripting.eval_engine()?;
+        let name = script.name.clone();
         Ok(Program { engine, function: script.function.clone(), flags: script.flags, name })
     }
 
     /// A function.
     pub fn of_function(server: &mut Server, f: &super::function::Registered) -> Result<Program> {
         let engine = server.scripting.libraries.engine()?;
-        Ok(Program { engine, function: f.callback.clone(), flags: f.flags, name: f.name.clone() })
+        let name = f.name.clone();
+        Ok(Program { engine, function: f.callback.clone(), flags: f.flags, name })
     }
 }
 
@@ -57,10 +59,11 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
     let flags = program.flags;
     let out_of_memory = check(ctx, flags, read_only)?;
     let conn = ctx.conn;
+    let started = Instant::now();
     let running = Running {
         conn,
         kind: program.engine.kind,
-        started: Instant::now(),
+        started,
         read_only: read_only || flags.any(Flags::NO_WRITES),
         // Without a first line a script may always touch several slots.
         cross_slot: flags.any(Flags::COMPATIBLE.with(Flags::ALLOW_CROSS_SLOT)),
@@ -73,7 +76,7 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
     };
     let before = ctx.client().map(|c| (c.db, c.proto, c.last_command));
     ctx.server().scripting.running = Some(running);
-    let outcome = execute(ctx, program, keys);
+    let outcome = execute(ctx, program, keys, started);
     if let (Some(client), Some((db, proto, command))) = (ctx.client(), before) {
         (client.db, client.proto, client.last_command) = (db, proto, command);
     }
@@ -130,6 +133,7 @@ fn execute(
     ctx: &mut Ctx<'_>,
     program: &Program,
     keys: usize,
+    started: Instant,
 ) -> mlua::Result<std::result::Result<Value, Failure>> {
     let engine = &*program.engine;
     let lua = &engine.lua;
@@ -141,7 +145,7 @@ fn execute(
     engine.shared.proto.set(2);
     engine.shared.repl.set(REPL_ALL);
     let threshold = ctx.keys.server.config.busy_reply_threshold;
-    let limit = (threshold > 0).then(|| Instant::now() + Duration::from_millis(threshold));
+    let limit = (threshold > 0).then(|| started + Duration::from_millis(threshold));
     engine.shared.patience.set(limit);
     let scratch = std::mem::take(&mut ctx.keys.server.scripting.scratch);
     let caller = RefCell::new(Caller { ctx, engine, scratch });
@@ -277,7 +281,8 @@ impl Caller<'_, '_> {
         }
         if own && server.config.cluster_enabled {
             server.redirect(conn, spec, args).map_err(|e| script_redirect(&e))?;
-            let first_key = spec.key_indexes(&args).first().map(|&i| crate::store::slot::key_slot(args.at(i)));
+            let first_key =
+                spec.key_indexes(&args).first().map(|&i| crate::store::slot::key_slot(args.at(i)));
             if let (Some(key_slot), false) = (first_key, cross_slot)
                 && *slot.get_or_insert(key_slot) != key_slot
             {
@@ -293,6 +298,7 @@ impl Caller<'_, '_> {
             client.proto = shared.proto.get();
         }
         server.effects.set_targets(Targets(shared.repl.get()));
+        server.stats.commands_processed += 1;
         server.call(self.ctx.io, conn, spec, args, origin, &mut scratch.out);
         Ok(())
     }

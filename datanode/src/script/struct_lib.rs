@@ -1,6 +1,6 @@
 //! The library `struct`: values to and from packed bytes (<http://www.inf.puc-rio.br/~roberto/struct/>).
 
-use mlua::{Lua, String as LuaString, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, String as LuaString, Table, Value};
 
 use super::raise::{Call, located, to_i64, type_name};
 
@@ -110,7 +110,9 @@ impl<'a> Format<'a> {
     /// Bytes of padding in front of an item at offset `at`.
     fn padding(&self, item: Item, at: usize) -> usize {
         let align = match item {
-            Item::Signed(_) | Item::Unsigned(_) | Item::Float | Item::Double => item.len().min(self.alignment),
+            Item::Signed(_) | Item::Unsigned(_) | Item::Float | Item::Double => {
+                item.len().min(self.alignment)
+            }
             _ => 1,
         };
         if align <= 1 { 0 } else { (align - (at & (align - 1))) & (align - 1) }
@@ -153,9 +155,7 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     let mut arg = 1;
     let number = |arg: usize| match call.get(arg) {
         // What is missing was pushed as nil.
-        v if call.len() <= arg => {
-            Err(call.bad(arg, format_args!("number expected, got {}", type_name(v))))
-        }
+        v if call.len() <= arg => Err(call.bad(arg, format_args!("number expected, got {}", type_name(v)))),
         _ => call.number(arg),
     };
     while let Some((letter, item)) = format.next()? {
@@ -188,7 +188,13 @@ fn pack(lua: &Lua, args: MultiValue) -> Result<LuaString> {
                 let s = call.string(arg)?;
                 let s = s.as_bytes();
                 arg += 1;
-                let n = if let Item::Chars(n) = item && n > 0 { n } else { s.len() };
+                let n = if let Item::Chars(n) = item
+                    && n > 0
+                {
+                    n
+                } else {
+                    s.len()
+                };
                 if s.len() < n {
                     return Err(call.bad(arg, "string too short"));
                 }

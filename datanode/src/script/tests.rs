@@ -13,7 +13,7 @@ fn bench() -> (Bench, ConnId) {
 }
 
 fn eval(bench: &mut Bench, conn: ConnId, script: &str) -> String {
-    let text = script.replace('\\', "\\\\").replace('"', "\\\"");
+    let text = script.replace('"', "\\\"");
     bench.send(conn, &format!("EVAL \"{text}\" 0"))
 }
 
@@ -74,12 +74,18 @@ fn bytecode_is_text_like_any_other() {
 
 #[test]
 fn deep_recursion_ends_in_an_error() {
+    // What a process's main thread has.
+    const STACK: usize = 8 << 20;
+    std::thread::Builder::new().stack_size(STACK).spawn(recurse_deeply).unwrap().join().unwrap();
+}
+
+fn recurse_deeply() {
     let (mut b, c) = bench();
     for script in [
         "local function f() return 1 + f() end return f()",
         "local t = {} t[1] = t return cjson.encode(t)",
         "cjson.decode_max_depth(1e6) return cjson.decode(string.rep('[', 1e6))",
-        "return cmsgpack.unpack(string.rep('\\145', 1e6))",
+        "return cmsgpack.unpack(string.rep(string.char(0x91), 1e6))",
         "local t = {} for i = 1, 1e5 do t = {t} end cjson.encode_max_depth(1e9) return cjson.encode(t)",
         "return string.rep('x', 10):gsub('.', function() error('in a callback') end)",
     ] {
@@ -102,9 +108,26 @@ fn libraries_are_loaded_whole_or_not_at_all() {
     assert!(load(&mut b, "", "one", f).contains("Library 'one' already exists"));
     assert!(load(&mut b, "REPLACE", "one", "error_in_here()").starts_with("-ERR "));
     assert_eq!(b.send(c, "FCALL F 0"), ":1\r\n", "names know no case");
-    assert_eq!(load(&mut b, "REPLACE", "one", "redis.register_function('g', function() return 2 end)"), "$3\r\none\r\n");
+    assert_eq!(
+        load(&mut b, "REPLACE", "one", "redis.register_function('g', function() return 2 end)"),
+        "$3\r\none\r\n"
+    );
     assert!(b.send(c, "FCALL f 0").starts_with("-ERR Function not found"));
     assert_eq!(b.server.scripting.figures().number_of_functions, 1);
+}
+
+#[test]
+fn in_cluster_mode_a_script_keeps_to_one_slot() {
+    let (mut b, c) = bench();
+    b.server.config.cluster_enabled = true;
+    let refused = "do not hash to the same slot";
+    assert!(eval(&mut b, c, "return redis.call('mset', 'a', 1, 'b', 2)").contains(refused));
+    let apart = "redis.call('set', 'a', 1) return redis.call('set', 'b', 2)";
+    assert_eq!(eval(&mut b, c, apart), "+OK\r\n", "without a first line it is as it always was");
+    assert!(eval(&mut b, c, &format!("#!lua\\n{apart}")).contains(refused));
+    let allowed = format!("#!lua flags=allow-cross-slot-keys\\n{apart}");
+    assert_eq!(eval(&mut b, c, &allowed), "+OK\r\n");
+    assert!(eval(&mut b, c, "#!lua flags=no-cluster\\nreturn 1").contains("'no-cluster' flag is set"));
 }
 
 /// A driver that, each time it is called, sends one line from another client.

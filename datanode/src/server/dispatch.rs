@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::Server;
-use super::effects::Targets;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
@@ -34,7 +34,10 @@ impl Server {
         let mut at = 0;
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
-            if client.closing || client.blocked.is_some() || crate::script::run::is_of(&self.scripting.running, conn) {
+            if client.closing
+                || client.blocked.is_some()
+                || crate::script::run::is_of(&self.scripting.running, conn)
+            {
                 break;
             }
             let bounds = if client.authenticated {
@@ -191,7 +194,7 @@ impl Server {
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.writes |= spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+            multi.writes |= spec.flags.any(Flags::WRITE);
             multi.queue.push((spec, args.to_owned()));
             Reply { out, proto }.simple("QUEUED");
             return Ok(());

@@ -231,7 +231,10 @@ impl Service for Server {
             self.stats.note_input(c.input.len() as u64);
         }
         if self.repl.link_conn() == Some(conn) {
-            self.link_received(io);
+            // A script sees data that nothing else changes.
+            if !self.in_script() {
+                self.link_received(io);
+            }
         } else if self.errand_conn() == Some(conn) {
             self.errand_received(io, conn);
         } else {
@@ -264,7 +267,7 @@ impl Service for Server {
 
     fn tick(&mut self, io: &mut Io) {
         if self.in_script() {
-            return self.shutdown_cron(io);
+            return self.run_cron_in_script(io);
         }
         self.run_cron(io);
     }
