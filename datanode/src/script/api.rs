@@ -39,7 +39,7 @@ pub fn load_table(lua: &Lua, register: Function) -> Result<Table> {
     Ok(t)
 }
 
-/// What scripts and functions find; `call` and `pcall` are set for each run.
+/// What scripts and functions find; `call` is set for each run.
 pub fn table(lua: &Lua, kind: Kind, shared: &Rc<Shared>) -> Result<Table> {
     let t = lua.create_table()?;
     add_common(lua, &t)?;
@@ -52,6 +52,13 @@ pub fn table(lua: &Lua, kind: Kind, shared: &Rc<Shared>) -> Result<Table> {
     ] {
         t.set(name, targets)?;
     }
+    // A function of its own for each run would cost those that never call it.
+    let api = t.clone();
+    let pcall = move |_: &Lua, mut args: MultiValue| {
+        args.push_front(Value::LightUserData(super::engine::pcall_mark()));
+        api.raw_get::<Function>("call")?.call::<Value>(args)
+    };
+    t.set("pcall", lua.create_function(pcall)?)?;
     t.set("sha1hex", lua.create_function(sha1hex)?)?;
     t.set("error_reply", lua.create_function(error_reply)?)?;
     t.set("status_reply", lua.create_function(|lua, args| single(lua, args, "ok"))?)?;

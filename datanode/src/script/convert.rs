@@ -35,6 +35,19 @@ impl<'a> Reader<'a> {
         part
     }
 
+    /// The next so many values, if all of them are texts: most arrays are, and these are made at one go.
+    fn texts(&mut self, len: usize) -> Option<Vec<&'a str>> {
+        let mut ahead = Reader { lua: self.lua, names: self.names, bytes: self.bytes };
+        let mut texts = Vec::with_capacity(len);
+        for _ in 0..len {
+            ahead.bytes = ahead.bytes.strip_prefix(b"$")?;
+            let size = usize::try_from(parse_i64(ahead.line())?).ok()?;
+            texts.push(std::str::from_utf8(ahead.take(size)).ok()?);
+        }
+        self.bytes = ahead.bytes;
+        Some(texts)
+    }
+
     /// The next value.
     pub fn value(&mut self) -> Result<Value> {
         let Some((&kind, rest)) = self.bytes.split_first() else { return Ok(Value::Nil) };
@@ -49,6 +62,9 @@ impl<'a> Reader<'a> {
             },
             b'*' => match usize::try_from(number()) {
                 Ok(len) => {
+                    if let Some(texts) = self.texts(len) {
+                        return Ok(Value::Table(self.lua.create_sequence_from(texts)?));
+                    }
                     let table = self.lua.create_table_with_capacity(len, 0)?;
                     for i in 1..=len {
                         table.raw_set(i, self.value()?)?;

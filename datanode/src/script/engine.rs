@@ -45,10 +45,8 @@ pub struct Shared {
     pub proto: Cell<u8>,
     /// `redis.set_repl`
     pub repl: Cell<u8>,
-    /// When other clients are to be served meanwhile, and what serves them.
+    /// When other clients are to be served meanwhile.
     pub patience: Cell<Option<Instant>>,
-    /// Calls the core with a value that no script can make: [`tick_mark`].
-    pub gate: RefCell<Option<Function>>,
     /// Where `math.random` takes its numbers from.
     pub random: Cell<Random>,
     /// A library may be loaded no longer than until then.
@@ -76,7 +74,6 @@ pub struct Names {
     /// `ignore_error_stats_update`
     pub counted: LuaString,
     call: LuaString,
-    pcall: LuaString,
     keys: LuaString,
     argv: LuaString,
 }
@@ -109,9 +106,14 @@ pub struct Engine {
     handler: Function,
 }
 
-/// What the gate is called with by the hook.
+/// What stands before the arguments of `redis.call` when the hook calls it; no script can make it.
 pub fn tick_mark() -> LightUserData {
     LightUserData(std::ptr::without_provenance_mut(1))
+}
+
+/// The same for `redis.pcall`.
+pub fn pcall_mark() -> LightUserData {
+    LightUserData(std::ptr::without_provenance_mut(2))
 }
 
 impl Engine {
@@ -122,7 +124,6 @@ impl Engine {
             proto: Cell::new(2),
             repl: Cell::new(REPL_ALL),
             patience: Cell::new(None),
-            gate: RefCell::default(),
             random: Cell::default(),
             load_until: Cell::new(None),
             failure: RefCell::default(),
@@ -150,9 +151,9 @@ impl Engine {
             Ok(())
         })?;
         let s = shared.clone();
-        lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |_, _| {
-            s.on_hook()
-        })?;
+        let reaches_core = api.clone();
+        let triggers = HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS);
+        lua.set_global_hook(triggers, move |_, _| s.on_hook(&reaches_core))?;
         let name = |text: &str| lua.create_string(text);
         let names = Names {
             err: name("err")?,
@@ -164,7 +165,6 @@ impl Engine {
             verbatim: name("verbatim_string")?,
             counted: name("ignore_error_stats_update")?,
             call: name("call")?,
-            pcall: name("pcall")?,
             keys: name("KEYS")?,
             argv: name("ARGV")?,
         };
@@ -177,11 +177,10 @@ impl Engine {
         chunk.set_environment(self.world.clone()).into_function().map_err(|e| syntax_text(&e))
     }
 
-    /// Runs a function with the two that reach the core. `None`: [`Shared::failure`] has what was raised.
-    pub fn run(&self, f: &Function, call: &Function, pcall: Function, args: Input) -> Result<Option<Value>> {
+    /// Runs a function with the one that reaches the core. `None`: [`Shared::failure`] has what was raised.
+    pub fn run(&self, f: &Function, call: Function, args: Input) -> Result<Option<Value>> {
         self.shared.failure.borrow_mut().take();
         self.api.raw_set(&self.names.call, call)?;
-        self.api.raw_set(&self.names.pcall, pcall)?;
         let (done, value): (bool, Value) = match self.kind {
             Kind::Eval => {
                 self.globals.raw_set(&self.names.keys, args.keys)?;
@@ -228,16 +227,14 @@ pub struct Input {
 
 impl Shared {
     /// Every so many instructions: has other clients served when the script has taken long, and ends it if they say so.
-    fn on_hook(&self) -> Result<VmState> {
+    fn on_hook(&self, api: &Table) -> Result<VmState> {
         let now = Instant::now();
         if self.load_until.get().is_some_and(|until| now > until) {
             return Err(Raised::Killed("FUNCTION LOAD timeout").into());
         }
         if self.patience.get().is_some_and(|until| now >= until) {
-            let gate = self.gate.borrow().clone();
-            if let Some(gate) = gate {
-                gate.call::<()>(tick_mark()).map_err(|e| Error::from(Raised::of(&e)))?;
-            }
+            let call: Function = api.raw_get("call")?;
+            call.call::<()>(tick_mark()).map_err(|e| Error::from(Raised::of(&e)))?;
         }
         Ok(VmState::Continue)
     }

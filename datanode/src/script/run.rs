@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::convert::{Reader, Writer};
-use super::engine::{Engine, Failure, Input, Names, REPL_ALL, tick_mark};
+use super::engine::{Engine, Failure, Input, Names, REPL_ALL, pcall_mark, tick_mark};
 use super::limits::Running;
 use super::raise::Raised;
 use super::shebang::Flags;
@@ -150,12 +150,9 @@ fn execute(
     let scratch = std::mem::take(&mut ctx.keys.server.scripting.scratch);
     let caller = RefCell::new(Caller { ctx, engine, scratch });
     let outcome = lua.scope(|scope| {
-        let call = scope.create_function(|lua, args| caller.borrow_mut().call(lua, args, true))?;
-        let pcall = scope.create_function(|lua, args| caller.borrow_mut().call(lua, args, false))?;
-        *engine.shared.gate.borrow_mut() = Some(call.clone());
-        engine.run(&program.function, &call, pcall, input)
+        let call = scope.create_function(|lua, args| caller.borrow_mut().call(lua, args))?;
+        engine.run(&program.function, call, input)
     });
-    engine.shared.gate.borrow_mut().take();
     engine.shared.patience.set(None);
     let Caller { ctx, mut scratch, .. } = caller.into_inner();
     if scratch.out.capacity() > KEEP_REPLY {
@@ -169,7 +166,11 @@ fn execute(
     })
 }
 
-fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> mlua::Result<Table> {
+    // Texts are made at one go.
+    if items.clone().all(|item| std::str::from_utf8(item).is_ok()) {
+        return lua.create_sequence_from(items.filter_map(|item| std::str::from_utf8(item).ok()));
+    }
     let table = lua.create_table_with_capacity(items.len(), 0)?;
     for item in items {
         table.raw_push(lua.create_string(item)?)?;
@@ -196,12 +197,17 @@ struct Caller<'a, 'c> {
 }
 
 impl Caller<'_, '_> {
-    /// `redis.call(command, arg …)`, or `redis.pcall`: errors are raised, or answered. From the hook: serves others.
-    fn call(&mut self, lua: &Lua, args: MultiValue, raises: bool) -> mlua::Result<Value> {
-        if let Some(Value::LightUserData(mark)) = args.front()
-            && *mark == tick_mark()
-        {
-            return self.serve_others();
+    /// `redis.call(command, arg …)`: errors are raised. From `redis.pcall` they are answered; the hook has others served.
+    fn call(&mut self, lua: &Lua, mut args: MultiValue) -> mlua::Result<Value> {
+        let mut raises = true;
+        if let Some(Value::LightUserData(mark)) = args.front() {
+            if *mark == tick_mark() {
+                return self.serve_others();
+            }
+            if *mark == pcall_mark() {
+                raises = false;
+                args.pop_front();
+            }
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let result = self.command(lua, &args, &mut scratch, raises);
