@@ -3,6 +3,7 @@
 //! The core never touches a socket, a clock or a thread. It is called through [`Service`] with an [`Io`] that holds
 //! the connections' buffers, the time, and the list of actions it asks for; the driver carries those out afterwards.
 
+use std::any::Any;
 use std::collections::VecDeque;
 
 /// The time of one call into the core; it does not move while the call lasts.
@@ -236,6 +237,7 @@ pub struct Io {
     /// How connections to others are made.
     pub outgoing: Outgoing,
     listeners: Option<Box<dyn Listen>>,
+    driver: Option<Box<dyn Driver>>,
 }
 
 /// What has been handed to the transport.
@@ -333,6 +335,16 @@ impl Io {
         self.listeners.as_mut().map_or(Ok(()), |l| l.listen(hosts, port))
     }
 
+    /// Gives the core what serves sockets for the time of a call, so that it can have them served in its midst.
+    pub fn lend_driver(&mut self, driver: Box<dyn Driver>) {
+        self.driver = Some(driver);
+    }
+
+    /// Takes it, to be called or given back.
+    pub fn take_driver(&mut self) -> Option<Box<dyn Driver>> {
+        self.driver.take()
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -353,6 +365,15 @@ pub struct Peer {
     pub local: String,
     /// It came through a Unix socket: the addresses are its path.
     pub unix: bool,
+}
+
+/// Whatever drives a [`Service`], as the service itself can call it in the midst of a long call.
+pub trait Driver {
+    /// One round as always, but without waiting for anything: events in, output out. Returns itself.
+    fn turn(self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver>;
+
+    /// Itself, to be given back to its owner.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// A synchronous server: events in, effects out through [`Io`].

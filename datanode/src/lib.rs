@@ -20,6 +20,7 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod rng;
+pub mod script;
 pub mod sentinel;
 pub mod server;
 pub mod shardmap;

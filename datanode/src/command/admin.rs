@@ -167,6 +167,12 @@ fn shutdown(ctx: &mut Ctx<'_>) -> Result {
         return Err(Error::Syntax);
     }
     let server = &mut *ctx.keys.server;
+    if !mode.nosave
+        && !abort
+        && let Some(busy) = server.script_is_busy()
+    {
+        return Err(busy);
+    }
     if abort {
         if !server.abort_shutdown(ctx.io) {
             return Err("ERR No shutdown in progress.".into());

@@ -69,11 +69,22 @@ impl OwnedArgs {
     pub fn collect<A: AsRef<[u8]>>(parts: impl Iterator<Item = A>) -> Self {
         let mut owned = OwnedArgs::default();
         for part in parts {
-            let start = owned.buf.len();
-            owned.buf.extend_from_slice(part.as_ref());
-            owned.ranges.0.push((start, owned.buf.len()));
+            owned.push(part.as_ref());
         }
         owned
+    }
+
+    /// Forgets them; the buffer stays.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.ranges.0.clear();
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, arg: &[u8]) {
+        let start = self.buf.len();
+        self.buf.extend_from_slice(arg);
+        self.ranges.0.push((start, self.buf.len()));
     }
 
     /// Borrows them.

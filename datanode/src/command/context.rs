@@ -98,6 +98,14 @@ impl<'a> Ctx<'a> {
         client.is_none_or(|c| c.user.may_read_all(self.spec, self.args))
     }
 
+    /// Shows the command to those who watch now, not once it has ended.
+    pub fn show_to_monitors(&mut self) {
+        let keys = &mut self.keys;
+        if !keys.server.monitors.is_empty() {
+            keys.server.show_to_monitors(self.io, self.conn, keys.db, self.spec, self.args, keys.origin);
+        }
+    }
+
     /// Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.io.now.unix_ms
@@ -152,6 +160,7 @@ impl<'a> Ctx<'a> {
     pub fn block_on_keys_with(&mut self, keys: Vec<Box<[u8]>>, deadline_ms: u64, command: OwnedArgs) -> bool {
         if self.keys.origin != Origin::Client
             || self.keys.server.in_exec
+            || self.keys.server.in_script()
             || self.keys.server.clients.get(self.conn).is_none()
         {
             return false;

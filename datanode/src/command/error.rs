@@ -23,6 +23,8 @@ pub enum Error {
     Arity(&'static str),
     /// Any other, the whole text with its code.
     Text(Cow<'static, str>),
+    /// The same, of an error that the statistics have already.
+    Counted(String),
 }
 
 impl Error {
@@ -43,12 +45,20 @@ impl Error {
             Error::OutOfRange => "ERR value is out of range".into(),
             Error::Arity(name) => format!("ERR wrong number of arguments for '{name}' command").into(),
             Error::Text(t) => t.clone(),
+            Error::Counted(t) => t.clone().into(),
         }
     }
 
     /// The first word.
     pub fn code(&self) -> String {
-        self.text().split(' ').next().unwrap_or_default().to_owned()
+        Error::code_of(&self.text()).to_owned()
+    }
+
+    /// The first word of an error's text; a text without a word near its start counts as `ERR`.
+    pub fn code_of(text: &str) -> &str {
+        const LONGEST: usize = 32;
+        let end = text.bytes().take(LONGEST).position(|b| b == b' ');
+        end.map_or("ERR", |end| &text[..end])
     }
 }
 

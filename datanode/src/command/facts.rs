@@ -53,6 +53,7 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::HyperLogLog => "@hyperloglog",
         Group::List => "@list",
         Group::PubSub => "@pubsub",
+        Group::Scripting => "@scripting",
         Group::Set => "@set",
         Group::SortedSet => "@sortedset",
         Group::Stream => "@stream",
@@ -61,7 +62,8 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::Cluster | Group::Server => "",
     };
     let sorts = matches!(name, "sort" | "sort_ro" | "wait" | "waitaof");
-    if spec.subcommands.is_empty() && !name.ends_with("|help") && !sorts {
+    let scripts = spec.group == Group::Scripting;
+    if spec.subcommands.is_empty() && (scripts || !name.ends_with("|help")) && !sorts {
         has.push(of_group);
     }
     if name == "command" || name.starts_with("command|") {
@@ -69,7 +71,8 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
     }
     for (flag, implied) in [
         (Flags::WRITE, &["@write"][..]),
-        (Flags::READONLY, &["@read"]),
+        // What a script reads is not known before.
+        (if scripts { Flags::NONE } else { Flags::READONLY }, &["@read"]),
         (Flags::ADMIN, &["@admin", "@dangerous"]),
         (Flags::PUBSUB, &["@pubsub"]),
         (Flags::BLOCKING, &["@blocking"]),
@@ -149,9 +152,15 @@ const TIPS: &[(&[&str], &[&str])] = &[
             "command|info",
             "command|docs",
             "module|list",
+            "function|list",
         ],
         &[ORDER_VARIES],
     ),
+    (&["function|stats"], &[VARIES, ALL_SHARDS, SPECIAL]),
+    (&["function|load", "function|delete", "function|flush", "function|restore"], &[ALL_SHARDS, ALL_SUCCEED]),
+    (&["function|kill", "script|kill"], &[ALL_SHARDS, "response_policy:one_succeeded"]),
+    (&["script|load", "script|flush"], &[ALL_NODES, ALL_SUCCEED]),
+    (&["script|exists"], &[ALL_SHARDS, "response_policy:agg_logical_and"]),
     (&["mget"], &[MULTI_SHARD]),
     (&["keys"], &[ALL_SHARDS, ORDER_VARIES]),
     (&["unlink", "exists", "del", "touch"], &[MULTI_SHARD, SUM]),
@@ -320,6 +329,9 @@ const BY_KEYWORD: &str = "For the optional STORE keyword. It is marked 'unknown'
 
 const BY_GET: &str = "RW and ACCESS due to the optional `GET` argument";
 const BY_TRIMMING: &str = "UPDATE instead of INSERT because of the optional trimming feature";
+const BY_SCRIPT: &str = "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE";
+const BY_READING_SCRIPT: &str =
+    "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS";
 const BY_OPERATION: &str = "This command allows both access and modification of the key";
 const BY_EXPIRY: &str = "RW and UPDATE because it changes the TTL";
 const BY_COUNT: &str =
@@ -351,6 +363,13 @@ const PLACES: &[(&[&str], &[KeySpec])] = &[
         &["lmove", "blmove", "rpoplpush", "brpoplpush", "smove"],
         &[key(TAKE, Begin::Index(1), ONE), key(ADD, Begin::Index(2), ONE)],
     ),
+    (&["eval", "fcall"], &[KeySpec { notes: BY_SCRIPT, ..key(CHANGE, Begin::Index(2), Find::Counted) }]),
+    (&["evalsha"], &[key(CHANGE, Begin::Index(2), Find::Counted)]),
+    (
+        &["eval_ro", "fcall_ro"],
+        &[KeySpec { notes: BY_READING_SCRIPT, ..key(READ, Begin::Index(2), Find::Counted) }],
+    ),
+    (&["evalsha_ro"], &[key(READ, Begin::Index(2), Find::Counted)]),
     (&["set"], &[KeySpec { notes: BY_GET, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
     (&["bitfield"], &[KeySpec { notes: BY_OPERATION, ..key(MAY_CHANGE, Begin::Index(1), ONE) }]),
     (&["getex"], &[KeySpec { notes: BY_EXPIRY, ..key(CHANGE, Begin::Index(1), ONE) }]),

@@ -163,7 +163,7 @@ fn getkeys(ctx: &mut Ctx<'_>, with_flags: bool) -> Result {
         Err(_) => return Err("ERR Invalid command specified".into()),
     };
     let keys = spec.key_indexes(&args);
-    if keys.is_empty() {
+    if keys.is_empty() && !spec.flags.any(Flags::NO_MANDATORY_KEYS) {
         let text = match spec.keys.first == 0 && spec.find_keys.is_none() {
             true => "ERR The command has no key arguments",
             false => "ERR Invalid arguments specified for command",

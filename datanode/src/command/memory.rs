@@ -50,6 +50,7 @@ fn stats(ctx: &mut Ctx<'_>) -> Result {
     let reply = &mut ctx.reply;
     let used: Vec<usize> =
         (0..server.keyspace.databases()).filter(|&db| server.keyspace.len(db) > 0).collect();
+    let scripts = server.scripting.figures();
     let numbers: [(&str, u64); 10] = [
         ("peak.allocated", m.peak),
         ("total.allocated", m.used),
@@ -59,8 +60,8 @@ fn stats(ctx: &mut Ctx<'_>) -> Result {
         ("clients.normal", m.clients),
         ("cluster.links", 0),
         ("aof.buffer", m.aof_buffer),
-        ("lua.caches", 0),
-        ("functions.caches", 0),
+        ("lua.caches", scripts.scripts as u64),
+        ("functions.caches", scripts.functions as u64),
     ];
     reply.map(numbers.len() + used.len() + 17);
     for (name, n) in numbers {

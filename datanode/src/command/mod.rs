@@ -15,6 +15,7 @@ pub mod debug;
 mod error;
 pub mod expiry;
 pub(crate) mod facts;
+pub mod functions;
 pub mod generic;
 pub mod geo;
 pub mod hashes;
@@ -30,6 +31,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod replication;
 pub mod scan;
+pub mod scripting;
 pub mod sets;
 pub mod slowlog;
 mod sort;
@@ -79,6 +81,7 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 19);
 
     /// These and `other`.
     pub const fn with(self, other: Flags) -> Flags {
@@ -92,7 +95,7 @@ impl Flags {
 
     /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate is not shown.
     pub fn names(self) -> Vec<&'static str> {
-        const NAMES: [(Flags, &str); 18] = [
+        const NAMES: [(Flags, &str); 19] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -108,6 +111,7 @@ impl Flags {
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
             (Flags::NO_MULTI, "no_multi"),
+            (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
             (Flags::MOVABLEKEYS, "movablekeys"),
             (Flags::ALLOW_BUSY, "allow_busy"),
             (Flags::NO_ASYNC_LOADING, "no_async_loading"),
@@ -136,6 +140,7 @@ pub enum Group {
     HyperLogLog,
     List,
     PubSub,
+    Scripting,
     Server,
     Set,
     SortedSet,
@@ -157,6 +162,7 @@ impl Group {
             Group::HyperLogLog => "hyperloglog",
             Group::List => "list",
             Group::PubSub => "pubsub",
+            Group::Scripting => "scripting",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
@@ -289,11 +295,12 @@ pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
 
 /// The reply of a container's `HELP`: each subcommand's form and what it does.
 pub fn help(ctx: &mut Ctx<'_>, container: &str, forms: &[(&str, &str)]) -> Result {
-    ctx.reply.array(forms.len() * 2 + 3);
+    let lines: usize = forms.iter().map(|(_, what)| what.lines().count()).sum();
+    ctx.reply.array(forms.len() + lines + 3);
     ctx.reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for (form, what) in forms {
         ctx.reply.simple(form);
-        ctx.reply.simple(&format!("    {what}"));
+        what.lines().for_each(|line| ctx.reply.simple(&format!("    {line}")));
     }
     ctx.reply.simple("HELP");
     ctx.reply.simple("    Prints this help.");

@@ -21,6 +21,8 @@ const FAMILIES: &[&[Spec]] = &[
     super::streams::COMMANDS,
     super::pubsub::COMMANDS,
     super::transactions::COMMANDS,
+    super::scripting::COMMANDS,
+    super::functions::COMMANDS,
     super::admin::COMMANDS,
     super::persistence::COMMANDS,
     super::acl::COMMANDS,

@@ -7,14 +7,17 @@ mod listen;
 mod stream;
 mod worker;
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
+use crate::io::{Action, ConnId, Driver, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
@@ -85,6 +88,117 @@ struct Loop {
     worker: worker::Worker,
     /// Slots with `unread` set.
     unread: Vec<usize>,
+    /// What the last poll has filled.
+    polled: Events,
+    /// Events that have not been handled yet.
+    events: VecDeque<Event>,
+    next_tick: Instant,
+    /// The exit code the core has asked for, and when.
+    exit: Option<(i32, Instant)>,
+}
+
+/// The loop, except while the core has it in its hands.
+type Held = Option<Box<Loop>>;
+
+fn held(place: &mut Held) -> &mut Loop {
+    place.as_deref_mut().expect("the loop is back when a call has ended")
+}
+
+/// Calls the core with the loop in its hands: a long script has sockets served meanwhile.
+fn lend(place: &mut Held, call: impl FnOnce(&mut Io)) {
+    let Some(mut own) = place.take() else { return };
+    let mut io = std::mem::take(&mut own.io);
+    io.lend_driver(own);
+    call(&mut io);
+    let own = io.take_driver().map(|driver| driver.into_any().downcast::<Loop>());
+    if let Some(Ok(mut own)) = own {
+        own.io = io;
+        *place = Some(own);
+    }
+}
+
+impl Driver for Loop {
+    fn turn(mut self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver> {
+        std::mem::swap(&mut self.io, io);
+        let mut place = Some(self);
+        if let Err(e) = round(&mut place, service, false) {
+            tracing::error!("the event loop failed during a script: {e}");
+        }
+        let mut own = place.expect("the loop is back when a call has ended");
+        std::mem::swap(&mut own.io, io);
+        own
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// One round: what is due, output, then input. `waits`: for events, as long as nothing is due. The exit code once the
+/// core has asked to exit and its output has left.
+fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::Result<Option<i32>> {
+    let me = held(place);
+    me.io.now = me.now();
+    if Instant::now() >= me.next_tick {
+        lend(place, |io| service.tick(io));
+        held(place).next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
+    }
+    let stale: Vec<usize> = std::mem::take(&mut held(place).unread);
+    for slot in stale {
+        read(place, service, slot, false);
+    }
+    let me = held(place);
+    service.before_sleep(&mut me.io);
+    me.settle(service);
+    if let Some((code, since)) = me.exit
+        && (since.elapsed() > EXIT_FLUSH || !me.output_pending())
+    {
+        return Ok(Some(code));
+    }
+    let wait = if waits && me.unread.is_empty() && me.events.is_empty() {
+        me.next_tick.saturating_duration_since(Instant::now())
+    } else {
+        Duration::ZERO
+    };
+    let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
+    let outcome = me.poll.poll(&mut polled, Some(wait));
+    me.events.extend(polled.iter().cloned());
+    me.polled = polled;
+    match outcome {
+        Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(None),
+        other => other?,
+    }
+    me.io.now = me.now();
+    // One by one: what a long script keeps waiting is taken by the rounds in its midst.
+    while let Some(event) = held(place).events.pop_front() {
+        let me = held(place);
+        match event.token() {
+            WAKER => me.messages(service),
+            Token(t) if t < FIRST_CONN_TOKEN => me.accept(service, t),
+            Token(t) => {
+                let slot = t - FIRST_CONN_TOKEN;
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    read(place, service, slot, event.is_read_closed() || event.is_error());
+                }
+                let me = held(place);
+                if event.is_writable()
+                    && let Some(Some(s)) = me.sockets.get_mut(slot)
+                {
+                    s.blocked = false;
+                    me.io.flush(s.id);
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so no
+/// further event will come.
+fn read(place: &mut Held, service: &mut dyn Service, slot: usize, to_end: bool) {
+    if let Some(id) = held(place).read(service, slot, to_end) {
+        lend(place, |io| service.received(io, id));
+    }
 }
 
 impl Loop {
@@ -116,6 +230,10 @@ impl Loop {
             connector: connect::Connector::new(post.clone()),
             worker: worker::Worker::start(post)?,
             unread: Vec::new(),
+            polled: Events::with_capacity(EVENTS_PER_POLL),
+            events: VecDeque::new(),
+            next_tick: Instant::now(),
+            exit: None,
         })
     }
 
@@ -126,54 +244,11 @@ impl Loop {
         Now { mono_us, unix_ms: unix.as_millis() as i64 }
     }
 
-    fn run(mut self, service: &mut dyn Service) -> std::io::Result<i32> {
-        let mut events = Events::with_capacity(EVENTS_PER_POLL);
-        let mut next_tick = Instant::now();
-        let mut exit: Option<(i32, Instant)> = None;
+    fn run(self, service: &mut dyn Service) -> std::io::Result<i32> {
+        let mut held = Some(Box::new(self));
         loop {
-            self.io.now = self.now();
-            if Instant::now() >= next_tick {
-                service.tick(&mut self.io);
-                next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
-            }
-            let stale: Vec<usize> = std::mem::take(&mut self.unread);
-            for slot in stale {
-                self.read(service, slot, false);
-            }
-            service.before_sleep(&mut self.io);
-            self.settle(service, &mut exit);
-            if let Some((code, since)) = exit
-                && (since.elapsed() > EXIT_FLUSH || !self.output_pending())
-            {
+            if let Some(code) = round(&mut held, service, true)? {
                 return Ok(code);
-            }
-            let wait = if self.unread.is_empty() {
-                next_tick.saturating_duration_since(Instant::now())
-            } else {
-                Duration::ZERO
-            };
-            match self.poll.poll(&mut events, Some(wait)) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            self.io.now = self.now();
-            for event in &events {
-                match event.token() {
-                    WAKER => self.messages(service),
-                    Token(t) if t < FIRST_CONN_TOKEN => self.accept(service, t),
-                    Token(t) => {
-                        let slot = t - FIRST_CONN_TOKEN;
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.read(service, slot, event.is_read_closed() || event.is_error());
-                        }
-                        if event.is_writable()
-                            && let Some(Some(s)) = self.sockets.get_mut(slot)
-                        {
-                            s.blocked = false;
-                            self.io.flush(s.id);
-                        }
-                    }
-                }
             }
         }
     }
@@ -230,16 +305,15 @@ impl Loop {
         Ok(id)
     }
 
-    /// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so
-    /// no further event will come.
-    fn read(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) {
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+    /// Reads once; the connection, if something has come.
+    fn read(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) -> Option<ConnId> {
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return None };
         socket.unread = false;
         if socket.closing {
-            return;
+            return None;
         }
         let id = socket.id;
-        let Some(conn) = self.io.conn(id) else { return };
+        let conn = self.io.conn(id)?;
         let filled = conn.input.len();
         conn.input.resize(filled + READ_CHUNK, 0);
         let result = socket.stream.read(&mut conn.input[filled..]);
@@ -251,7 +325,7 @@ impl Loop {
                     socket.unread = true;
                     self.unread.push(slot);
                 }
-                service.received(&mut self.io, id);
+                return Some(id);
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == ErrorKind::Interrupted => {
@@ -260,10 +334,11 @@ impl Loop {
             }
             Err(_) => self.gone(service, id, Gone::Error),
         }
+        None
     }
 
     /// Carries out actions and writes output until neither asks for more.
-    fn settle(&mut self, service: &mut dyn Service, exit: &mut Option<(i32, Instant)>) {
+    fn settle(&mut self, service: &mut dyn Service) {
         loop {
             if let Some(action) = self.io.next_action() {
                 match action {
@@ -291,7 +366,7 @@ impl Loop {
                         }
                     }
                     Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
-                    Action::Exit(code) => *exit = Some((code, Instant::now())),
+                    Action::Exit(code) => self.exit = Some((code, Instant::now())),
                 }
             } else if let Some(id) = self.io.next_dirty() {
                 self.write(service, id);

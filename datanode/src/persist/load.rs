@@ -10,6 +10,7 @@ use crate::command::OwnedArgs;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
+use crate::script::function::Restore;
 use crate::server::Server;
 use crate::server::dispatch::Origin;
 use crate::store::keyspace::Keyspace;
@@ -22,6 +23,8 @@ pub(super) struct Facts {
     pub(super) counts: Counts,
     /// Replication id and offset.
     position: Option<(String, u64)>,
+    /// Texts of libraries of functions.
+    functions: Vec<Vec<u8>>,
 }
 
 /// A place in no connection: commands of files come from nobody.
@@ -113,7 +116,14 @@ impl Server {
         let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
         self.keyspace = self.read_rdb(&path, expired, facts)?;
         self.note_loaded(facts.counts);
-        Ok(())
+        self.take_functions(facts)
+    }
+
+    /// Has the libraries of a file, and no others.
+    pub(super) fn take_functions(&mut self, facts: &mut Facts) -> Result<(), String> {
+        let texts = std::mem::take(&mut facts.functions);
+        let libraries = &mut self.scripting.libraries;
+        libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
     /// For INFO: what was in the file that was read last.
@@ -166,6 +176,7 @@ impl Server {
                     {
                         self.keyspace = keyspace;
                         *facts = read;
+                        self.take_functions(facts)?;
                     }
                 }
                 Ok(Some(Step::Command(command))) => {
@@ -212,7 +223,9 @@ impl Server {
         self.loading = true;
         let read = self.read_rdb(temp, Expired::Keep, &mut facts);
         self.loading = false;
-        self.take_keyspace(io, read?);
+        let keyspace = read?;
+        self.take_functions(&mut facts)?;
+        self.take_keyspace(io, keyspace);
         self.note_loaded(facts.counts);
         self.persist.lineage = facts.lineage;
         Ok(())
@@ -277,9 +290,7 @@ fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Resul
             keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
             facts.counts.keys += 1;
         }
-        Event::Function(_) => {
-            tracing::warn!("A library of functions was left out: functions are not served yet")
-        }
+        Event::Function(text) => facts.functions.push(text),
         Event::SelectDb(_) | Event::ResizeDb(..) => {}
         Event::End(_) => return Ok(Whole::Yes),
     }

@@ -36,6 +36,10 @@ impl Server {
             Error::from(NOT_LOADED)
         })?;
         if how.flush {
+            self.take_functions(&mut facts).map_err(|e| {
+                tracing::warn!("DEBUG RELOAD: {e}");
+                Error::from(NOT_LOADED)
+            })?;
             self.take_keyspace(io, loaded);
         } else {
             self.add_keyspace(&loaded, how.merge)?;
@@ -91,9 +95,13 @@ impl Server {
         let (dirty, db) = (self.effects.dirty, self.origin_db);
         let empty = self.empty_keyspace();
         let old = std::mem::replace(&mut self.keyspace, empty);
+        let libraries = std::mem::take(&mut self.scripting.libraries);
         self.loading = true;
         let outcome = self.read_log(io);
         self.loading = false;
+        if outcome.is_err() {
+            self.scripting.libraries = libraries;
+        }
         self.effects.clear();
         (self.effects.dirty, self.origin_db) = (dirty, db);
         let loaded = std::mem::replace(&mut self.keyspace, old);

@@ -15,6 +15,7 @@ use crate::rdb::Meta;
 use crate::rdb::encode::{Encoder, Preamble, Replication};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
 use crate::replication::random_id;
+use crate::resp::encode_command;
 use crate::server::{JobKind, Server};
 use crate::store::keyspace::{KeyEntry, SnapshotSink};
 
@@ -101,10 +102,11 @@ impl Running {
 impl Server {
     fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
         if aof_base && !self.config.aof_use_rdb_preamble {
-            return FileSink {
-                form: Form::Commands(CommandWriter::default()),
-                out: Vec::with_capacity(CHUNK),
-            };
+            let mut out = Vec::with_capacity(CHUNK);
+            for library in self.scripting.libraries.iter() {
+                encode_command(&mut out, &[b"FUNCTION".as_slice(), b"LOAD", &library.text]);
+            }
+            return FileSink { form: Form::Commands(CommandWriter::default()), out };
         }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
@@ -123,6 +125,9 @@ impl Server {
         let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
         let mut out = Vec::with_capacity(CHUNK);
         encoder.preamble(&mut out, &preamble);
+        for library in self.scripting.libraries.iter() {
+            encoder.function(&mut out, &library.text);
+        }
         for db in 0..self.keyspace.databases() {
             let keys = self.keyspace.len(db) as u64;
             if keys > 0 {

@@ -32,7 +32,7 @@ pub enum Event {
     SelectDb(u32),
     /// About how many keys the present database has, and how many of them expire. Not to be trusted.
     ResizeDb(u64, u64),
-    /// The source of a library of functions (Redis 7). There is no place for it in a keyspace: whoever drops it loses it.
+    /// The text of a library of functions (Redis 7).
     Function(Vec<u8>),
     /// A key.
     Entry(Box<Entry>),

@@ -13,6 +13,11 @@ const FOOTER: usize = 10;
 pub fn encode(values: &mut ValueWriter, value: &Value) -> Vec<u8> {
     let mut out = vec![ValueWriter::kind(value)];
     values.value(&mut out, value);
+    sealed(out)
+}
+
+/// A body with version and checksum.
+pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
     out.extend_from_slice(&VERSION.to_le_bytes());
     let checksum = crc64::update(0, &out);
     out.extend_from_slice(&checksum.to_le_bytes());
@@ -22,7 +27,7 @@ pub fn encode(values: &mut ValueWriter, value: &Value) -> Vec<u8> {
 /// The value of a payload: [`ErrorKind::Version`] and [`ErrorKind::Checksum`] are what `RESTORE` answers with "DUMP payload
 /// version or checksum are wrong", others with "Bad data format".
 pub fn decode(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let body = verified(payload)?;
+    let body = opened(payload)?;
     decode_body(body, limits)
 }
 
@@ -34,8 +39,8 @@ pub fn decode_unverified(payload: &[u8], limits: &Limits) -> Result<Value, Error
     decode_body(body, limits)
 }
 
-/// What comes before the footer, which fits it.
-fn verified(payload: &[u8]) -> Result<&[u8], Error> {
+/// The body of a payload whose version and checksum are right.
+pub(super) fn opened(payload: &[u8]) -> Result<&[u8], Error> {
     let at = |offset: usize, kind| Error { offset: offset as u64, kind };
     let Some((body, footer)) = payload.split_last_chunk::<FOOTER>() else {
         return Err(at(payload.len(), ErrorKind::Truncated));

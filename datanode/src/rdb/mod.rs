@@ -8,6 +8,7 @@ pub mod crc64;
 pub mod decode;
 pub mod dump;
 pub mod encode;
+pub mod functions;
 mod input;
 mod lzf;
 mod packed;

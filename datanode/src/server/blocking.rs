@@ -301,7 +301,11 @@ impl Server {
     /// Serves what clients sent while they waited.
     pub(crate) fn resume_clients(&mut self, io: &mut Io) {
         while let Some(conn) = self.resume.pop() {
-            self.serve(io, conn);
+            if self.repl.link_conn() == Some(conn) {
+                self.link_received(io);
+            } else {
+                self.serve(io, conn);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
@@ -33,7 +34,10 @@ impl Server {
         let mut at = 0;
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
-            if client.closing || client.blocked.is_some() {
+            if client.closing
+                || client.blocked.is_some()
+                || crate::script::run::is_of(&self.scripting.running, conn)
+            {
                 break;
             }
             let bounds = if self.must_log_in(client) {
@@ -209,7 +213,7 @@ impl Server {
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.writes |= spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+            multi.writes |= spec.flags.any(Flags::WRITE);
             multi.queue.push((spec, args.to_owned()));
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
@@ -249,20 +253,15 @@ impl Server {
         let writes = spec.flags.any(Flags::WRITE) || queued_writes;
         let mut queued = client.multi.iter().filter(|_| exec).flat_map(|m| &m.queue);
         let grows = spec.flags.any(Flags::DENYOOM) || queued.any(|(s, _)| s.flags.any(Flags::DENYOOM));
+        if let Some(busy) = self.busy_refusal(spec) {
+            return Err(busy);
+        }
         self.redirect(conn, spec, args)?;
         if self.config.maxmemory > 0 && !self.make_room(io) && grows {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
-        if writes && self.is_master() {
-            if let Some(text) = self.persist.write_refusal(&self.config) {
-                return Err(Error::Text(text.into()));
-            }
-            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
-                return Err("NOREPLICAS Not enough good replicas to write.".into());
-            }
-        }
-        if writes && let Some(refusal) = self.role_refuses_writes() {
-            return Err(refusal);
+        if writes {
+            self.refuse_write(io)?;
         }
         if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
             return Err(
@@ -273,6 +272,19 @@ impl Server {
             return Err("LOADING Redis is loading the dataset in memory".into());
         }
         Ok(spec)
+    }
+
+    /// Refuses a write where the state of files, replicas or the role forbids it.
+    pub(crate) fn refuse_write(&self, io: &Io) -> Result<(), Error> {
+        if self.is_master() {
+            if let Some(text) = self.persist.write_refusal(&self.config) {
+                return Err(Error::Text(text.into()));
+            }
+            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
+                return Err("NOREPLICAS Not enough good replicas to write.".into());
+            }
+        }
+        self.role_refuses_writes().map_or(Ok(()), Err)
     }
 
     /// Runs a command and takes over its effects. Errors become the reply.
@@ -328,7 +340,9 @@ impl Server {
         }
         let failed = result.is_err();
         if let Err(e) = result {
-            self.stats.count_error(&e.code());
+            if !matches!(e, Error::Counted(_)) {
+                self.stats.count_error(&e.code());
+            }
             Reply { out, proto }.error(&e.text());
         }
         if origin == Origin::Client {
@@ -347,7 +361,7 @@ impl Server {
             self.slowlog.add(spec, args, io.now.unix_ms / 1000, took, peer, name);
             self.slowlog.trim(&self.config);
         }
-        if !self.monitors.is_empty() && !again {
+        if !self.monitors.is_empty() && !again && !spec.flags.any(Flags::SKIP_MONITOR | Flags::ADMIN) {
             self.show_to_monitors(io, conn, db, spec, args, origin);
         }
         !failed
@@ -364,6 +378,9 @@ impl Server {
 
     /// After a command or transaction: its effects leave as one unit, and clients that waited for a key are served.
     pub(crate) fn after_unit(&mut self, io: &mut Io) {
+        if self.in_script() {
+            return;
+        }
         self.release_effects();
         self.announce_pending(io);
         while let Some((db, key)) = self.ready_keys.pop_front() {
@@ -374,10 +391,17 @@ impl Server {
 
     /// Hands the collected effects to the append-only file and the replication stream.
     pub(crate) fn release_effects(&mut self) {
+        // What a script has changed leaves together, once it has ended.
+        if self.in_script() {
+            return;
+        }
         let dirty = std::mem::take(&mut self.effects.dirty);
         self.persist.dirty += dirty;
         if self.effects.is_empty() {
             return;
+        }
+        if self.effects.is_divided() {
+            return self.release_divided();
         }
         let changes_data = self.effects.changes_data();
         let mut unit = std::mem::take(&mut self.unit);
@@ -393,6 +417,21 @@ impl Server {
         }
         unit.clear();
         self.unit = unit;
+    }
+
+    /// The same where file and replicas do not get the same.
+    fn release_divided(&mut self) {
+        let (mut log, mut stream) = (Vec::new(), Vec::new());
+        self.effects.write(Targets::LOG, &mut log, &mut None);
+        self.effects.write(Targets::REPLICAS, &mut stream, &mut None);
+        self.effects.clear();
+        self.selected_db = None;
+        if self.persist.aof_on() && !log.is_empty() {
+            self.feed_log(&log, self.repl.offset());
+        }
+        if self.is_master() && !stream.is_empty() {
+            self.repl.feed(&stream);
+        }
     }
 
     /// A command of the master's stream or the append-only file; `conn` need not be a client.

@@ -4,12 +4,35 @@
 
 use crate::resp::encode_command;
 
+/// Who gets an effect (`redis.set_repl`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets(pub u8);
+
+impl Targets {
+    /// The append-only file.
+    pub const LOG: Targets = Targets(1);
+    /// Replicas.
+    pub const REPLICAS: Targets = Targets(2);
+    /// Both.
+    pub const ALL: Targets = Targets(3);
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets::ALL
+    }
+}
+
 /// Effects collected so far.
 #[derive(Default)]
 pub struct Effects {
     encoded: Vec<u8>,
-    /// Database and start in `encoded` of each command.
-    commands: Vec<(usize, usize)>,
+    /// Database, start in `encoded`, and receivers of each command.
+    commands: Vec<(usize, usize, Targets)>,
+    /// Who gets what is added from now on.
+    targets: Targets,
+    /// Some of it is not for all.
+    divided: bool,
     /// Some of it changes data, so that the append-only file has to have it.
     changes_data: bool,
     /// Number of changes, as `rdb_changes_since_last_save` counts them.
@@ -19,8 +42,9 @@ pub struct Effects {
 impl Effects {
     /// Adds a command to be repeated in a database.
     pub fn add<A: AsRef<[u8]>>(&mut self, db: usize, args: &[A]) {
-        self.changes_data = true;
-        self.commands.push((db, self.encoded.len()));
+        if !self.begin(db) {
+            return;
+        }
         encode_command(&mut self.encoded, args);
     }
 
@@ -38,12 +62,34 @@ impl Effects {
 
     /// Adds a command as it came.
     pub fn add_args(&mut self, db: usize, args: crate::command::Args<'_>) {
-        self.changes_data = true;
-        self.commands.push((db, self.encoded.len()));
+        if !self.begin(db) {
+            return;
+        }
         crate::resp::writer::array_len(&mut self.encoded, args.len());
         for a in args.iter() {
             crate::resp::writer::bulk(&mut self.encoded, a);
         }
+    }
+
+    /// Begins a command; false if nobody gets it.
+    fn begin(&mut self, db: usize) -> bool {
+        if self.targets == Targets(0) {
+            return false;
+        }
+        self.changes_data = true;
+        self.divided |= self.targets != Targets::ALL;
+        self.commands.push((db, self.encoded.len(), self.targets));
+        true
+    }
+
+    /// Says who gets what is added from now on.
+    pub fn set_targets(&mut self, targets: Targets) {
+        self.targets = targets;
+    }
+
+    /// Whether some of it is not for all: what each gets is a unit of its own.
+    pub fn is_divided(&self) -> bool {
+        self.divided
     }
 
     /// True if there is nothing to repeat.
@@ -56,13 +102,24 @@ impl Effects {
         self.encoded.clear();
         self.commands.clear();
         self.changes_data = false;
+        self.divided = false;
     }
 
     /// Appends the unit to `stream`, with SELECT where the database differs from `selected`, and forgets it.
     pub fn drain_into(&mut self, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
+        self.write(Targets::ALL, stream, selected);
+        self.clear();
+    }
+
+    /// Appends what some of `receivers` get, as a unit.
+    pub fn write(&self, receivers: Targets, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
+        let theirs = |targets: Targets| targets.0 & receivers.0 != 0;
         let wrap = self.commands.len() > 1;
         let mut opened = false;
-        for (i, &(db, start)) in self.commands.iter().enumerate() {
+        for (i, &(db, start, targets)) in self.commands.iter().enumerate() {
+            if !theirs(targets) {
+                continue;
+            }
             if *selected != Some(db) {
                 encode_command(stream, &[b"SELECT".as_slice(), db.to_string().as_bytes()]);
                 *selected = Some(db);
@@ -77,7 +134,6 @@ impl Effects {
         if opened {
             encode_command(stream, &[b"EXEC"]);
         }
-        self.clear();
     }
 }
 

@@ -174,6 +174,8 @@ pub struct Server {
     pub access_clock: memory::AccessClock,
     /// A transaction is being executed.
     pub in_exec: bool,
+    /// Scripts and functions.
+    pub scripting: crate::script::Scripting,
     /// Keyspace events of the running unit that could not be published at once.
     pub(crate) events: Vec<(crate::command::Event, &'static str, usize, Box<[u8]>)>,
     /// Large values to be freed in the background.
@@ -227,7 +229,14 @@ impl Server {
     }
 
     /// Forgets everything that refers to a client.
-    fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
+    pub(crate) fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
+        if let Some(running) = &mut self.scripting.running
+            && running.conn == conn
+        {
+            // Its script still needs to know in which database it is.
+            running.client_gone = true;
+            return;
+        }
         self.unblock(conn);
         self.unwatch_all(conn);
         self.untrack(conn);
@@ -268,7 +277,10 @@ impl Service for Server {
             self.stats.note_input(c.input.len() as u64);
         }
         if self.repl.link_conn() == Some(conn) {
-            self.link_received(io);
+            // A script sees data that nothing else changes.
+            if !self.in_script() {
+                self.link_received(io);
+            }
         } else if self.errand_conn() == Some(conn) {
             self.errand_received(io, conn);
         } else if self.migrations.owns(conn) {
@@ -302,6 +314,9 @@ impl Service for Server {
     }
 
     fn tick(&mut self, io: &mut Io) {
+        if self.in_script() {
+            return self.run_cron_in_script(io);
+        }
         self.run_cron(io);
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Server;
 use super::dispatch::Origin;
-use crate::command::{Args, Flags, Spec};
+use crate::command::{Args, Spec};
 use crate::config;
 use crate::io::{ConnId, Io};
 
@@ -48,8 +48,8 @@ fn quoted(out: &mut String, bytes: &[u8]) {
 }
 
 impl Server {
-    /// Shows a command to those who watch, unless it is an administrator's.
-    pub(super) fn show_to_monitors(
+    /// Shows a command to those who watch.
+    pub(crate) fn show_to_monitors(
         &mut self,
         io: &mut Io,
         conn: ConnId,
@@ -58,10 +58,11 @@ impl Server {
         args: Args<'_>,
         origin: Origin,
     ) {
-        if spec.flags.any(Flags::SKIP_MONITOR | Flags::ADMIN) || origin == Origin::Aof {
+        if origin == Origin::Aof {
             return;
         }
         let peer = match self.clients.get(conn) {
+            Some(_) if self.in_script() => "lua".into(),
             Some(client) => client.peer.remote.clone(),
             None => self.repl.link.as_ref().map(|l| format!("{}:{}", l.host, l.port)).unwrap_or_default(),
         };

@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// In cluster mode: the keys must be of one slot, and that slot ours.
-    pub(super) fn redirect(
+    pub(crate) fn redirect(
         &mut self,
         conn: ConnId,
         spec: &'static Spec,

@@ -123,6 +123,7 @@ impl Server {
             shutdown: None,
             access_clock: Default::default(),
             in_exec: false,
+            scripting: Default::default(),
             lazy: Vec::new(),
             events: Vec::new(),
             resume: Vec::new(),
@@ -212,7 +213,8 @@ impl Server {
     pub(super) fn shutdown_cron(&mut self, io: &mut Io) {
         let Some(s) = self.shutdown else { return };
         let now = io.now.mono_ms();
-        if s.done {
+        // A script that has not ended has left the data half changed: they may be given up, but not saved.
+        if s.done || (self.in_script() && !s.mode.nosave) {
             return;
         }
         if self.is_master() && s.handover_until_ms > now {
@@ -240,6 +242,7 @@ impl Server {
                     tracing::error!("Error trying to save the DB; exiting anyway: {e}");
                 }
                 tracing::warn!("Redis is now ready to exit, bye bye...");
+                self.abandon_script();
                 io.ask(Action::Exit(0));
                 self.shutdown = Some(Shutdown { done: true, ..s });
             }

@@ -113,24 +113,25 @@ pub fn format_float(x: f64) -> String {
     }
     match float_as_int(x) {
         Some(n) if n.unsigned_abs() < 10u64.pow(DIGITS as u32) => n.to_string(),
-        _ => format_general(x),
+        _ => format_general(x, DIGITS),
     }
 }
 
 /// Significant digits of a float: enough to read the same number back.
 const DIGITS: i32 = 17;
 
-fn format_general(x: f64) -> String {
-    let scientific = format!("{:.*e}", DIGITS as usize - 1, x);
+/// A finite number with so many significant digits, as C's `%.*g` writes it.
+pub fn format_general(x: f64, digits: i32) -> String {
+    let scientific = format!("{:.*e}", digits as usize - 1, x);
     let (mantissa, exponent) = scientific.split_once('e').expect("scientific form has an exponent");
     let exponent: i32 = exponent.parse().expect("an exponent is an integer");
     let trim = |s: &str| match s.contains('.') {
         true => s.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => s.to_owned(),
     };
-    if (-4..DIGITS).contains(&exponent) {
-        // The same digits, written with a point: the decimals are as many as the 17 digits leave.
-        trim(&format!("{:.*}", (DIGITS - 1 - exponent) as usize, x))
+    if (-4..digits).contains(&exponent) {
+        // The same digits, written with a point: the decimals are as many as the digits leave.
+        trim(&format!("{:.*}", (digits - 1 - exponent) as usize, x))
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())

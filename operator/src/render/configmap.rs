@@ -45,6 +45,8 @@ pub(super) fn config(desired: &Desired, directives: &BTreeMap<String, String>) -
     let mut redis = format!("port {REDIS_PORT}\n{common}");
     if desired.masters > 1 {
         redis.push_str("cluster-enabled yes\ncluster-preferred-endpoint-type hostname\n");
+        // A shard that is gone takes its own slots with it, not those of the others.
+        redis.push_str("cluster-require-full-coverage no\n");
     }
     for (name, value) in directives {
         let value = if value.is_empty() { "\"\"" } else { value };

@@ -1,0 +1,340 @@
+//! One execution of a script or function: what it may do, the commands it calls, and what becomes of its result.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mlua::{Function, Lua, MultiValue, Table, Value};
+
+use super::convert::{Reader, Writer};
+use super::engine::{Engine, Failure, Input, Names, REPL_ALL, pcall_mark, tick_mark};
+use super::limits::Running;
+use super::raise::Raised;
+use super::shebang::Flags;
+use super::{Script, api, internal};
+use crate::command::{Ctx, Error, Flags as CommandFlags, OwnedArgs, Propagation, Result, table};
+use crate::io::ConnId;
+use crate::resp::writer::Reply;
+use crate::server::Server;
+use crate::server::effects::Targets;
+
+/// Buffers that each run uses again.
+#[derive(Default)]
+pub struct Scratch {
+    args: OwnedArgs,
+    out: Vec<u8>,
+}
+
+/// A larger reply buffer is not kept for the next run, bytes.
+const KEEP_REPLY: usize = 64 * 1024;
+
+/// What is to be run.
+pub struct Program {
+    engine: Rc<Engine>,
+    function: Function,
+    flags: Flags,
+    /// Digest or name, as errors show it.
+    name: Rc<str>,
+}
+
+impl Program {
+    /// A script.
+    pub fn of_script(server: &mut Server, script: &Script) -> Result<Program> {
+        let engine = server.scripting.eval_engine()?;
+        let name = script.name.clone();
+        Ok(Program { engine, function: script.function.clone(), flags: script.flags, name })
+    }
+
+    /// A function.
+    pub fn of_function(server: &mut Server, f: &super::function::Registered) -> Result<Program> {
+        let engine = server.scripting.libraries.engine()?;
+        let name = f.name.clone();
+        Ok(Program { engine, function: f.callback.clone(), flags: f.flags, name })
+    }
+}
+
+/// Runs a program for `NAME what numkeys key … arg …`; `read_only`: it was called so.
+pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -> Result {
+    ctx.propagation = Propagation::Done;
+    let flags = program.flags;
+    let out_of_memory = check(ctx, flags, read_only)?;
+    let conn = ctx.conn;
+    let started = Instant::now();
+    let running = Running {
+        conn,
+        kind: program.engine.kind,
+        started,
+        read_only: read_only || flags.any(Flags::NO_WRITES),
+        // Without a first line a script may always touch several slots.
+        cross_slot: flags.any(Flags::COMPATIBLE.with(Flags::ALLOW_CROSS_SLOT)),
+        checks_memory: out_of_memory && !flags.any(Flags::ALLOW_OOM),
+        slot: None,
+        wrote: false,
+        busy: None,
+        killed: None,
+        client_gone: false,
+    };
+    let before = ctx.client().map(|c| (c.db, c.proto, c.last_command));
+    ctx.server().scripting.running = Some(running);
+    let outcome = execute(ctx, program, keys, started);
+    if let (Some(client), Some((db, proto, command))) = (ctx.client(), before) {
+        (client.db, client.proto, client.last_command) = (db, proto, command);
+    }
+    if let Some(running) = ctx.keys.server.scripting.running.take() {
+        ctx.keys.server.script_ended(ctx.io, &running);
+    }
+    match outcome.map_err(internal)? {
+        Ok(value) => reply(ctx, &program.engine, &value),
+        Err(failure) => {
+            let mut text = failure.text;
+            if let Some((source, line)) = failure.at {
+                text.push_str(&format!(" script: {}, on {source}:{line}.", program.name));
+            }
+            Err(if failure.counted { Error::Counted(text) } else { Error::Text(text.into()) })
+        }
+    }
+}
+
+/// What has to be so before a program may start. True if memory is at its limit.
+fn check(ctx: &mut Ctx<'_>, flags: Flags, read_only: bool) -> Result<bool> {
+    use crate::server::dispatch::Origin;
+    let obeys = ctx.keys.origin != Origin::Client;
+    let server = &mut *ctx.keys.server;
+    let stale = !obeys && !server.config.replica_serve_stale_data && !server.repl.link_is_up();
+    let full = !obeys && server.config.maxmemory > 0 && !server.make_room(ctx.io);
+    if flags.any(Flags::COMPATIBLE) {
+        return if stale { Err(STALE.into()) } else { Ok(full) };
+    }
+    // What its first line says of a script counts as the command's own flags.
+    let writes = !flags.any(Flags::NO_WRITES);
+    if full && writes && !flags.any(Flags::ALLOW_OOM) {
+        return Err(OUT_OF_MEMORY.into());
+    }
+    if writes && !obeys {
+        server.refuse_write(ctx.io)?;
+    }
+    if stale && !flags.any(Flags::ALLOW_STALE) {
+        return Err(STALE.into());
+    }
+    if flags.any(Flags::NO_CLUSTER) && server.config.cluster_enabled {
+        return Err(Error::err("Can not run script on cluster, 'no-cluster' flag is set."));
+    }
+    if writes && read_only && !obeys {
+        return Err(Error::err("Can not execute a script with write flag using *_ro command."));
+    }
+    Ok(full)
+}
+
+const STALE: &str = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Runs it with functions that reach the core, and no longer than this does.
+fn execute(
+    ctx: &mut Ctx<'_>,
+    program: &Program,
+    keys: usize,
+    started: Instant,
+) -> mlua::Result<std::result::Result<Value, Failure>> {
+    let engine = &*program.engine;
+    let lua = &engine.lua;
+    const FIRST_KEY: usize = 3;
+    let input = Input {
+        keys: list(lua, ctx.args.from(FIRST_KEY).take(keys))?,
+        argv: list(lua, ctx.args.from(FIRST_KEY + keys))?,
+    };
+    engine.shared.proto.set(2);
+    engine.shared.repl.set(REPL_ALL);
+    let threshold = ctx.keys.server.config.busy_reply_threshold;
+    let limit = (threshold > 0).then(|| started + Duration::from_millis(threshold));
+    engine.shared.patience.set(limit);
+    let scratch = std::mem::take(&mut ctx.keys.server.scripting.scratch);
+    let caller = RefCell::new(Caller { ctx, engine, scratch });
+    let outcome = lua.scope(|scope| {
+        let call = scope.create_function(|lua, args| caller.borrow_mut().call(lua, args))?;
+        engine.run(&program.function, call, input)
+    });
+    engine.shared.patience.set(None);
+    let Caller { ctx, mut scratch, .. } = caller.into_inner();
+    if scratch.out.capacity() > KEEP_REPLY {
+        scratch.out = Vec::new();
+    }
+    ctx.keys.server.scripting.scratch = scratch;
+    ctx.keys.server.effects.set_targets(Targets::ALL);
+    Ok(match outcome? {
+        Some(value) => Ok(value),
+        None => Err(engine.shared.failure.borrow_mut().take().unwrap_or_default()),
+    })
+}
+
+fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> mlua::Result<Table> {
+    // Texts are made at one go.
+    if items.clone().all(|item| std::str::from_utf8(item).is_ok()) {
+        return lua.create_sequence_from(items.filter_map(|item| std::str::from_utf8(item).ok()));
+    }
+    let table = lua.create_table_with_capacity(items.len(), 0)?;
+    for item in items {
+        table.raw_push(lua.create_string(item)?)?;
+    }
+    Ok(table)
+}
+
+/// Answers what the script returned.
+fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
+    let proto = engine.shared.proto.get();
+    let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
+    writer.value(value, 0).map_err(internal)?;
+    for text in writer.errors {
+        ctx.keys.server.stats.count_error(Error::code_of(&text));
+    }
+    Ok(())
+}
+
+/// What `redis.call` and `redis.pcall` work with.
+struct Caller<'a, 'c> {
+    ctx: &'a mut Ctx<'c>,
+    engine: &'a Engine,
+    scratch: Scratch,
+}
+
+impl Caller<'_, '_> {
+    /// `redis.call(command, arg …)`: errors are raised. From `redis.pcall` they are answered; the hook has others served.
+    fn call(&mut self, lua: &Lua, mut args: MultiValue) -> mlua::Result<Value> {
+        let mut raises = true;
+        if let Some(Value::LightUserData(mark)) = args.front() {
+            if *mark == tick_mark() {
+                return self.serve_others();
+            }
+            if *mark == pcall_mark() {
+                raises = false;
+                args.pop_front();
+            }
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = self.command(lua, &args, &mut scratch, raises);
+        self.scratch = scratch;
+        result
+    }
+
+    fn serve_others(&mut self) -> mlua::Result<Value> {
+        match self.ctx.keys.server.serve_during_script(self.ctx.io, self.ctx.args) {
+            Some(text) => Err(Raised::Killed(text).into()),
+            None => Ok(Value::Nil),
+        }
+    }
+
+    fn command(
+        &mut self,
+        lua: &Lua,
+        args: &MultiValue,
+        scratch: &mut Scratch,
+        raises: bool,
+    ) -> mlua::Result<Value> {
+        if let Err(text) = api::command_args(args, &mut scratch.args) {
+            return refuse(lua, &self.engine.names, format!("ERR {text}"), raises, false);
+        }
+        scratch.out.clear();
+        if let Err(e) = self.execute(scratch) {
+            let text = e.text().into_owned();
+            self.ctx.keys.server.stats.count_error(&e.code());
+            if let Ok(spec) = table::find(scratch.args.as_args()) {
+                self.ctx.keys.server.stats.count_rejected(spec.name);
+            }
+            return refuse(lua, &self.engine.names, text, raises, true);
+        }
+        if raises && scratch.out.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(scratch.out[1..].trim_ascii_end()).into_owned();
+            return Err(Raised::Reply { text, counted: true }.into());
+        }
+        Reader { lua, names: &self.engine.names, bytes: &scratch.out }.value()
+    }
+
+    /// The checks before a script's command, in Redis' order, and the command.
+    fn execute(&mut self, scratch: &mut Scratch) -> std::result::Result<(), Error> {
+        let args = scratch.args.as_args();
+        let spec = table::find(args).map_err(|e| match e {
+            Error::Arity(_) => Error::err("Wrong number of args calling Redis command from script"),
+            _ => Error::err("Unknown Redis command called from script"),
+        })?;
+        let (conn, origin) = (self.ctx.conn, self.ctx.keys.origin);
+        let server = &mut *self.ctx.keys.server;
+        let flags = spec.flags;
+        if flags.any(CommandFlags::NOSCRIPT) && !server.debug.scripts_may_all {
+            return Err(Error::err("This Redis command is not allowed from script"));
+        }
+        let own = origin == crate::server::dispatch::Origin::Client;
+        if own {
+            let stale = !server.config.replica_serve_stale_data && !server.repl.link_is_up();
+            if stale && !flags.any(CommandFlags::STALE) {
+                return Err(Error::err("Can not execute the command on a stale replica"));
+            }
+        }
+        let writes = flags.any(CommandFlags::WRITE);
+        let Some(running) = &server.scripting.running else { return Ok(()) };
+        let (first_write, mut slot) = (!running.wrote, running.slot);
+        if writes && running.read_only {
+            return Err(Error::err("Write commands are not allowed from read-only scripts."));
+        }
+        let full = running.checks_memory && flags.any(CommandFlags::DENYOOM);
+        let cross_slot = running.cross_slot;
+        // Once something has been written, stopping would leave half of it.
+        if own && first_write {
+            if writes {
+                server.refuse_write(self.ctx.io)?;
+            }
+            if full {
+                return Err(OUT_OF_MEMORY.into());
+            }
+        }
+        if own && server.config.cluster_enabled {
+            server.redirect(conn, spec, args).map_err(|e| script_redirect(&e))?;
+            let first_key =
+                spec.key_indexes(&args).first().map(|&i| crate::store::slot::key_slot(args.at(i)));
+            if let (Some(key_slot), false) = (first_key, cross_slot)
+                && *slot.get_or_insert(key_slot) != key_slot
+            {
+                return Err(Error::err(CROSS_SLOT));
+            }
+        }
+        if let Some(running) = &mut server.scripting.running {
+            running.wrote |= writes;
+            running.slot = slot;
+        }
+        let shared = &self.engine.shared;
+        if let Some(client) = server.clients.get_mut(conn) {
+            client.proto = shared.proto.get();
+        }
+        server.effects.set_targets(Targets(shared.repl.get()));
+        server.stats.commands_processed += 1;
+        server.call(self.ctx.io, conn, spec, args, origin, &mut scratch.out);
+        Ok(())
+    }
+}
+
+const CROSS_SLOT: &str = "Script attempted to access keys that do not hash to the same slot";
+
+/// What a script is told where a client would be sent elsewhere.
+fn script_redirect(e: &Error) -> Error {
+    Error::err(match e.code().as_str() {
+        "CROSSSLOT" => CROSS_SLOT,
+        "CLUSTERDOWN" => "Script attempted to execute a command while the cluster is down",
+        _ => "Script attempted to access a non local key in a cluster node",
+    })
+}
+
+fn refuse(lua: &Lua, names: &Names, text: String, raises: bool, counted: bool) -> mlua::Result<Value> {
+    if raises {
+        return Err(Raised::Reply { text, counted }.into());
+    }
+    let mut line = Vec::new();
+    Reply { out: &mut line, proto: 2 }.error(&text);
+    let value = Reader { lua, names, bytes: &line }.value()?;
+    if let (false, Value::Table(t)) = (counted, &value) {
+        t.raw_remove(&names.counted)?;
+    }
+    Ok(value)
+}
+
+/// True if this is the connection whose script is running: it waits like everybody else.
+pub fn is_of(running: &Option<Running>, conn: ConnId) -> bool {
+    running.as_ref().is_some_and(|r| r.conn == conn)
+}
