@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use mlua::{Error, Function, Lua, MultiValue, Result, String as LuaString, Table, Value};
 
-use super::engine::{Kind, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared};
+use super::engine::{Kind, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, permission_mark};
 use super::raise::{Raised, to_i64, to_number};
-use crate::command::{OwnedArgs, table as commands};
+use crate::command::OwnedArgs;
 use crate::config::REDIS_VERSION;
 
 /// Levels of `redis.log`.
@@ -62,6 +62,11 @@ pub fn table(lua: &Lua, kind: Kind, shared: &Rc<Shared>) -> Result<Table> {
     t.set("sha1hex", lua.create_function(sha1hex)?)?;
     t.set("error_reply", lua.create_function(error_reply)?)?;
     t.set("status_reply", lua.create_function(|lua, args| single(lua, args, "ok"))?)?;
+    let api = t.clone();
+    let acl_check_cmd = move |_: &Lua, mut args: MultiValue| {
+        args.push_front(Value::LightUserData(permission_mark()));
+        api.raw_get::<Function>("call")?.call::<Value>(args)
+    };
     t.set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
     let s = shared.clone();
     let setresp = move |lua: &Lua, args: MultiValue| {
@@ -185,14 +190,16 @@ pub fn command_args(args: &MultiValue, into: &mut OwnedArgs) -> std::result::Res
     Ok(())
 }
 
-/// `redis.acl_check_cmd(command, arg …)`
-fn acl_check_cmd(_: &Lua, args: MultiValue) -> Result<bool> {
+/// The arguments of `redis.acl_check_cmd(command, arg …)`.
+pub fn checked_command(args: &MultiValue) -> Result<OwnedArgs> {
     let mut owned = OwnedArgs::default();
-    command_args(&args, &mut owned).map_err(refuse)?;
-    match commands::find(owned.as_args()) {
-        Ok(_) => Ok(true),
-        Err(_) => Err(refuse("Invalid command passed to redis.acl_check_cmd()")),
-    }
+    command_args(args, &mut owned).map_err(refuse)?;
+    Ok(owned)
+}
+
+/// What `redis.acl_check_cmd` says of a command that is not there.
+pub fn no_such_command() -> mlua::Error {
+    refuse("Invalid command passed to redis.acl_check_cmd()")
 }
 
 /// A string argument that may be given as a number, too.

@@ -116,6 +116,11 @@ pub fn pcall_mark() -> LightUserData {
     LightUserData(std::ptr::without_provenance_mut(2))
 }
 
+/// What the gate is called with, before a command, to ask whether it would be allowed.
+pub fn permission_mark() -> LightUserData {
+    LightUserData(std::ptr::without_provenance_mut(3))
+}
+
 impl Engine {
     /// A new interpreter. Errors are those of memory.
     pub fn new(kind: Kind) -> Result<Engine> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::convert::{Reader, Writer};
-use super::engine::{Engine, Failure, Input, Names, REPL_ALL, pcall_mark, tick_mark};
+use super::engine::{Engine, Failure, Input, Names, REPL_ALL, pcall_mark, permission_mark, tick_mark};
 use super::limits::Running;
 use super::raise::Raised;
 use super::shebang::Flags;
@@ -207,12 +207,23 @@ impl Caller<'_, '_> {
             if *mark == pcall_mark() {
                 raises = false;
                 args.pop_front();
+            } else if *mark == permission_mark() {
+                args.pop_front();
+                return self.permitted(args);
             }
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let result = self.command(lua, &args, &mut scratch, raises);
         self.scratch = scratch;
         result
+    }
+
+    /// `redis.acl_check_cmd(command, arg …)`
+    fn permitted(&mut self, args: MultiValue) -> mlua::Result<Value> {
+        let args = api::checked_command(&args)?;
+        let spec = table::find(args.as_args()).map_err(|_| api::no_such_command())?;
+        let (conn, server) = (self.ctx.conn, &*self.ctx.keys.server);
+        Ok(Value::Boolean(server.permitted(conn, spec, args.as_args()).is_ok()))
     }
 
     fn serve_others(&mut self) -> mlua::Result<Value> {
@@ -267,6 +278,9 @@ impl Caller<'_, '_> {
             if stale && !flags.any(CommandFlags::STALE) {
                 return Err(Error::err("Can not execute the command on a stale replica"));
             }
+            server
+                .check_permission(self.ctx.io, conn, true, spec, args)
+                .map_err(crate::acl::Denied::error_in_script)?;
         }
         let writes = flags.any(CommandFlags::WRITE);
         let Some(running) = &server.scripting.running else { return Ok(()) };
