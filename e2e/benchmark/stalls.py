@@ -1,0 +1,5 @@
+"""Later."""
+
+
+def rows(run):
+    return []
