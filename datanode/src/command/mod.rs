@@ -253,12 +253,16 @@ impl Spec {
         if let Some(find) = self.find_keys {
             return find(args);
         }
+        self.fixed_keys(args.len()).collect()
+    }
+
+    /// Indexes of the keys that always stand at the same places, in a call with `argc` arguments.
+    #[inline]
+    pub fn fixed_keys(&self, argc: usize) -> impl Iterator<Item = usize> + use<> {
         let KeyRange { first, last, step } = self.keys;
-        if first <= 0 {
-            return Vec::new();
-        }
-        let last = if last < 0 { args.len() as i32 + last } else { last };
-        (first..=last.min(args.len() as i32 - 1)).step_by(step.max(1) as usize).map(|i| i as usize).collect()
+        let last = if last < 0 { argc as i32 + last } else { last };
+        let places = if first > 0 { first..last.min(argc as i32 - 1) + 1 } else { 0..0 };
+        places.step_by(step.max(1) as usize).map(|i| i as usize)
     }
 }
 

@@ -48,6 +48,11 @@ pub enum Parsed {
 /// are unquoted into `scratch`, and then the ranges are positions in `scratch` (`inline` is true).
 pub fn request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
     args.0.clear();
+    further_request(buf, from, bounds, args)
+}
+
+/// As [`request`], but the ranges are added to those that are there. If there is no whole request, some may be left over.
+pub fn further_request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
     if from >= buf.len() {
         return Parsed::Incomplete { need: 0 };
     }

@@ -215,7 +215,10 @@ impl Server {
                 self.handover_failed();
             }
             Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
-            Blocked::Paused(command) => self.request(io, conn, command.as_args(), &mut out),
+            Blocked::Paused(command) => {
+                let args = command.as_args();
+                self.request(io, conn, table::find(args).ok(), args, &mut out);
+            }
         }
         io.send(conn, &out);
         self.resume.push(conn);

@@ -204,6 +204,11 @@ impl Client {
         self.channels.len() + self.patterns.len()
     }
 
+    /// Its requests are being served: it neither waits for something nor is being closed.
+    pub fn is_served(&self) -> bool {
+        !self.closing && self.blocked.is_none()
+    }
+
     /// The other end is on this machine.
     pub fn is_local(&self) -> bool {
         self.peer.remote.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().to_canonical().is_loopback())

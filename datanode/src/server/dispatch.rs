@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::Server;
-use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::client::{Blocked, Blocking, Client, Hold, Multi, ReplyMode};
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
@@ -29,36 +29,55 @@ impl Server {
         let Some(c) = io.conn(conn) else { return };
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
-        let mut ranges = std::mem::take(&mut self.ranges);
+        let mut ahead = std::mem::take(&mut self.ahead);
         let mut at = 0;
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
-            if client.closing || client.blocked.is_some() {
+            if !client.is_served() {
                 break;
             }
-            let bounds = if client.authenticated {
-                Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() }
+            // What a client may send changes once it has said who it is: until then it is read one by one.
+            let (bounds, limit) = if client.authenticated {
+                (
+                    Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() },
+                    usize::MAX,
+                )
             } else {
-                UNAUTHENTICATED_BOUNDS
+                (UNAUTHENTICATED_BOUNDS, 1)
             };
             if input[at] == b'*' {
-                match parse::request(&input, at, &bounds, &mut ranges) {
-                    Parsed::Request { consumed } => {
-                        at += consumed;
-                        self.request(io, conn, Args::new(&input, &ranges), &mut out);
+                let db = client.db;
+                let stopped = ahead.read(&input, &mut at, &bounds, limit);
+                if ahead.requests().is_empty() {
+                    match stopped {
+                        Some(Parsed::Invalid(text)) => {
+                            self.protocol_error(io, conn, &text, &mut out);
+                            at = input.len();
+                        }
+                        Some(_) => break,
+                        None => {}
                     }
-                    Parsed::Incomplete { .. } => break,
-                    Parsed::Invalid(text) => {
-                        self.protocol_error(io, conn, &text, &mut out);
-                        at = input.len();
+                    continue;
+                }
+                if ahead.requests().len() > 1 {
+                    ahead.prefetch(&input, &self.keyspace, db);
+                }
+                self.lap = Some(Instant::now());
+                for request in ahead.requests() {
+                    at = request.end;
+                    self.request(io, conn, request.spec, ahead.args(&input, request), &mut out);
+                    if !self.clients.get(conn).is_some_and(Client::is_served) {
+                        break;
                     }
                 }
+                self.lap = None;
             } else {
                 match parse::inline(&input, at, &bounds) {
                     Inline::Words(words, consumed) => {
                         at += consumed;
                         let owned = OwnedArgs::collect(words.iter());
-                        self.request(io, conn, owned.as_args(), &mut out);
+                        let args = owned.as_args();
+                        self.request(io, conn, table::find(args).ok(), args, &mut out);
                     }
                     Inline::Incomplete => break,
                     Inline::Invalid(text) => {
@@ -83,7 +102,7 @@ impl Server {
         }
         out.clear();
         self.scratch = out;
-        self.ranges = ranges;
+        self.ahead = ahead;
         self.check_query_buffer(io, conn);
     }
 
@@ -101,8 +120,15 @@ impl Server {
         }
     }
 
-    /// One request of a client: the reply goes to `out`.
-    pub(super) fn request(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) {
+    /// One request of a client, which has been looked up: the reply goes to `out`.
+    pub(super) fn request(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) {
         if args.is_empty() {
             return;
         }
@@ -112,7 +138,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
-        if let Err(e) = self.checked(io, conn, args, out) {
+        if let Err(e) = self.checked(io, conn, spec, args, out) {
             self.stats.count_error(&e.code());
             let proto = self.clients.get(conn).map_or(proto, |c| c.proto);
             Reply { out, proto }.error(&e.text());
@@ -161,9 +187,16 @@ impl Server {
         io.flush(conn);
     }
 
-    fn checked(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn checked(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let in_multi = self.clients.get(conn).is_some_and(|c| c.multi.is_some());
-        let result = self.admit(io, conn, args);
+        let result = self.admit(io, conn, spec, args);
         let spec = match result {
             Ok(spec) => spec,
             Err(_) if table::is_http(args) => {
@@ -207,8 +240,15 @@ impl Server {
     }
 
     /// The checks before a client's command, in Redis' order; the command if it may run.
-    fn admit(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<&'static Spec, Error> {
-        let spec = table::find(args)?;
+    fn admit(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+    ) -> Result<&'static Spec, Error> {
+        // Looked up again, a command that is not there says what is wrong with it.
+        let spec = spec.map_or_else(|| table::find(args), Ok)?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
         if !client.authenticated && !spec.flags.any(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
@@ -264,7 +304,9 @@ impl Server {
         origin: Origin,
         out: &mut Vec<u8>,
     ) -> bool {
-        let started = Instant::now();
+        // Of a pipeline, each command begins where the one before ended.
+        let lap = self.lap.take();
+        let started = lap.unwrap_or_else(Instant::now);
         self.frozen = self.paused(io.now);
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
@@ -304,7 +346,9 @@ impl Server {
             self.stats.count_error(&e.code());
             Reply { out, proto }.error(&e.text());
         }
-        let took = started.elapsed();
+        let ended = Instant::now();
+        let took = ended - started;
+        self.lap = lap.and(Some(ended));
         self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
         if SlowLog::wants(&self.config, took) && !spec.flags.any(Flags::SKIP_SLOWLOG) {
             let client = self.clients.get(conn);

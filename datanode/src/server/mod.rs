@@ -2,6 +2,7 @@
 //! command → store → effects → append-only file and replication stream → reply, which leaves no earlier than the
 //! configured durability allows.
 
+pub mod ahead;
 pub mod alloc;
 pub mod blocking;
 pub mod client;
@@ -33,7 +34,6 @@ use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Ser
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::Replication;
-use crate::resp::parse::ArgRanges;
 use crate::store::keyspace::Keyspace;
 use crate::store::rng::Rng;
 
@@ -155,7 +155,9 @@ pub struct Server {
     scratch: Vec<u8>,
     unit: Vec<u8>,
     apply_sink: Vec<u8>,
-    ranges: ArgRanges,
+    ahead: ahead::Ahead,
+    /// When the command before this one ended, where another followed at once.
+    lap: Option<std::time::Instant>,
     cron: cron::Cron,
 }
 

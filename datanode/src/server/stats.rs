@@ -43,7 +43,7 @@ pub struct Stats {
     pub ops_per_sec: u64,
     pub input_kbps: f64,
     pub output_kbps: f64,
-    pub commands: HashMap<&'static str, CommandStats>,
+    pub commands: HashMap<&'static str, CommandStats, foldhash::fast::FixedState>,
     pub errors: BTreeMap<String, u64>,
     pub total_errors: u64,
     sampled: Sample,

@@ -294,6 +294,25 @@ impl<E: Entry> Dict<E> {
         entries.find(|e| is(e) && self.seed.hash(e.key()) == hash)
     }
 
+    /// Has the bucket of a hash fetched into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        super::prefetch::fetch(self.bucket(self.address(hash)));
+    }
+
+    /// Gives to `f` what may be the entry with this hash, by its bucket alone: nothing of the entries is looked at.
+    #[inline]
+    pub fn guess(&self, hash: u64, f: impl Fn(&E)) {
+        let bucket = self.bucket(self.address(hash));
+        let mut found = bucket.candidates(tag_of(hash));
+        while found != 0 {
+            if let Some(e) = &bucket.entries[(found.trailing_zeros() / 8) as usize] {
+                f(e);
+            }
+            found &= found - 1;
+        }
+    }
+
     /// Whether there is an entry with this key.
     #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {

@@ -8,6 +8,7 @@
 //! number that its database had then.
 
 use super::dict::{Dict, Entry, HashSeed, Remains};
+use super::prefetch::fetch_block;
 use super::rng::Rng;
 use super::slot::key_slot;
 use super::small::SmallBytes;
@@ -160,6 +161,27 @@ impl Keyspace {
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<&KeyEntry> {
         self.dbs[db].dict.find(key).map(|e| &**e)
+    }
+
+    /// Has what it takes to serve a request for these keys fetched into the processor's cache, for all of them at once:
+    /// the waiting for memory is most of what a lookup costs. `keys` holds databases and keys, `hashes` is scratch.
+    pub fn prefetch<'a>(
+        &self,
+        keys: impl Iterator<Item = (usize, &'a [u8])>,
+        hashes: &mut Vec<(usize, u64)>,
+    ) {
+        hashes.clear();
+        for (db, key) in keys {
+            let hash = self.seed.hash(key);
+            self.dbs[db].dict.prefetch(hash);
+            hashes.push((db, hash));
+        }
+        for &(db, hash) in &*hashes {
+            self.dbs[db].dict.guess(hash, |e| fetch_block(&raw const **e));
+        }
+        for &(db, hash) in &*hashes {
+            self.dbs[db].dict.guess(hash, |e| e.value.prefetch());
+        }
     }
 
     /// The key, to be changed, unless its time is up.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod list;
 pub mod listpack;
 pub mod num;
+pub mod prefetch;
 pub mod ranktree;
 pub mod rng;
 pub mod set;

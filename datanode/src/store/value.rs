@@ -2,6 +2,7 @@
 
 use super::hash::Hash;
 use super::list::List;
+use super::prefetch::fetch_block;
 use super::set::Set;
 use super::str::Str;
 use super::zset::ZSet;
@@ -60,6 +61,18 @@ impl Value {
     /// Whether it is a collection without elements, which no key may hold, or an empty string.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Has the memory behind it fetched into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self) {
+        match self {
+            Value::Str(v) => v.prefetch(),
+            Value::List(v) => fetch_block(&raw const **v),
+            Value::Set(v) => fetch_block(&raw const **v),
+            Value::Hash(v) => fetch_block(&raw const **v),
+            Value::ZSet(v) => fetch_block(&raw const **v),
+        }
     }
 
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.

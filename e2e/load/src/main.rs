@@ -86,7 +86,8 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
         }
         let value = words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"))?;
         let wrong = || format!("{word} {value}: not valid");
-        let seconds = || value.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(wrong);
+        let seconds =
+            || value.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(wrong);
         match word.as_str() {
             "--port" => o.port = value.parse().map_err(|_| wrong())?,
             "--command" => o.commands.push(value),

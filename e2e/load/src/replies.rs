@@ -101,7 +101,11 @@ mod tests {
         for chunk in 1..stream.len() {
             let mut replies = Replies::default();
             let n: usize = stream.chunks(chunk).map(|c| replies.feed(c).unwrap()).sum();
-            assert_eq!((n, replies.errors, replies.first_error.as_deref()), (10, 1, Some("ERR no")), "{chunk}");
+            assert_eq!(
+                (n, replies.errors, replies.first_error.as_deref()),
+                (10, 1, Some("ERR no")),
+                "{chunk}"
+            );
         }
         assert!(Replies::default().feed(b"what\r\n").is_err());
     }

@@ -210,7 +210,10 @@ impl Load<'_> {
                 self.request(i, if spin { due } else { now })?;
                 sent += 1;
             }
-            self.poll(&mut events, Some(if spin { Duration::ZERO } else { due.saturating_duration_since(now) }))?;
+            self.poll(
+                &mut events,
+                Some(if spin { Duration::ZERO } else { due.saturating_duration_since(now) }),
+            )?;
             for event in &events {
                 let i = event.token().0;
                 if event.is_writable() {

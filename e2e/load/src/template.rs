@@ -92,7 +92,6 @@ impl Batch {
     }
 }
 
-
 /// A word of a command with its marks and values filled in.
 fn word(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
