@@ -304,6 +304,9 @@ pub struct Peer {
 pub trait Service {
     /// A client connected.
     fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: Peer);
+    /// Several connections have something new; [`Service::received`] follows for each, at once and in this order. A hint: to
+    /// look at all of them first.
+    fn arrived(&mut self, _io: &mut Io, _conns: &[ConnId]) {}
     /// Bytes were appended to `io.conn(conn).input`.
     fn received(&mut self, io: &mut Io, conn: ConnId);
     /// All of a connection's sendable output has been handed to the transport.

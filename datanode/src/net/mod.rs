@@ -23,7 +23,9 @@ const FIRST_CONN_TOKEN: usize = 64;
 const WAKER: Token = Token(0);
 /// Read at most this much from one connection before others get their turn, bytes.
 const READ_CHUNK: usize = 64 * 1024;
-/// The buffer that connections read into in turn is kept up to this capacity, bytes.
+/// So many connections are read from before the first of them is served.
+const READ_AHEAD: usize = 32;
+/// Buffers that connections read into in turn are kept up to this capacity, bytes.
 const LENT_CAPACITY: usize = 2 * READ_CHUNK;
 const EVENTS_PER_POLL: usize = 1024;
 /// Accept at most this many connections per listener and loop (as Redis' MAX_ACCEPTS_PER_CALL).
@@ -72,9 +74,13 @@ struct Loop {
     worker: worker::Worker,
     /// Slots with `unread` set.
     unread: Vec<usize>,
-    /// An input buffer for whoever has none. Most connections have nothing left over once they have been served, and give
-    /// it back: so those that are idle hold none, and those that are not share one that stays in the processor's cache.
-    lent: Vec<u8>,
+    /// Connections that have something to read, and whether it is the last of them.
+    readable: Vec<(usize, bool)>,
+    /// Connections that have been read from and not been served yet.
+    arrived: Vec<ConnId>,
+    /// Input buffers for whoever has none. Most connections have nothing left over once they have been served, and give
+    /// theirs back: so those that are idle hold none, and the others share a few that stay in the processor's cache.
+    lent: Vec<Vec<u8>>,
 }
 
 impl Loop {
@@ -102,6 +108,8 @@ impl Loop {
             connector: connect::Connector::new(post.clone()),
             worker: worker::Worker::start(post)?,
             unread: Vec::new(),
+            readable: Vec::new(),
+            arrived: Vec::new(),
             lent: Vec::new(),
         })
     }
@@ -125,10 +133,9 @@ impl Loop {
                 now = Instant::now();
                 next_tick = now + Duration::from_millis(service.tick_ms());
             }
-            let stale: Vec<usize> = std::mem::take(&mut self.unread);
-            for slot in stale {
-                self.read(service, slot, false);
-            }
+            let stale = std::mem::take(&mut self.unread);
+            self.readable.extend(stale.into_iter().map(|slot| (slot, false)));
+            self.read(service);
             service.before_sleep(&mut self.io);
             self.settle(service, &mut exit);
             if let Some((code, since)) = exit
@@ -153,7 +160,7 @@ impl Loop {
                     Token(t) => {
                         let slot = t - FIRST_CONN_TOKEN;
                         if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.read(service, slot, event.is_read_closed() || event.is_error());
+                            self.readable.push((slot, event.is_read_closed() || event.is_error()));
                         }
                         if event.is_writable()
                             && let Some(Some(s)) = self.sockets.get_mut(slot)
@@ -165,6 +172,7 @@ impl Loop {
                     }
                 }
             }
+            self.read(service);
         }
     }
 
@@ -219,9 +227,43 @@ impl Loop {
         Ok(id)
     }
 
+    /// Reads from all that are readable, and has them served, so many at a time.
+    fn read(&mut self, service: &mut dyn Service) {
+        let readable = std::mem::take(&mut self.readable);
+        for some in readable.chunks(READ_AHEAD) {
+            for &(slot, to_end) in some {
+                self.read_once(service, slot, to_end);
+            }
+            let mut arrived = std::mem::take(&mut self.arrived);
+            if arrived.len() > 1 {
+                service.arrived(&mut self.io, &arrived);
+            }
+            for id in arrived.drain(..) {
+                service.received(&mut self.io, id);
+                self.take_back(id);
+            }
+            self.arrived = arrived;
+        }
+        self.readable = readable;
+        self.readable.clear();
+    }
+
+    /// Takes a connection's input buffer, if there is nothing in it.
+    fn take_back(&mut self, id: ConnId) {
+        if let Some(conn) = self.io.conn(id)
+            && conn.input.is_empty()
+            && conn.input.capacity() > 0
+        {
+            let buffer = std::mem::take(&mut conn.input);
+            if buffer.capacity() <= LENT_CAPACITY && self.lent.len() < READ_AHEAD {
+                self.lent.push(buffer);
+            }
+        }
+    }
+
     /// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so
     /// no further event will come.
-    fn read(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) {
+    fn read_once(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
         socket.unread = false;
         if socket.closing {
@@ -230,7 +272,7 @@ impl Loop {
         let id = socket.id;
         let Some(conn) = self.io.conn(id) else { return };
         if conn.input.capacity() == 0 {
-            conn.input = std::mem::take(&mut self.lent);
+            conn.input = self.lent.pop().unwrap_or_default();
         }
         let result = receive(&socket.stream, &mut conn.input);
         match result {
@@ -240,20 +282,14 @@ impl Loop {
                     socket.unread = true;
                     self.unread.push(slot);
                 }
-                service.received(&mut self.io, id);
+                self.arrived.push(id);
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.take_back(id),
             Err(e) if e.kind() == ErrorKind::Interrupted => {
                 socket.unread = true;
                 self.unread.push(slot);
             }
             Err(_) => self.gone(service, id, Gone::Error),
-        }
-        if let Some(conn) = self.io.conn(id)
-            && conn.input.is_empty()
-            && conn.input.capacity() <= LENT_CAPACITY
-        {
-            self.lent = std::mem::take(&mut conn.input);
         }
     }
 

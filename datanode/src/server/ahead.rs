@@ -52,15 +52,32 @@ impl Ahead {
         None
     }
 
-    /// Has the keys of the requests fetched; worth it only where there are several.
+    /// Has what the requests are about fetched.
     pub fn prefetch(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
-        let ranges = &self.ranges.0;
-        let keys = self.requests.iter().flat_map(|r| {
-            let args = Args::at_ranges(input, &ranges[r.args.clone()]);
-            let places = r.spec.into_iter().flat_map(move |spec| spec.fixed_keys(args.len()));
-            places.take(KEYS_EACH).map(move |i| args.at(i))
-        });
-        keyspace.prefetch(keys.map(|key| (db, key)), &mut self.hashes);
+        self.note_keys(input, keyspace, db);
+        self.fetch_noted(keyspace);
+    }
+
+    /// Notes what the first request of an input is about, to have it fetched together with that of other inputs.
+    pub fn note_first(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
+        self.read(input, &mut 0, &Bounds::default(), 1);
+        self.note_keys(input, keyspace, db);
+    }
+
+    /// Has everything fetched that has been noted.
+    pub fn fetch_noted(&mut self, keyspace: &Keyspace) {
+        keyspace.prefetch_entries(&self.hashes);
+        self.hashes.clear();
+    }
+
+    fn note_keys(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
+        for r in &self.requests {
+            let Some(spec) = r.spec else { continue };
+            let args = Args::at_ranges(input, &self.ranges.0[r.args.clone()]);
+            for i in spec.fixed_keys(args.len()).take(KEYS_EACH) {
+                self.hashes.push((db, keyspace.prefetch(db, args.at(i))));
+            }
+        }
     }
 
     /// The requests, in order.

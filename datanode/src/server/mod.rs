@@ -219,6 +219,16 @@ impl Service for Server {
         }
     }
 
+    fn arrived(&mut self, io: &mut Io, conns: &[ConnId]) {
+        for &conn in conns {
+            let Some(client) = self.clients.get(conn).filter(|c| c.authenticated) else { continue };
+            if let Some(c) = io.conn(conn) {
+                self.ahead.note_first(&c.input, &self.keyspace, client.db);
+            }
+        }
+        self.ahead.fetch_noted(&self.keyspace);
+    }
+
     fn received(&mut self, io: &mut Io, conn: ConnId) {
         if let Some(c) = io.conn(conn) {
             self.stats.note_input(c.input.len() as u64);

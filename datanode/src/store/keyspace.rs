@@ -163,23 +163,21 @@ impl Keyspace {
         self.dbs[db].dict.find(key).map(|e| &**e)
     }
 
-    /// Has what it takes to serve a request for these keys fetched into the processor's cache, for all of them at once:
-    /// the waiting for memory is most of what a lookup costs. `keys` holds databases and keys, `hashes` is scratch.
-    pub fn prefetch<'a>(
-        &self,
-        keys: impl Iterator<Item = (usize, &'a [u8])>,
-        hashes: &mut Vec<(usize, u64)>,
-    ) {
-        hashes.clear();
-        for (db, key) in keys {
-            let hash = self.seed.hash(key);
-            self.dbs[db].dict.prefetch(hash);
-            hashes.push((db, hash));
+    /// Has the place of a key in the table fetched into the processor's cache; its hash, for `prefetch_entries`.
+    #[inline]
+    pub fn prefetch(&self, db: usize, key: &[u8]) -> u64 {
+        let hash = self.seed.hash(key);
+        self.dbs[db].dict.prefetch(hash);
+        hash
+    }
+
+    /// Goes on where `prefetch` has begun, for several keys by database and hash: has the keys fetched, then their values.
+    /// The waiting for memory, which is most of what a lookup costs, is done for all at once.
+    pub fn prefetch_entries(&self, hashes: &[(usize, u64)]) {
+        for &(db, hash) in hashes {
+            self.dbs[db].dict.guess(hash, |e| fetch_block(&raw const **e, size_of::<KeyEntry>()));
         }
-        for &(db, hash) in &*hashes {
-            self.dbs[db].dict.guess(hash, |e| fetch_block(&raw const **e));
-        }
-        for &(db, hash) in &*hashes {
+        for &(db, hash) in hashes {
             self.dbs[db].dict.guess(hash, |e| e.value.prefetch());
         }
     }

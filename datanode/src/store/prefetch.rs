@@ -2,8 +2,12 @@
 
 /// Bytes that the processor fetches at once.
 const LINE: usize = 64;
+/// The most that is fetched of one block: what is read in order after that is fetched ahead by the processor itself.
+const MOST: usize = 4 * LINE;
+/// The allocator's own word in front of a block, which is needed when the block is freed.
+const HEADER: usize = 8;
 
-/// Has the memory where `place` begins fetched. Nothing is read, so the place may be changing or even be gone.
+/// Has the line of memory with this address fetched. Nothing is read, so whatever is there may be changing or even be gone.
 #[inline]
 #[allow(unsafe_code)]
 pub fn fetch<T: ?Sized>(place: *const T) {
@@ -17,13 +21,12 @@ pub fn fetch<T: ?Sized>(place: *const T) {
     let _ = place;
 }
 
-/// Has a block of the allocator fetched: what it begins with, and the allocator's own word before it, which is needed when
-/// it is freed.
+/// Has a block of the allocator fetched, which is of `size` bytes: its beginning, with the word in front of it.
 #[inline]
-pub fn fetch_block<T: ?Sized>(block: *const T) {
-    let start = block.cast::<u8>();
-    fetch(start);
-    if start.addr() % LINE == 0 {
-        fetch(start.wrapping_sub(1));
+pub fn fetch_block<T: ?Sized>(block: *const T, size: usize) {
+    let start = block.cast::<u8>().wrapping_sub(HEADER);
+    let lines = (start.addr() % LINE + HEADER + size.min(MOST)).div_ceil(LINE);
+    for i in 0..lines {
+        fetch(start.wrapping_add(i * LINE));
     }
 }

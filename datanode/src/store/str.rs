@@ -92,8 +92,8 @@ impl Str {
     pub fn prefetch(&self) {
         match &self.0 {
             Repr::Int(_) | Repr::Inline(..) => {}
-            Repr::Fixed(b) => fetch_block(&raw const **b),
-            Repr::Grown(b) => fetch_block(&raw const **b),
+            Repr::Fixed(b) => fetch_block(b.as_ptr(), b.len()),
+            Repr::Grown(b) => fetch_block(&raw const **b, size_of::<Vec<u8>>()),
         }
     }
 

@@ -68,10 +68,10 @@ impl Value {
     pub fn prefetch(&self) {
         match self {
             Value::Str(v) => v.prefetch(),
-            Value::List(v) => fetch_block(&raw const **v),
-            Value::Set(v) => fetch_block(&raw const **v),
-            Value::Hash(v) => fetch_block(&raw const **v),
-            Value::ZSet(v) => fetch_block(&raw const **v),
+            Value::List(v) => fetch_block(&raw const **v, size_of::<List>()),
+            Value::Set(v) => fetch_block(&raw const **v, size_of::<Set>()),
+            Value::Hash(v) => fetch_block(&raw const **v, size_of::<Hash>()),
+            Value::ZSet(v) => fetch_block(&raw const **v, size_of::<ZSet>()),
         }
     }
 
