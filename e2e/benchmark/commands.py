@@ -60,12 +60,17 @@ def rows(run):
 
 
 def _all(run, cases, io_threads):
-    for case in cases:
-        peers = Peers(run.servers, run.programs, io_threads=io_threads)
-        try:
+    peers = Peers(run.servers, run.programs, io_threads=io_threads)
+    prepared = set()
+    try:
+        for case in cases:
+            if case.prepare and case.prepare not in prepared:
+                prepared.add(case.prepare)
+                for server in peers.by_name.values():
+                    load.fill(server, *case.prepare)
             yield from _case(run, case, peers, io_threads)
-        finally:
-            peers.stop()
+    finally:
+        peers.stop()
 
 
 def _case(run, case, peers, io_threads):
@@ -74,7 +79,7 @@ def _case(run, case, peers, io_threads):
     if OURS not in names:
         yield Row(subject, case.name, "/s", {}, True, note=f"{case.needs} is not served")
         return
-    commands = {name: _prepare(case, peers.by_name[name]) for name in names}
+    commands = {name: _with_script(case, peers.by_name[name]) for name in names}
     for pipeline in case.pipelines or run.pipelines:
         figures, cpu = ({name: [] for name in names} for _ in range(2))
         for order in rotations(names, run.rounds):
@@ -88,10 +93,8 @@ def _case(run, case, peers, io_threads):
         yield Row(subject, case.name + how, "/s", figures, True, goal, cpu=cpu)
 
 
-def _prepare(case, server):
-    """Makes the dataset; the commands with their script's digest filled in."""
-    if case.prepare:
-        load.fill(server, *case.prepare)
+def _with_script(case, server):
+    """The commands with their script's digest filled in, and the script or function loaded that they call."""
     with server.client() as client:
         if case.needs == "FCALL":
             client.execute_command("FUNCTION", "LOAD", "REPLACE", LIBRARY)

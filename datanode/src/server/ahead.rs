@@ -3,14 +3,15 @@
 
 use std::ops::Range;
 
-use crate::command::{Args, Spec, table};
+use crate::command::{Args, Flags, Group, Spec, table};
 use crate::resp::parse::{self, ArgRanges, Bounds, Parsed};
-use crate::store::keyspace::Keyspace;
+use crate::store::keyspace::{Keyspace, Use};
 
 /// Requests read ahead at once: more would find what was fetched first thrown out again.
 const MOST: usize = 32;
-/// Keys of one request that are fetched.
+/// Keys of one request that are fetched, and elements.
 const KEYS_EACH: usize = 16;
+const ELEMENTS_EACH: usize = 8;
 
 /// A request of the input.
 pub struct Request {
@@ -26,7 +27,9 @@ pub struct Request {
 pub struct Ahead {
     ranges: ArgRanges,
     requests: Vec<Request>,
-    hashes: Vec<(usize, u64)>,
+    uses: Vec<Use>,
+    /// The command found last: the next is often the same.
+    last: Option<&'static Spec>,
 }
 
 impl Ahead {
@@ -42,7 +45,7 @@ impl Ahead {
                     *at += consumed;
                     let args = first..self.ranges.0.len();
                     if !args.is_empty() {
-                        let spec = table::find(Args::at_ranges(input, &self.ranges.0[args.clone()])).ok();
+                        let spec = find(&mut self.last, Args::at_ranges(input, &self.ranges.0[args.clone()]));
                         self.requests.push(Request { args, spec, end: *at });
                     }
                 }
@@ -66,16 +69,25 @@ impl Ahead {
 
     /// Has everything fetched that has been noted.
     pub fn fetch_noted(&mut self, keyspace: &Keyspace) {
-        keyspace.prefetch_entries(&self.hashes);
-        self.hashes.clear();
+        keyspace.prefetch(&self.uses);
+        self.uses.clear();
     }
 
     fn note_keys(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
         for r in &self.requests {
             let Some(spec) = r.spec else { continue };
             let args = Args::at_ranges(input, &self.ranges.0[r.args.clone()]);
+            let (first, step) = elements(spec);
             for i in spec.fixed_keys(args.len()).take(KEYS_EACH) {
-                self.hashes.push((db, keyspace.prefetch(db, args.at(i))));
+                let key = keyspace.hash(args.at(i));
+                let noted = self.uses.len();
+                if spec.keys.last == 1 {
+                    let elements = args.from(first).step_by(step).take(ELEMENTS_EACH);
+                    self.uses.extend(elements.map(|e| Use { db, key, element: Some(keyspace.hash(e)) }));
+                }
+                if self.uses.len() == noted {
+                    self.uses.push(Use { db, key, element: None });
+                }
             }
         }
     }
@@ -88,5 +100,32 @@ impl Ahead {
     /// The arguments of a request.
     pub fn args<'a>(&'a self, input: &'a [u8], request: &Request) -> Args<'a> {
         Args::at_ranges(input, &self.ranges.0[request.args.clone()])
+    }
+}
+
+/// The command that a request calls.
+fn find(last: &mut Option<&'static Spec>, args: Args<'_>) -> Option<&'static Spec> {
+    if let Some(spec) = *last
+        && args.is(0, spec.name)
+        && spec.arity_fits(args.len())
+    {
+        return Some(spec);
+    }
+    let spec = table::find(args).ok()?;
+    // Of a subcommand the first word does not tell all.
+    let by_name = spec.subcommands.is_empty() && args.is(0, spec.name);
+    *last = by_name.then_some(spec);
+    Some(spec)
+}
+
+/// Where a command on one key names elements of the collection there: the first, and how far it is to the next. A guess by
+/// the command's kind: at worst something is fetched in vain.
+fn elements(spec: &Spec) -> (usize, usize) {
+    match spec.group {
+        Group::Set => (2, 1),
+        Group::Hash => (2, 2),
+        Group::SortedSet if spec.flags.any(Flags::WRITE) && spec.flags.any(Flags::DENYOOM) => (3, 2),
+        Group::SortedSet => (2, 1),
+        _ => (usize::MAX, 1),
     }
 }

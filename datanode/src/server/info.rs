@@ -400,7 +400,7 @@ fn cpu(p: &mut Page<'_>) {
 }
 
 fn commandstats(p: &mut Page<'_>) {
-    for (name, c) in &p.server.stats.commands {
+    for (name, c) in p.server.stats.commands.iter() {
         let usec = c.nanos / 1000;
         let per_call = if c.calls == 0 { 0.0 } else { c.nanos as f64 / 1000.0 / c.calls as f64 };
         line!(
@@ -421,7 +421,7 @@ fn errorstats(p: &mut Page<'_>) {
 
 fn latencystats(p: &mut Page<'_>) {
     let percentiles = &p.server.config.latency_tracking_info_percentiles;
-    for (name, c) in &p.server.stats.commands {
+    for (name, c) in p.server.stats.commands.iter() {
         let Some(latency) = &c.latency else { continue };
         let values: Vec<String> = percentiles
             .iter()

@@ -7,6 +7,17 @@ const MOST: usize = 4 * LINE;
 /// The allocator's own word in front of a block, which is needed when the block is freed.
 const HEADER: usize = 8;
 
+/// What it takes to find something in a table, in the order in which one leads to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its bucket.
+    Bucket,
+    /// The entry itself.
+    Entry,
+    /// What the entry points to.
+    Contents,
+}
+
 /// Has the line of memory with this address fetched. Nothing is read, so whatever is there may be changing or even be gone.
 #[inline]
 #[allow(unsafe_code)]

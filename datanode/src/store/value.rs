@@ -2,7 +2,7 @@
 
 use super::hash::Hash;
 use super::list::List;
-use super::prefetch::fetch_block;
+use super::prefetch::{Stage, fetch_block};
 use super::set::Set;
 use super::str::Str;
 use super::zset::ZSet;
@@ -72,6 +72,17 @@ impl Value {
             Value::Set(v) => fetch_block(&raw const **v, size_of::<Set>()),
             Value::Hash(v) => fetch_block(&raw const **v, size_of::<Hash>()),
             Value::ZSet(v) => fetch_block(&raw const **v, size_of::<ZSet>()),
+        }
+    }
+
+    /// Has a part of what it takes to find an element fetched, where there is a table to find it in.
+    #[inline]
+    pub fn prefetch_element(&self, hash: u64, stage: Stage) {
+        match self {
+            Value::Set(v) => v.prefetch(hash, stage),
+            Value::Hash(v) => v.prefetch(hash, stage),
+            Value::ZSet(v) => v.prefetch(hash, stage),
+            Value::Str(_) | Value::List(_) => {}
         }
     }
 

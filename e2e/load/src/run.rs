@@ -97,7 +97,7 @@ pub fn run(o: &Options) -> std::io::Result<Value> {
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(i), Interest::READABLE | Interest::WRITABLE)?;
             let (replies, waiting) = (Replies::default(), VecDeque::new());
-            Ok(Connection { stream, replies, waiting, unsent: Vec::new(), first: i % o.commands.len() })
+            Ok(Connection { stream, replies, waiting, unsent: Vec::new(), first: 0 })
         })
         .collect::<std::io::Result<Vec<_>>>()?;
     let batches = (0..o.commands.len()).map(|first| Batch::new(&o.commands, first, o.pipeline));
