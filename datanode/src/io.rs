@@ -202,6 +202,10 @@ pub struct Sent {
     pub writes: u64,
     /// Bytes.
     pub bytes: u64,
+    /// Connections that were read from, or written to, together with other threads.
+    pub threaded_reads: u64,
+    /// See `threaded_reads`.
+    pub threaded_writes: u64,
 }
 
 impl Io {
@@ -259,6 +263,12 @@ impl Io {
     pub fn note_sent(&mut self, bytes: usize) {
         self.sent.writes += u64::from(bytes > 0);
         self.sent.bytes += bytes as u64;
+    }
+
+    /// Counts connections that other threads helped to read from and write to (driver only).
+    pub fn note_threaded(&mut self, reads: usize, writes: usize) {
+        self.sent.threaded_reads += reads as u64;
+        self.sent.threaded_writes += writes as u64;
     }
 
     /// What has been handed to the transport since the last call.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use datanode::config::{Config, Mode, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
-use datanode::net::{self, Listeners};
+use datanode::net::{self, Listeners, Threads};
 use datanode::sentinel::Sentinel;
 use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
@@ -95,7 +95,9 @@ fn serve(program: &str, args: &[String]) -> Result<i32, String> {
     server.metrics = board(server.config.metrics_port)?;
     server.start(&mut io)?;
     tracing::info!("Ready to accept connections");
-    net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"))
+    let threads =
+        Threads { count: server.config.io_threads as usize, reads: server.config.io_threads_do_reads };
+    net::run(&mut server, listeners, io, threads).map_err(|e| format!("the event loop failed: {e}"))
 }
 
 /// Serves probes and metrics, where a port is configured.
@@ -126,7 +128,8 @@ fn watch(args: &[String]) -> Result<i32, String> {
     tracing::info!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();
     io.now = now;
-    let code = net::run(&mut sentinel, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
+    let code = net::run(&mut sentinel, listeners, io, Threads::default())
+        .map_err(|e| format!("the event loop failed: {e}"));
     if !pidfile.is_empty() {
         // It may be gone already; nobody needs it any more.
         let _ = std::fs::remove_file(&pidfile);

@@ -46,7 +46,7 @@ class Peers:
             own = {"maxclients": 20000, "protected-mode": "no", **dict(directives)}
             if io_threads > 1:
                 own["io-threads"] = io_threads
-                if name == REDIS:
+                if name != VALKEY:
                     own["io-threads-do-reads"] = "yes"
             with on_core(0, self.pinned):
                 self.by_name[name] = servers.start(programs[name], own)

@@ -4,10 +4,10 @@
 mod connect;
 pub mod http;
 mod listen;
+mod transfer;
 mod worker;
 
-use std::io::{ErrorKind, Write};
-use std::os::fd::AsRawFd;
+use std::io::ErrorKind;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,14 +17,15 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::io::{Action, ConnId, Gone, Io, JobId, LinkToken, Now, Peer, Service};
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
+use transfer::{Crew, End, READ_CHUNK, Transfer, Work};
 
 /// Tokens below this one are not connections.
 const FIRST_CONN_TOKEN: usize = 64;
 const WAKER: Token = Token(0);
-/// Read at most this much from one connection before others get their turn, bytes.
-const READ_CHUNK: usize = 64 * 1024;
-/// So many connections are read from before the first of them is served.
+/// So many connections are read from before the first of them is served, for each thread that reads.
 const READ_AHEAD: usize = 32;
+/// So many connections' output is written at once, for each thread that writes.
+const WRITE_TOGETHER: usize = 256;
 /// Buffers that connections read into in turn are kept up to this capacity, bytes.
 const LENT_CAPACITY: usize = 2 * READ_CHUNK;
 const EVENTS_PER_POLL: usize = 1024;
@@ -51,9 +52,36 @@ struct Socket {
     unread: bool,
 }
 
+impl Socket {
+    fn new(id: ConnId, stream: TcpStream) -> Socket {
+        Socket { id, stream, blocked: false, closing: false, unread: false }
+    }
+}
+
+/// Threads that read from and write to connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Threads {
+    /// How many, with the one that runs the service.
+    pub count: usize,
+    /// The others read, too, and do not only write.
+    pub reads: bool,
+}
+
+impl Default for Threads {
+    /// Only the one that runs the service.
+    fn default() -> Self {
+        Threads { count: 1, reads: false }
+    }
+}
+
 /// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
-pub fn run(service: &mut dyn Service, listeners: Listeners, io: Io) -> std::io::Result<i32> {
-    Loop::new(listeners, io)?.run(service)
+pub fn run(
+    service: &mut dyn Service,
+    listeners: Listeners,
+    io: Io,
+    threads: Threads,
+) -> std::io::Result<i32> {
+    Loop::new(listeners, io, threads)?.run(service)
 }
 
 /// A seed that nobody can guess, from the system's source of randomness.
@@ -74,6 +102,11 @@ struct Loop {
     worker: worker::Worker,
     /// Slots with `unread` set.
     unread: Vec<usize>,
+    crew: Crew,
+    /// The crew reads, too.
+    together: bool,
+    /// What the crew is to do, or has done.
+    transfers: Vec<Transfer>,
     /// Connections that have something to read, and whether it is the last of them.
     readable: Vec<(usize, bool)>,
     /// Connections that have been read from and not been served yet.
@@ -84,7 +117,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(mut listeners: Listeners, io: Io) -> std::io::Result<Self> {
+    fn new(mut listeners: Listeners, io: Io, threads: Threads) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
@@ -108,6 +141,9 @@ impl Loop {
             connector: connect::Connector::new(post.clone()),
             worker: worker::Worker::start(post)?,
             unread: Vec::new(),
+            crew: Crew::new(threads.count)?,
+            together: threads.reads,
+            transfers: Vec::new(),
             readable: Vec::new(),
             arrived: Vec::new(),
             lent: Vec::new(),
@@ -223,16 +259,22 @@ impl Loop {
         if self.sockets.len() <= id.slot() {
             self.sockets.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, stream, blocked: false, closing: false, unread: false });
+        self.sockets[id.slot()] = Some(Socket::new(id, stream));
         Ok(id)
     }
 
-    /// Reads from all that are readable, and has them served, so many at a time.
+    /// Reads from all that are readable, and has them served, so many at a time. The rest of what one has comes after the
+    /// others had their turn.
     fn read(&mut self, service: &mut dyn Service) {
         let readable = std::mem::take(&mut self.readable);
-        for some in readable.chunks(READ_AHEAD) {
+        for some in readable.chunks(READ_AHEAD * self.crew.threads()) {
             for &(slot, to_end) in some {
-                self.read_once(service, slot, to_end);
+                self.begin_read(slot, to_end);
+            }
+            let shared = self.crew.carry_out(&mut self.transfers, self.together);
+            let gone = self.end_reads(shared);
+            for (id, why) in gone {
+                self.gone(service, id, why);
             }
             let mut arrived = std::mem::take(&mut self.arrived);
             if arrived.len() > 1 {
@@ -248,6 +290,55 @@ impl Loop {
         self.readable.clear();
     }
 
+    /// `to_end`: the peer has closed, so no further event will come.
+    fn begin_read(&mut self, slot: usize, to_end: bool) {
+        let Some(place) = self.sockets.get_mut(slot) else { return };
+        let Some(mut socket) = place.take_if(|s| !s.closing) else { return };
+        socket.unread = to_end;
+        let input = self.io.conn(socket.id).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
+        let input = if input.capacity() == 0 { self.lent.pop().unwrap_or(input) } else { input };
+        self.transfers.push(Transfer::read(socket, input));
+    }
+
+    /// Puts everything back where it was, and notes who is to be served; those whose connection has ended, and why.
+    fn end_reads(&mut self, shared: bool) -> Vec<(ConnId, Gone)> {
+        let mut gone = Vec::new();
+        self.io.note_threaded(if shared { self.transfers.len() } else { 0 }, 0);
+        let mut transfers = std::mem::take(&mut self.transfers);
+        for Transfer { mut socket, work } in transfers.drain(..) {
+            let Work::Read { into, result } = work else { continue };
+            let (id, slot) = (socket.id, socket.id.slot());
+            if let Some(conn) = self.io.conn(id) {
+                conn.input = into;
+            }
+            socket.unread = match result {
+                Ok(0) => {
+                    gone.push((id, Gone::Eof));
+                    false
+                }
+                Ok(n) => {
+                    self.arrived.push(id);
+                    socket.unread || n >= READ_CHUNK
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.take_back(id);
+                    false
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => true,
+                Err(_) => {
+                    gone.push((id, Gone::Error));
+                    false
+                }
+            };
+            if socket.unread {
+                self.unread.push(slot);
+            }
+            self.sockets[slot] = Some(socket);
+        }
+        self.transfers = transfers;
+        gone
+    }
+
     /// Takes a connection's input buffer, if there is nothing in it.
     fn take_back(&mut self, id: ConnId) {
         if let Some(conn) = self.io.conn(id)
@@ -258,38 +349,6 @@ impl Loop {
             if buffer.capacity() <= LENT_CAPACITY && self.lent.len() < READ_AHEAD {
                 self.lent.push(buffer);
             }
-        }
-    }
-
-    /// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so
-    /// no further event will come.
-    fn read_once(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) {
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
-        socket.unread = false;
-        if socket.closing {
-            return;
-        }
-        let id = socket.id;
-        let Some(conn) = self.io.conn(id) else { return };
-        if conn.input.capacity() == 0 {
-            conn.input = self.lent.pop().unwrap_or_default();
-        }
-        let result = receive(&socket.stream, &mut conn.input);
-        match result {
-            Ok(0) => self.gone(service, id, Gone::Eof),
-            Ok(n) => {
-                if n == READ_CHUNK || to_end {
-                    socket.unread = true;
-                    self.unread.push(slot);
-                }
-                self.arrived.push(id);
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => self.take_back(id),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {
-                socket.unread = true;
-                self.unread.push(slot);
-            }
-            Err(_) => self.gone(service, id, Gone::Error),
         }
     }
 
@@ -319,42 +378,65 @@ impl Loop {
                     }
                     Action::Exit(code) => *exit = Some((code, Instant::now())),
                 }
-            } else if let Some(id) = self.io.next_dirty() {
-                self.write(service, id);
-            } else {
+            } else if !self.write(service) {
                 return;
             }
         }
     }
 
-    fn write(&mut self, service: &mut dyn Service, id: ConnId) {
-        let Some(Some(socket)) = self.sockets.get_mut(id.slot()) else { return };
-        if socket.id != id || socket.blocked {
-            return;
+    /// Writes what may leave on connections whose output has grown; false if there are none.
+    fn write(&mut self, service: &mut dyn Service) -> bool {
+        let mut ended = Vec::new();
+        let mut found = false;
+        while self.transfers.len() < WRITE_TOGETHER * self.crew.threads()
+            && let Some(id) = self.io.next_dirty()
+        {
+            found = true;
+            self.begin_write(id, &mut ended);
         }
-        let Some(conn) = self.io.conn(id) else { return };
-        let mut sent = 0;
-        while !conn.output.sendable().is_empty() {
-            match socket.stream.write(conn.output.sendable()) {
-                Ok(n) => {
-                    conn.output.consume(n);
-                    sent += n;
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    socket.blocked = true;
-                    self.io.note_sent(sent);
-                    return;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.gone(service, id, Gone::Error),
+        let shared = self.crew.carry_out(&mut self.transfers, true);
+        self.end_writes(shared, &mut ended);
+        for (id, end) in ended {
+            match end {
+                End::Broken => self.gone(service, id, Gone::Error),
+                End::Complete if self.is_closing(id) => self.gone(service, id, Gone::Asked),
+                End::Complete => service.drained(&mut self.io, id),
+                End::Full => {}
             }
         }
-        self.io.note_sent(sent);
-        if socket.closing {
-            self.gone(service, id, Gone::Asked);
-        } else if sent > 0 {
-            service.drained(&mut self.io, id);
+        found
+    }
+
+    fn begin_write(&mut self, id: ConnId, ended: &mut Vec<(ConnId, End)>) {
+        let Some(place) = self.sockets.get_mut(id.slot()) else { return };
+        let Some(conn) = self.io.conn(id) else { return };
+        if conn.output.sendable().is_empty() {
+            if place.as_ref().is_some_and(|s| s.id == id && s.closing && !s.blocked) {
+                ended.push((id, End::Complete));
+            }
+        } else if let Some(socket) = place.take_if(|s| s.id == id && !s.blocked) {
+            self.transfers.push(Transfer::write(socket, std::mem::take(&mut conn.output)));
         }
+    }
+
+    /// Puts everything back where it was, and adds to `ended` how each ended.
+    fn end_writes(&mut self, shared: bool, ended: &mut Vec<(ConnId, End)>) {
+        self.io.note_threaded(0, if shared { self.transfers.len() } else { 0 });
+        for Transfer { mut socket, work } in self.transfers.drain(..) {
+            let Work::Write { from, sent, end } = work else { continue };
+            let id = socket.id;
+            if let Some(conn) = self.io.conn(id) {
+                conn.output = from;
+            }
+            self.io.note_sent(sent);
+            socket.blocked = end == End::Full;
+            ended.push((id, end));
+            self.sockets[id.slot()] = Some(socket);
+        }
+    }
+
+    fn is_closing(&self, id: ConnId) -> bool {
+        self.sockets.get(id.slot()).and_then(Option::as_ref).is_some_and(|s| s.id == id && s.closing)
     }
 
     fn gone(&mut self, service: &mut dyn Service, id: ConnId, why: Gone) {
@@ -376,19 +458,6 @@ impl Loop {
             .flatten()
             .any(|s| s.blocked && io.conn(s.id).is_some_and(|c| !c.output.sendable().is_empty()))
     }
-}
-
-/// Appends what a socket has, at most `READ_CHUNK` bytes, to a buffer. `Read` would want the room filled with zeros first.
-#[allow(unsafe_code)]
-fn receive(stream: &TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
-    buffer.reserve(READ_CHUNK);
-    let room = buffer.spare_capacity_mut();
-    // SAFETY: `room` is at least READ_CHUNK bytes of memory that is ours to write, and the descriptor is open.
-    let n = unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), READ_CHUNK, 0) };
-    let n = usize::try_from(n).map_err(|_| std::io::Error::last_os_error())?;
-    // SAFETY: the kernel has just written these `n` bytes, which are within the capacity.
-    unsafe { buffer.set_len(buffer.len() + n) };
-    Ok(n)
 }
 
 fn peer_of(stream: &std::net::TcpStream) -> Peer {

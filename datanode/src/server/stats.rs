@@ -62,6 +62,8 @@ pub struct Stats {
     pub writes: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
+    pub threaded_reads: u64,
+    pub threaded_writes: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,

@@ -1,5 +1,7 @@
 //! Counts replies in what a server sends, without keeping them.
 
+use datanode::resp::parse::parse_i64;
+
 /// Where in the stream of replies a connection is.
 #[derive(Debug)]
 pub struct Replies {
@@ -64,10 +66,7 @@ impl Replies {
 
     fn header(&mut self, line: &[u8]) -> Result<bool, String> {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
-        let length = || {
-            let digits = std::str::from_utf8(&text[1..]).ok().and_then(|t| t.parse::<i64>().ok());
-            digits.ok_or_else(|| format!("not a length: {}", text.escape_ascii()))
-        };
+        let length = || parse_i64(&text[1..]).ok_or_else(|| format!("not a length: {}", text.escape_ascii()));
         match text.first() {
             Some(b'+' | b':' | b'_' | b',' | b'#' | b'(') => {}
             Some(b'-') => {

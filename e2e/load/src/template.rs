@@ -72,6 +72,7 @@ impl Batch {
                     continue;
                 }
             };
+            self.bytes[at..at + DIGITS].fill(b'0');
             self.places.push((at, number));
             at += DIGITS;
         }
@@ -84,7 +85,11 @@ impl Batch {
         out.extend_from_slice(&self.bytes);
         for &(at, number) in &self.places {
             let mut n = numbers.take(number);
-            for digit in out[start + at..start + at + DIGITS].iter_mut().rev() {
+            let mut digits = out[start + at..start + at + DIGITS].iter_mut().rev();
+            // The zeros in front are there already.
+            while n > 0
+                && let Some(digit) = digits.next()
+            {
                 *digit = b'0' + (n % 10) as u8;
                 n /= 10;
             }
