@@ -1,13 +1,16 @@
 //! Reading from and writing to sockets, many at a time, with the help of other threads where `io-threads` asks for it.
 //!
 //! Fork and join: the loop hands a part of the transfers to each helper, does the rest itself, and goes on when all are
-//! done. A helper owns what it was handed until then, so nothing is ever used by two threads.
+//! done. A helper owns what it has begun until then, so nothing is ever used by two threads; what it has not begun when the
+//! loop is done with its own part, the loop takes back. Whether helpers are asked at all is decided by what that has
+//! brought so far: where there are fewer processors than there is work for, they only cost.
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
@@ -103,10 +106,12 @@ struct Desk {
 const IDLE: u32 = 0;
 /// Nothing to do; the helper sleeps.
 const ASLEEP: u32 = 1;
-/// The helper's turn.
+/// There is something to do, which has not been begun.
 const ASKED: u32 = 2;
-/// The loop's turn: what was asked for is done.
-const DONE: u32 = 3;
+/// The helper is at work.
+const BUSY: u32 = 3;
+/// What was asked for is done.
+const DONE: u32 = 4;
 
 impl Desk {
     /// Nobody holds the lock for long, nor panics while holding it.
@@ -114,16 +119,20 @@ impl Desk {
         f(&mut self.transfers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Goes from one state to another; the state it is in if it is not the one to go from.
+    fn pass(&self, from: u32, to: u32) -> Result<u32, u32> {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+    }
+
     /// The helper's life.
     fn serve(&self) {
         loop {
             let mut spins = 0;
-            while self.state.load(Ordering::Acquire) != ASKED {
+            while self.pass(ASKED, BUSY).is_err() {
                 std::hint::spin_loop();
                 spins = (spins + 1).min(SPINS);
                 if spins == SPINS {
-                    let slept =
-                        self.state.compare_exchange(IDLE, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
+                    let slept = self.pass(IDLE, ASLEEP);
                     // Nothing is lost if it has been asked meanwhile: an early wake-up makes the next sleep a short one.
                     if slept.is_ok() || slept == Err(ASLEEP) {
                         std::thread::park();
@@ -136,9 +145,60 @@ impl Desk {
     }
 }
 
+/// What a transfer has taken, with helpers and without; when the worse of both is tried again.
+#[derive(Debug, Clone)]
+struct Experience {
+    /// Seconds, the last ones counting most: without helpers, and with.
+    mean: [f64; 2],
+    wait: u32,
+    left: u32,
+}
+
+impl Experience {
+    /// How much the last measurement counts.
+    const WEIGHT: f64 = 0.1;
+    /// The worse way is tried after so many uses of the better one, after twice as many each time it is still worse.
+    const SHORTEST_WAIT: u32 = 16;
+    const LONGEST_WAIT: u32 = 16 * 1024;
+
+    fn new() -> Experience {
+        Experience { mean: [f64::INFINITY, 0.0], wait: Self::SHORTEST_WAIT, left: Self::SHORTEST_WAIT }
+    }
+
+    /// Whether helpers have been the better way.
+    fn helpers_pay(&self) -> bool {
+        self.mean[1] < self.mean[0]
+    }
+
+    /// Whether helpers are asked this time.
+    fn choose(&mut self) -> bool {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                self.helpers_pay()
+            }
+            None => !self.helpers_pay(),
+        }
+    }
+
+    fn note(&mut self, shared: bool, took: f64) {
+        let before = self.helpers_pay();
+        let mean = &mut self.mean[usize::from(shared)];
+        let known = mean.is_finite() && *mean > 0.0;
+        *mean = if known { *mean + (took - *mean) * Self::WEIGHT } else { took };
+        if self.helpers_pay() != before {
+            (self.wait, self.left) = (Self::SHORTEST_WAIT, Self::SHORTEST_WAIT);
+        } else if shared != before {
+            self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
+            self.left = self.wait;
+        }
+    }
+}
+
 /// The loop's thread and its helpers.
 pub(super) struct Crew {
     helpers: Vec<(Arc<Desk>, Thread)>,
+    experience: Experience,
 }
 
 impl Crew {
@@ -150,7 +210,8 @@ impl Crew {
             let thread = std::thread::Builder::new().name(format!("io-{n}")).spawn(move || own.serve())?;
             Ok((desk, thread.thread().clone()))
         };
-        Ok(Crew { helpers: (1..threads).map(helper).collect::<std::io::Result<_>>()? })
+        let helpers = (1..threads).map(helper).collect::<std::io::Result<_>>()?;
+        Ok(Crew { helpers, experience: Experience::new() })
     }
 
     /// Number of threads, with the loop's own.
@@ -159,14 +220,23 @@ impl Crew {
     }
 
     /// Carries all transfers out, `together` with the helpers if that is worth it; true if it was. Their order may change.
-    pub(super) fn carry_out(&self, transfers: &mut Vec<Transfer>, together: bool) -> bool {
-        let threads = self.threads();
-        let shared = together && threads > 1 && transfers.len() >= threads * LEAST_EACH;
-        if !shared {
+    pub(super) fn carry_out(&mut self, transfers: &mut Vec<Transfer>, together: bool) -> bool {
+        if !together || self.helpers.is_empty() || transfers.len() < self.threads() * LEAST_EACH {
             transfers.iter_mut().for_each(Transfer::carry_out);
             return false;
         }
-        let each = transfers.len().div_ceil(threads);
+        let (shared, begun) = (self.experience.choose(), Instant::now());
+        if shared {
+            self.share(transfers);
+        } else {
+            transfers.iter_mut().for_each(Transfer::carry_out);
+        }
+        self.experience.note(shared, begun.elapsed().as_secs_f64() / transfers.len() as f64);
+        shared
+    }
+
+    fn share(&self, transfers: &mut Vec<Transfer>) {
+        let each = transfers.len().div_ceil(self.threads());
         for (desk, thread) in &self.helpers {
             let keep = transfers.len().saturating_sub(each);
             desk.with(|theirs| theirs.extend(transfers.drain(keep..)));
@@ -176,18 +246,23 @@ impl Crew {
         }
         transfers.iter_mut().for_each(Transfer::carry_out);
         for (desk, _) in &self.helpers {
+            let begun = desk.pass(ASKED, IDLE).is_err();
             let mut spins = 0;
-            while desk.state.load(Ordering::Acquire) != DONE {
+            while begun && desk.state.load(Ordering::Acquire) != DONE {
                 std::hint::spin_loop();
                 spins = (spins + 1).min(SPINS);
                 if spins == SPINS {
                     std::thread::yield_now();
                 }
             }
+            let own = transfers.len();
             desk.with(|theirs| transfers.append(theirs));
-            desk.state.store(IDLE, Ordering::Release);
+            if begun {
+                desk.state.store(IDLE, Ordering::Release);
+            } else {
+                transfers[own..].iter_mut().for_each(Transfer::carry_out);
+            }
         }
-        true
     }
 }
 
@@ -212,8 +287,9 @@ mod tests {
     #[test]
     fn helpers_do_what_the_loop_would_do() {
         for (threads, sockets) in [(1, 5), (2, 3), (3, 7), (3, 64)] {
-            let (crew, mut io) = (Crew::new(threads).unwrap(), Io::default());
+            let (mut crew, mut io) = (Crew::new(threads).unwrap(), Io::default());
             let mut pairs = pairs(&mut io, sockets);
+            let (may_share, mut shares) = (threads > 1 && sockets >= threads * LEAST_EACH, 0);
             // Often enough for helpers to fall asleep and to be asked while they are about to.
             for round in 0..200 {
                 if round % 50 == 0 {
@@ -226,8 +302,11 @@ mod tests {
                     others.push((socket.id, other));
                     transfers.push(Transfer::write(socket, output));
                 }
-                let shared = crew.carry_out(&mut transfers, true);
-                assert_eq!(shared, threads > 1 && sockets >= threads * LEAST_EACH);
+                if may_share && round % 2 == 0 {
+                    crew.share(&mut transfers);
+                } else {
+                    shares += usize::from(crew.carry_out(&mut transfers, true));
+                }
                 assert_eq!(transfers.len(), sockets);
                 for transfer in transfers {
                     let Transfer { socket, work: Work::Write { sent, end, .. } } = transfer else { panic!() };
@@ -253,6 +332,28 @@ mod tests {
                     pairs.push((socket, others[place].take().unwrap()));
                 }
             }
+            assert_eq!(shares > 0, may_share);
         }
+    }
+
+    #[test]
+    fn helpers_are_asked_where_it_has_paid() {
+        for (alone, shared) in [(1.0, 3.0), (3.0, 1.0)] {
+            let (mut experience, mut asked) = (Experience::new(), 0);
+            for _ in 0..100_000 {
+                let choice = experience.choose();
+                asked += usize::from(choice);
+                experience.note(choice, if choice { shared } else { alone });
+            }
+            assert!(if shared < alone { asked > 99_900 } else { (5..100).contains(&asked) }, "{asked}");
+        }
+        // What was better before need not be so for ever.
+        let (mut experience, mut asked) = (Experience::new(), 0);
+        for i in 0..100_000 {
+            let choice = experience.choose();
+            asked += usize::from(choice);
+            experience.note(choice, if choice == (i < 50_000) { 1.0 } else { 3.0 });
+        }
+        assert!((45_000..75_000).contains(&asked), "{asked}");
     }
 }
