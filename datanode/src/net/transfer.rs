@@ -198,7 +198,8 @@ impl Experience {
 /// The loop's thread and its helpers.
 pub(super) struct Crew {
     helpers: Vec<(Arc<Desk>, Thread)>,
-    experience: Experience,
+    /// Of reading, and of writing.
+    experience: [Experience; 2],
 }
 
 impl Crew {
@@ -211,7 +212,7 @@ impl Crew {
             Ok((desk, thread.thread().clone()))
         };
         let helpers = (1..threads).map(helper).collect::<std::io::Result<_>>()?;
-        Ok(Crew { helpers, experience: Experience::new() })
+        Ok(Crew { helpers, experience: [Experience::new(), Experience::new()] })
     }
 
     /// Number of threads, with the loop's own.
@@ -225,13 +226,14 @@ impl Crew {
             transfers.iter_mut().for_each(Transfer::carry_out);
             return false;
         }
-        let (shared, begun) = (self.experience.choose(), Instant::now());
+        let writes = usize::from(matches!(transfers[0].work, Work::Write { .. }));
+        let (shared, begun) = (self.experience[writes].choose(), Instant::now());
         if shared {
             self.share(transfers);
         } else {
             transfers.iter_mut().for_each(Transfer::carry_out);
         }
-        self.experience.note(shared, begun.elapsed().as_secs_f64() / transfers.len() as f64);
+        self.experience[writes].note(shared, begun.elapsed().as_secs_f64() / transfers.len() as f64);
         shared
     }
 

@@ -194,8 +194,9 @@ impl Keyspace {
     /// of what a lookup costs, is done for all at once.
     pub fn prefetch(&self, uses: &[Use]) {
         for stage in [Stage::Bucket, Stage::Entry, Stage::Contents] {
-            for used in uses {
-                self.dbs[used.db].dict.prefetch(used.key, stage);
+            // Several elements of one key follow each other.
+            for of_key in uses.chunk_by(|a, b| (a.db, a.key) == (b.db, b.key)) {
+                self.dbs[of_key[0].db].dict.prefetch(of_key[0].key, stage);
             }
         }
         for stage in [Stage::Bucket, Stage::Entry, Stage::Contents] {
