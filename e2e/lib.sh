@@ -111,3 +111,19 @@ shared_target() {
   echo "$root" >"$owner"
 }
 host_triple() { (cd "$root" && rustc -vV | sed -n 's/^host: //p'); }
+
+# Where the virtual environment of a requirements file is: kept for as long as nothing changes in it.
+venv_of() { echo "$cache/venv-$( (cat "$1" "$e2e/requirements.txt"; python3 -VV; command -v python3) | sha256sum | cut -c1-16)"; }
+# Makes it, unless it is there. Another run may be making it.
+python_environment() {
+  local venv
+  venv=$(venv_of "$1")
+  [ ! -e "$venv/complete" ] || return 0
+  (
+    flock -w 600 8 || exit 1
+    [ ! -e "$venv/complete" ] || exit 0
+    python3 -m venv --clear "$venv" &&
+      "$venv/bin/pip" install -q --disable-pip-version-check -r "$1" &&
+      touch "$venv/complete"
+  ) 8>>"$venv.lock"
+}

@@ -247,6 +247,10 @@ pub struct Sent {
     pub writes: u64,
     /// Bytes.
     pub bytes: u64,
+    /// Connections that were read from, or written to, together with other threads.
+    pub threaded_reads: u64,
+    /// See `threaded_reads`.
+    pub threaded_writes: u64,
 }
 
 impl Io {
@@ -304,6 +308,12 @@ impl Io {
     pub fn note_sent(&mut self, bytes: usize) {
         self.sent.writes += u64::from(bytes > 0);
         self.sent.bytes += bytes as u64;
+    }
+
+    /// Counts connections that other threads helped to read from and write to (driver only).
+    pub fn note_threaded(&mut self, reads: usize, writes: usize) {
+        self.sent.threaded_reads += reads as u64;
+        self.sent.threaded_writes += writes as u64;
     }
 
     /// What has been handed to the transport since the last call.
@@ -380,6 +390,9 @@ pub trait Driver {
 pub trait Service {
     /// A client connected.
     fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: Peer);
+    /// Several connections have something new; [`Service::received`] follows for each, at once and in this order. A hint: to
+    /// look at all of them first.
+    fn arrived(&mut self, _io: &mut Io, _conns: &[ConnId]) {}
     /// Bytes were appended to `io.conn(conn).input`.
     fn received(&mut self, io: &mut Io, conn: ConnId);
     /// All of a connection's sendable output has been handed to the transport.

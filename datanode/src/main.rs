@@ -9,7 +9,7 @@ use datanode::config::types::Supervised;
 use datanode::config::{Config, Mode, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
-use datanode::net::{self, Listeners};
+use datanode::net::{self, Listeners, Threads};
 use datanode::sentinel::Sentinel;
 use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
@@ -115,7 +115,10 @@ fn serve(program: &str, config: Config) -> Result<i32, String> {
     server.start(&mut io)?;
     tracing::info!("Ready to accept connections");
     supervisor.ready(!server.is_master());
-    let code = net::run(&mut server, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
+    let threads =
+        Threads { count: server.config.io_threads as usize, reads: server.config.io_threads_do_reads };
+    let code =
+        net::run(&mut server, listeners, io, threads).map_err(|e| format!("the event loop failed: {e}"));
     supervisor.stopping();
     code
 }
@@ -151,7 +154,8 @@ fn watch(config: Config) -> Result<i32, String> {
     io.now = now;
     io.outgoing = outgoing;
     supervisor.ready(false);
-    let code = net::run(&mut sentinel, listeners, io).map_err(|e| format!("the event loop failed: {e}"));
+    let code = net::run(&mut sentinel, listeners, io, Threads::default())
+        .map_err(|e| format!("the event loop failed: {e}"));
     supervisor.stopping();
     code
 }

@@ -15,6 +15,11 @@ impl<'a> Args<'a> {
         Args { buf, ranges: &ranges.0 }
     }
 
+    /// Arguments at some ranges of `buf`.
+    pub fn at_ranges(buf: &'a [u8], ranges: &'a [(usize, usize)]) -> Self {
+        Args { buf, ranges }
+    }
+
     /// Number of arguments, the name included.
     pub fn len(&self) -> usize {
         self.ranges.len()

@@ -413,7 +413,7 @@ impl Keys<'_> {
 
     /// Removes a key whose time is up. On a replica nothing is removed: its master says when.
     fn expire_if_due(&mut self, key: &[u8]) {
-        if self.now_ms == SEE_ALL {
+        if self.now_ms == SEE_ALL || self.server.keyspace.expires(self.db) == 0 {
             return;
         }
         let due = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.is_expired(self.now_ms));

@@ -148,7 +148,7 @@ fn histogram(ctx: &mut Ctx<'_>) -> Result {
         .commands
         .iter()
         .filter(|(name, _)| is_wanted(name))
-        .filter_map(|(name, c)| Some((*name, c.latency.as_ref()?)))
+        .filter_map(|(name, c)| Some((name, c.latency.as_ref()?)))
         .collect();
     found.sort_by_key(|(name, _)| *name);
     ctx.reply.map(found.len());

@@ -277,13 +277,18 @@ impl Spec {
 
     /// Indexes of the keys in `args`, one after another; nothing is allocated where they are a range.
     pub fn key_positions(&self, args: &Args<'_>) -> impl Iterator<Item = usize> + use<> {
-        let found = self.find_keys.map(|find| find(args)).unwrap_or_default();
+        let found = self.find_keys.map(|find| find(args));
+        let fixed = found.is_none().then(|| self.fixed_keys(args.len()));
+        found.into_iter().flatten().chain(fixed.into_iter().flatten())
+    }
+
+    /// Indexes of the keys that always stand at the same places, in a call with `argc` arguments.
+    #[inline]
+    pub fn fixed_keys(&self, argc: usize) -> impl Iterator<Item = usize> + use<> {
         let KeyRange { first, last, step } = self.keys;
-        let len = args.len() as i32;
-        let last = if last < 0 { len + last } else { last.min(len - 1) };
-        let none = first <= 0 || self.find_keys.is_some();
-        let range = if none { 0..0 } else { first..last + 1 };
-        found.into_iter().chain(range.step_by(step.max(1) as usize).map(|i| i as usize))
+        let last = if last < 0 { argc as i32 + last } else { last };
+        let places = if first > 0 { first..last.min(argc as i32 - 1) + 1 } else { 0..0 };
+        places.step_by(step.max(1) as usize).map(|i| i as usize)
     }
 }
 

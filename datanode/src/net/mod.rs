@@ -5,28 +5,33 @@ mod connect;
 pub mod http;
 mod listen;
 mod stream;
+mod transfer;
 mod worker;
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::io::{Action, ConnId, Driver, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
+use transfer::{Crew, End, READ_CHUNK, Transfer, Work};
 
 /// Tokens below this one are not connections.
 const FIRST_CONN_TOKEN: usize = 64;
 const WAKER: Token = Token(0);
-/// Read at most this much from one connection before others get their turn, bytes.
-const READ_CHUNK: usize = 64 * 1024;
+/// So many connections are read from before the first of them is served, for each thread that reads.
+const READ_AHEAD: usize = 32;
+/// So many connections' output is written at once, for each thread that writes.
+const WRITE_TOGETHER: usize = 256;
+/// Buffers that connections read into in turn are kept up to this capacity, bytes.
+const LENT_CAPACITY: usize = 2 * READ_CHUNK;
 const EVENTS_PER_POLL: usize = 1024;
 /// Accept at most this many connections per listener and loop (as Redis' MAX_ACCEPTS_PER_CALL).
 const ACCEPTS_PER_LOOP: usize = 1000;
@@ -49,11 +54,40 @@ struct Socket {
     closing: bool,
     /// The kernel may hold more to read although no further event will say so.
     unread: bool,
+    /// The peer has closed: no further event will come, so it is read from until nothing is left.
+    ended: bool,
+}
+
+impl Socket {
+    fn new(id: ConnId, stream: Stream) -> Socket {
+        Socket { id, stream, blocked: false, closing: false, unread: false, ended: false }
+    }
+}
+
+/// Threads that read from and write to connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Threads {
+    /// How many, with the one that runs the service.
+    pub count: usize,
+    /// The others read, too, and do not only write.
+    pub reads: bool,
+}
+
+impl Default for Threads {
+    /// Only the one that runs the service.
+    fn default() -> Self {
+        Threads { count: 1, reads: false }
+    }
 }
 
 /// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
-pub fn run(service: &mut dyn Service, listeners: Listeners, io: Io) -> std::io::Result<i32> {
-    Loop::new(listeners, io)?.run(service)
+pub fn run(
+    service: &mut dyn Service,
+    listeners: Listeners,
+    io: Io,
+    threads: Threads,
+) -> std::io::Result<i32> {
+    Loop::new(listeners, io, threads)?.run(service)
 }
 
 /// Starts the program anew in this process, by the name and with the arguments it was started with. Its sockets are
@@ -90,8 +124,18 @@ struct Loop {
     unread: Vec<usize>,
     /// What the last poll has filled.
     polled: Events,
-    /// Events that have not been handled yet.
-    events: VecDeque<Event>,
+    crew: Crew,
+    /// The crew reads, too.
+    together: bool,
+    /// What the crew is to do, or has done.
+    transfers: Vec<Transfer>,
+    /// Slots of connections that have something to read.
+    readable: VecDeque<usize>,
+    /// Connections that have been read from and not been served yet.
+    arrived: VecDeque<ConnId>,
+    /// Input buffers for whoever has none. Most connections have nothing left over once they have been served, and give
+    /// theirs back: so those that are idle hold none, and the others share a few that stay in the processor's cache.
+    lent: Vec<Vec<u8>>,
     next_tick: Instant,
     /// The exit code the core has asked for, and when.
     exit: Option<(i32, Instant)>,
@@ -143,10 +187,9 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
         lend(place, |io| service.tick(io));
         held(place).next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
     }
-    let stale: Vec<usize> = std::mem::take(&mut held(place).unread);
-    for slot in stale {
-        read(place, service, slot, false);
-    }
+    let me = held(place);
+    me.readable.extend(me.unread.drain(..));
+    read(place, service);
     let me = held(place);
     service.before_sleep(&mut me.io);
     me.settle(service);
@@ -155,54 +198,42 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
     {
         return Ok(Some(code));
     }
-    let wait = if waits && me.unread.is_empty() && me.events.is_empty() {
+    let wait = if waits && me.unread.is_empty() {
         me.next_tick.saturating_duration_since(Instant::now())
     } else {
         Duration::ZERO
     };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
     let outcome = me.poll.poll(&mut polled, Some(wait));
-    me.events.extend(polled.iter().cloned());
+    me.io.now = me.now();
+    if outcome.is_ok() {
+        me.take_events(service, &polled);
+    }
     me.polled = polled;
     match outcome {
-        Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(None),
-        other => other?,
-    }
-    me.io.now = me.now();
-    // One by one: what a long script keeps waiting is taken by the rounds in its midst.
-    while let Some(event) = held(place).events.pop_front() {
-        let me = held(place);
-        match event.token() {
-            WAKER => me.messages(service),
-            Token(t) if t < FIRST_CONN_TOKEN => me.accept(service, t),
-            Token(t) => {
-                let slot = t - FIRST_CONN_TOKEN;
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    read(place, service, slot, event.is_read_closed() || event.is_error());
-                }
-                let me = held(place);
-                if event.is_writable()
-                    && let Some(Some(s)) = me.sockets.get_mut(slot)
-                {
-                    s.blocked = false;
-                    me.io.flush(s.id);
-                }
-            }
-        }
+        Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
+        _ => read(place, service),
     }
     Ok(None)
 }
 
-/// Reads once; the rest, if there is any, comes after the others had their turn. `to_end`: the peer has closed, so no
-/// further event will come.
-fn read(place: &mut Held, service: &mut dyn Service, slot: usize, to_end: bool) {
-    if let Some(id) = held(place).read(service, slot, to_end) {
-        lend(place, |io| service.received(io, id));
+/// Reads from all that are readable, and has them served, so many at a time. The rest of what one has comes after the
+/// others had their turn. What a long script keeps waiting is taken by the rounds in its midst.
+fn read(place: &mut Held, service: &mut dyn Service) {
+    loop {
+        while let Some(id) = held(place).arrived.pop_front() {
+            lend(place, |io| service.received(io, id));
+            held(place).take_back(id);
+        }
+        if held(place).readable.is_empty() {
+            return;
+        }
+        held(place).read_some(service);
     }
 }
 
 impl Loop {
-    fn new(mut listeners: Listeners, mut io: Io) -> std::io::Result<Self> {
+    fn new(mut listeners: Listeners, mut io: Io, threads: Threads) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
@@ -231,7 +262,12 @@ impl Loop {
             worker: worker::Worker::start(post)?,
             unread: Vec::new(),
             polled: Events::with_capacity(EVENTS_PER_POLL),
-            events: VecDeque::new(),
+            crew: Crew::new(threads.count)?,
+            together: threads.reads,
+            transfers: Vec::new(),
+            readable: VecDeque::new(),
+            arrived: VecDeque::new(),
+            lent: Vec::new(),
             next_tick: Instant::now(),
             exit: None,
         })
@@ -249,6 +285,29 @@ impl Loop {
         loop {
             if let Some(code) = round(&mut held, service, true)? {
                 return Ok(code);
+            }
+        }
+    }
+
+    /// Notes what events say; what there is to read is read later.
+    fn take_events(&mut self, service: &mut dyn Service, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKER => self.messages(service),
+                Token(t) if t < FIRST_CONN_TOKEN => self.accept(service, t),
+                Token(t) => {
+                    let slot = t - FIRST_CONN_TOKEN;
+                    let Some(Some(s)) = self.sockets.get_mut(slot) else { continue };
+                    let ended = event.is_read_closed() || event.is_error();
+                    s.ended |= ended;
+                    if event.is_readable() || ended {
+                        self.readable.push_back(slot);
+                    }
+                    if event.is_writable() && s.blocked {
+                        s.blocked = false;
+                        self.io.flush(s.id);
+                    }
+                }
             }
         }
     }
@@ -301,40 +360,85 @@ impl Loop {
         if self.sockets.len() <= id.slot() {
             self.sockets.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, stream, blocked: false, closing: false, unread: false });
+        self.sockets[id.slot()] = Some(Socket::new(id, stream));
         Ok(id)
     }
 
-    /// Reads once; the connection, if something has come.
-    fn read(&mut self, service: &mut dyn Service, slot: usize, to_end: bool) -> Option<ConnId> {
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return None };
-        socket.unread = false;
-        if socket.closing {
-            return None;
+    /// Reads from the first that are readable, once from each.
+    fn read_some(&mut self, service: &mut dyn Service) {
+        for _ in 0..READ_AHEAD * self.crew.threads() {
+            let Some(slot) = self.readable.pop_front() else { break };
+            self.begin_read(slot);
         }
-        let id = socket.id;
-        let conn = self.io.conn(id)?;
-        let filled = conn.input.len();
-        conn.input.resize(filled + READ_CHUNK, 0);
-        let result = socket.stream.read(&mut conn.input[filled..]);
-        conn.input.truncate(filled + result.as_ref().copied().unwrap_or(0));
-        match result {
-            Ok(0) => self.gone(service, id, Gone::Eof),
-            Ok(n) => {
-                if n == READ_CHUNK || to_end {
-                    socket.unread = true;
-                    self.unread.push(slot);
-                }
-                return Some(id);
+        let shared = self.crew.carry_out(&mut self.transfers, self.together);
+        let gone = self.end_reads(shared);
+        for (id, why) in gone {
+            self.gone(service, id, why);
+        }
+        if self.arrived.len() > 1 {
+            service.arrived(&mut self.io, self.arrived.make_contiguous());
+        }
+    }
+
+    fn begin_read(&mut self, slot: usize) {
+        let Some(place) = self.sockets.get_mut(slot) else { return };
+        let Some(mut socket) = place.take_if(|s| !s.closing) else { return };
+        socket.unread = false;
+        let input = self.io.conn(socket.id).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
+        let input = if input.capacity() == 0 { self.lent.pop().unwrap_or(input) } else { input };
+        self.transfers.push(Transfer::read(socket, input));
+    }
+
+    /// Puts everything back where it was, and notes who is to be served; those whose connection has ended, and why.
+    fn end_reads(&mut self, shared: bool) -> Vec<(ConnId, Gone)> {
+        let mut gone = Vec::new();
+        self.io.note_threaded(if shared { self.transfers.len() } else { 0 }, 0);
+        let mut transfers = std::mem::take(&mut self.transfers);
+        for Transfer { mut socket, work } in transfers.drain(..) {
+            let Work::Read { into, result } = work else { continue };
+            let (id, slot) = (socket.id, socket.id.slot());
+            if let Some(conn) = self.io.conn(id) {
+                conn.input = into;
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) if e.kind() == ErrorKind::Interrupted => {
-                socket.unread = true;
+            socket.unread = match result {
+                Ok(0) => {
+                    gone.push((id, Gone::Eof));
+                    false
+                }
+                Ok(n) => {
+                    self.arrived.push_back(id);
+                    socket.ended || n >= READ_CHUNK
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.take_back(id);
+                    false
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => true,
+                Err(_) => {
+                    gone.push((id, Gone::Error));
+                    false
+                }
+            };
+            if socket.unread {
                 self.unread.push(slot);
             }
-            Err(_) => self.gone(service, id, Gone::Error),
+            self.sockets[slot] = Some(socket);
         }
-        None
+        self.transfers = transfers;
+        gone
+    }
+
+    /// Takes a connection's input buffer, if there is nothing in it.
+    fn take_back(&mut self, id: ConnId) {
+        if let Some(conn) = self.io.conn(id)
+            && conn.input.is_empty()
+            && conn.input.capacity() > 0
+        {
+            let buffer = std::mem::take(&mut conn.input);
+            if buffer.capacity() <= LENT_CAPACITY && self.lent.len() < READ_AHEAD {
+                self.lent.push(buffer);
+            }
+        }
     }
 
     /// Carries out actions and writes output until neither asks for more.
@@ -368,42 +472,65 @@ impl Loop {
                     Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
                     Action::Exit(code) => self.exit = Some((code, Instant::now())),
                 }
-            } else if let Some(id) = self.io.next_dirty() {
-                self.write(service, id);
-            } else {
+            } else if !self.write(service) {
                 return;
             }
         }
     }
 
-    fn write(&mut self, service: &mut dyn Service, id: ConnId) {
-        let Some(Some(socket)) = self.sockets.get_mut(id.slot()) else { return };
-        if socket.id != id || socket.blocked {
-            return;
+    /// Writes what may leave on connections whose output has grown; false if there are none.
+    fn write(&mut self, service: &mut dyn Service) -> bool {
+        let mut ended = Vec::new();
+        let mut found = false;
+        while self.transfers.len() < WRITE_TOGETHER * self.crew.threads()
+            && let Some(id) = self.io.next_dirty()
+        {
+            found = true;
+            self.begin_write(id, &mut ended);
         }
-        let Some(conn) = self.io.conn(id) else { return };
-        let mut sent = 0;
-        while !conn.output.sendable().is_empty() {
-            match socket.stream.write(conn.output.sendable()) {
-                Ok(n) => {
-                    conn.output.consume(n);
-                    sent += n;
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    socket.blocked = true;
-                    self.io.note_sent(sent);
-                    return;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.gone(service, id, Gone::Error),
+        let shared = self.crew.carry_out(&mut self.transfers, true);
+        self.end_writes(shared, &mut ended);
+        for (id, end) in ended {
+            match end {
+                End::Broken => self.gone(service, id, Gone::Error),
+                End::Complete if self.is_closing(id) => self.gone(service, id, Gone::Asked),
+                End::Complete => service.drained(&mut self.io, id),
+                End::Full => {}
             }
         }
-        self.io.note_sent(sent);
-        if socket.closing {
-            self.gone(service, id, Gone::Asked);
-        } else if sent > 0 {
-            service.drained(&mut self.io, id);
+        found
+    }
+
+    fn begin_write(&mut self, id: ConnId, ended: &mut Vec<(ConnId, End)>) {
+        let Some(place) = self.sockets.get_mut(id.slot()) else { return };
+        let Some(conn) = self.io.conn(id) else { return };
+        if conn.output.sendable().is_empty() {
+            if place.as_ref().is_some_and(|s| s.id == id && s.closing && !s.blocked) {
+                ended.push((id, End::Complete));
+            }
+        } else if let Some(socket) = place.take_if(|s| s.id == id && !s.blocked) {
+            self.transfers.push(Transfer::write(socket, std::mem::take(&mut conn.output)));
         }
+    }
+
+    /// Puts everything back where it was, and adds to `ended` how each ended.
+    fn end_writes(&mut self, shared: bool, ended: &mut Vec<(ConnId, End)>) {
+        self.io.note_threaded(0, if shared { self.transfers.len() } else { 0 });
+        for Transfer { mut socket, work } in self.transfers.drain(..) {
+            let Work::Write { from, sent, end } = work else { continue };
+            let id = socket.id;
+            if let Some(conn) = self.io.conn(id) {
+                conn.output = from;
+            }
+            self.io.note_sent(sent);
+            socket.blocked = end == End::Full;
+            ended.push((id, end));
+            self.sockets[id.slot()] = Some(socket);
+        }
+    }
+
+    fn is_closing(&self, id: ConnId) -> bool {
+        self.sockets.get(id.slot()).and_then(Option::as_ref).is_some_and(|s| s.id == id && s.closing)
     }
 
     fn gone(&mut self, service: &mut dyn Service, id: ConnId, why: Gone) {

@@ -1,6 +1,7 @@
 //! A connection of either kind, TCP or Unix, as the loop drives it.
 
-use std::io::{Read, Result, Write};
+use std::io::{Result, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -46,11 +47,11 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
         match self {
-            Stream::Tcp(s) => s.read(buf),
-            Stream::Unix(s) => s.read(buf),
+            Stream::Tcp(s) => s.as_raw_fd(),
+            Stream::Unix(s) => s.as_raw_fd(),
         }
     }
 }

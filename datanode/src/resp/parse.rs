@@ -48,6 +48,11 @@ pub enum Parsed {
 /// are unquoted into `scratch`, and then the ranges are positions in `scratch` (`inline` is true).
 pub fn request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
     args.0.clear();
+    further_request(buf, from, bounds, args)
+}
+
+/// As [`request`], but the ranges are added to those that are there. If there is no whole request, some may be left over.
+pub fn further_request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
     if from >= buf.len() {
         return Parsed::Incomplete { need: 0 };
     }
@@ -111,6 +116,18 @@ enum Header {
 /// Reads `digits\r\n` at `*pos` and moves behind it.
 fn header(buf: &[u8], pos: &mut usize, max: usize) -> Header {
     let rest = &buf[*pos..];
+    // Nearly all are of one or two digits.
+    match *rest {
+        [a @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            *pos += 3;
+            return Header::Value(i64::from(a - b'0'));
+        }
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            *pos += 4;
+            return Header::Value(i64::from(a - b'0') * 10 + i64::from(b - b'0'));
+        }
+        _ => {}
+    }
     // Headers are short: a plain scan beats a search routine's set-up.
     let Some(len) = rest.iter().take(max + 1).position(|&b| b == b'\r') else {
         return if rest.len() > max { Header::TooLong } else { Header::Incomplete };

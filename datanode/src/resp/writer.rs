@@ -10,13 +10,25 @@ pub fn integer_digits(out: &mut Vec<u8>, n: i64) {
 }
 
 fn prefixed(out: &mut Vec<u8>, prefix: u8, n: i64) {
-    out.push(prefix);
-    integer_digits(out, n);
-    out.extend_from_slice(b"\r\n");
+    // Most are small; then it is one piece, made at once.
+    match n {
+        0..=9 => out.extend_from_slice(&[prefix, b'0' + n as u8, b'\r', b'\n']),
+        10..=99 => {
+            out.extend_from_slice(&[prefix, b'0' + (n / 10) as u8, b'0' + (n % 10) as u8, b'\r', b'\n'])
+        }
+        _ => {
+            out.push(prefix);
+            integer_digits(out, n);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 /// `$len\r\nbytes\r\n`
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    /// Room for all but the bytes: a sign, a length, two line ends.
+    const AROUND: usize = 32;
+    out.reserve(bytes.len() + AROUND);
     prefixed(out, b'$', bytes.len() as i64);
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");

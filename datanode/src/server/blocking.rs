@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::Server;
 use super::client::{Blocked, Blocking};
-use crate::command::{Group, OwnedArgs, Spec};
+use crate::command::{Group, OwnedArgs, Spec, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
@@ -270,7 +270,10 @@ impl Server {
             Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
             // It is answered by the migration itself.
             Blocked::Migrate => {}
-            Blocked::Paused(command) => self.request(io, conn, command.as_args(), &mut out),
+            Blocked::Paused(command) => {
+                let args = command.as_args();
+                self.request(io, conn, table::find(args).ok(), args, &mut out);
+            }
         }
         io.send(conn, &out);
         self.resume.push(conn);

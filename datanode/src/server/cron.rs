@@ -55,6 +55,8 @@ impl Server {
             let sent = io.take_sent();
             self.stats.writes += sent.writes;
             self.stats.output_bytes += sent.bytes;
+            self.stats.threaded_reads += sent.threaded_reads;
+            self.stats.threaded_writes += sent.threaded_writes;
             self.stats.sample(now);
             self.check_soft_output_limits(io);
             if !self.debug.pause_cron {

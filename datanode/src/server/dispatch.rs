@@ -30,39 +30,58 @@ impl Server {
         let Some(c) = io.conn(conn) else { return };
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
-        let mut ranges = std::mem::take(&mut self.ranges);
+        let mut ahead = std::mem::take(&mut self.ahead);
         let mut at = 0;
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
-            if client.closing
-                || client.blocked.is_some()
-                || crate::script::run::is_of(&self.scripting.running, conn)
-            {
+            if !self.is_served(conn) {
                 break;
             }
-            let bounds = if self.must_log_in(client) {
-                UNAUTHENTICATED_BOUNDS
+            // What a client may send changes once it has said who it is: until then it is read one by one.
+            let stranger = self.must_log_in(client);
+            let (bounds, limit) = if stranger {
+                (UNAUTHENTICATED_BOUNDS, 1)
             } else {
-                Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() }
+                (
+                    Bounds { max_bulk: self.config.proto_max_bulk_len as usize, ..Bounds::default() },
+                    usize::MAX,
+                )
             };
             if input[at] == b'*' {
-                match parse::request(&input, at, &bounds, &mut ranges) {
-                    Parsed::Request { consumed } => {
-                        at += consumed;
-                        self.request(io, conn, Args::new(&input, &ranges), &mut out);
+                let db = client.db;
+                let stopped = ahead.read(&input, &mut at, &bounds, limit);
+                if ahead.requests().is_empty() {
+                    match stopped {
+                        Some(Parsed::Invalid(text)) => {
+                            self.protocol_error(io, conn, &text, &mut out);
+                            at = input.len();
+                        }
+                        Some(_) => break,
+                        None => {}
                     }
-                    Parsed::Incomplete { .. } => break,
-                    Parsed::Invalid(text) => {
-                        self.protocol_error(io, conn, &text, &mut out);
-                        at = input.len();
+                    continue;
+                }
+                if ahead.requests().len() > 1 {
+                    ahead.prefetch(&input, &self.keyspace, db);
+                }
+                self.lap = Some(Instant::now());
+                for request in ahead.requests() {
+                    at = request.end;
+                    self.request(io, conn, request.spec, ahead.args(&input, request), &mut out);
+                    // Logged out, it may send less than what was read ahead.
+                    let strange = self.clients.get(conn).is_some_and(|c| self.must_log_in(c));
+                    if !self.is_served(conn) || strange != stranger {
+                        break;
                     }
                 }
+                self.lap = None;
             } else {
                 match parse::inline(&input, at, &bounds) {
                     Inline::Words(words, consumed) => {
                         at += consumed;
                         let owned = OwnedArgs::collect(words.iter());
-                        self.request(io, conn, owned.as_args(), &mut out);
+                        let args = owned.as_args();
+                        self.request(io, conn, table::find(args).ok(), args, &mut out);
                     }
                     Inline::Incomplete => break,
                     Inline::Invalid(text) => {
@@ -87,9 +106,15 @@ impl Server {
         }
         out.clear();
         self.scratch = out;
-        self.ranges = ranges;
+        self.ahead = ahead;
         self.check_query_buffer(io, conn);
         self.recount_client(io, conn);
+    }
+
+    /// A client's requests are being served: it neither waits for something, its own script included, nor is being closed.
+    fn is_served(&self, conn: ConnId) -> bool {
+        self.clients.get(conn).is_some_and(|c| !c.closing && c.blocked.is_none())
+            && !crate::script::run::is_of(&self.scripting.running, conn)
     }
 
     fn protocol_error(&mut self, io: &mut Io, conn: ConnId, text: &str, out: &mut Vec<u8>) {
@@ -106,8 +131,15 @@ impl Server {
         }
     }
 
-    /// One request of a client: the reply goes to `out`.
-    pub(super) fn request(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) {
+    /// One request of a client, which has been looked up: the reply goes to `out`.
+    pub(super) fn request(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) {
         if args.is_empty() {
             return;
         }
@@ -118,7 +150,7 @@ impl Server {
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
         let outer = self.serving.replace(conn);
-        if let Err(e) = self.checked(io, conn, args, out) {
+        if let Err(e) = self.checked(io, conn, spec, args, out) {
             self.stats.count_error(&e.code());
             let proto = self.clients.get(conn).map_or(proto, |c| c.proto);
             Reply { out, proto }.error(&e.text());
@@ -180,9 +212,16 @@ impl Server {
         io.flush(conn);
     }
 
-    fn checked(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn checked(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let in_multi = self.clients.get(conn).is_some_and(|c| c.multi.is_some());
-        let result = self.admit(io, conn, args);
+        let result = self.admit(io, conn, spec, args);
         let spec = match result {
             Ok(spec) => spec,
             Err(_) if table::is_http(args) => {
@@ -230,8 +269,15 @@ impl Server {
     }
 
     /// The checks before a client's command, in Redis' order; the command if it may run.
-    fn admit(&mut self, io: &mut Io, conn: ConnId, args: Args<'_>) -> Result<&'static Spec, Error> {
-        let spec = table::find(args)?;
+    fn admit(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+    ) -> Result<&'static Spec, Error> {
+        // Looked up again, a command that is not there says what is wrong with it.
+        let spec = spec.map_or_else(|| table::find(args), Ok)?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
         if self.must_log_in(client) && !spec.flags.any(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
@@ -297,7 +343,9 @@ impl Server {
         origin: Origin,
         out: &mut Vec<u8>,
     ) -> bool {
-        let started = Instant::now();
+        // Of a pipeline, each command begins where the one before ended.
+        let lap = self.lap.take();
+        let started = lap.unwrap_or_else(Instant::now);
         self.frozen = self.paused(io.now);
         let (db, proto) = match self.clients.get_mut(conn) {
             Some(client) => {
@@ -348,7 +396,9 @@ impl Server {
         if origin == Origin::Client {
             self.track_reads(conn, spec, args);
         }
-        let took = started.elapsed();
+        let ended = Instant::now();
+        let took = ended - started;
+        self.lap = lap.and(Some(ended));
         if !again {
             let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
             self.latency_sample(event, took.as_millis() as u64);

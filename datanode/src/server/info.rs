@@ -116,7 +116,7 @@ fn server(p: &mut Page<'_>) {
     line!(p, "lru_clock:{}", (now.unix_ms / 1000) & 0xff_ffff);
     line!(p, "executable:{}", s.origins.executable);
     line!(p, "config_file:{config_file}");
-    line!(p, "io_threads_active:0");
+    line!(p, "io_threads_active:{}", flag(p.server.config.io_threads > 1));
     if s.shutdown.is_some_and(|s| !s.done) {
         let left = s.shutdown.map_or(0, |s| s.deadline_ms.saturating_sub(now.mono_ms()));
         line!(p, "shutdown_in_milliseconds:{left}");
@@ -306,8 +306,8 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "dump_payload_sanitizations:0");
     line!(p, "total_reads_processed:{}", s.reads);
     line!(p, "total_writes_processed:{}", s.writes);
-    line!(p, "io_threaded_reads_processed:0");
-    line!(p, "io_threaded_writes_processed:0");
+    line!(p, "io_threaded_reads_processed:{}", s.threaded_reads);
+    line!(p, "io_threaded_writes_processed:{}", s.threaded_writes);
     line!(p, "reply_buffer_shrinks:0");
     line!(p, "reply_buffer_expands:0");
     line!(p, "client_output_buffer_limit_disconnections:{}", s.clients_closed_by_output);
@@ -402,7 +402,7 @@ fn cpu(p: &mut Page<'_>) {
 }
 
 fn commandstats(p: &mut Page<'_>) {
-    for (name, c) in &p.server.stats.commands {
+    for (name, c) in p.server.stats.commands.iter() {
         let usec = c.nanos / 1000;
         let per_call = if c.calls == 0 { 0.0 } else { c.nanos as f64 / 1000.0 / c.calls as f64 };
         line!(
@@ -423,7 +423,7 @@ fn errorstats(p: &mut Page<'_>) {
 
 fn latencystats(p: &mut Page<'_>) {
     let percentiles = &p.server.config.latency_tracking_info_percentiles;
-    for (name, c) in &p.server.stats.commands {
+    for (name, c) in p.server.stats.commands.iter() {
         let Some(latency) = &c.latency else { continue };
         let values: Vec<String> = percentiles
             .iter()

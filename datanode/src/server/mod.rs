@@ -3,6 +3,7 @@
 //! configured durability allows.
 
 pub mod acl;
+pub mod ahead;
 pub mod alloc;
 pub mod blocking;
 pub mod client;
@@ -42,7 +43,6 @@ use crate::io::{
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::Replication;
-use crate::resp::parse::ArgRanges;
 use crate::store::keyspace::Keyspace;
 use crate::store::rng::Rng;
 
@@ -198,7 +198,9 @@ pub struct Server {
     scratch: Vec<u8>,
     unit: Vec<u8>,
     apply_sink: Vec<u8>,
-    ranges: ArgRanges,
+    ahead: ahead::Ahead,
+    /// When the command before this one ended, where another followed at once.
+    lap: Option<std::time::Instant>,
     cron: cron::Cron,
 }
 
@@ -270,6 +272,16 @@ impl Service for Server {
             io.send(conn, PROTECTED_MODE.as_bytes());
             self.close_client(io, conn, true);
         }
+    }
+
+    fn arrived(&mut self, io: &mut Io, conns: &[ConnId]) {
+        for &conn in conns {
+            let Some(client) = self.clients.get(conn).filter(|c| !self.must_log_in(c)) else { continue };
+            if let Some(c) = io.conn(conn) {
+                self.ahead.note_first(&c.input, &self.keyspace, client.db);
+            }
+        }
+        self.ahead.fetch_noted(&self.keyspace);
     }
 
     fn received(&mut self, io: &mut Io, conn: ConnId) {

@@ -139,7 +139,8 @@ impl Server {
             scratch: Vec::new(),
             unit: Vec::new(),
             apply_sink: Vec::new(),
-            ranges: Default::default(),
+            ahead: Default::default(),
+            lap: None,
             cron: Default::default(),
             config,
         };

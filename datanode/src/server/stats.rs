@@ -20,6 +20,32 @@ pub struct CommandStats {
     pub latency: Option<Histogram>,
 }
 
+/// Calls by command. It is looked up for every call, and that is often of the same command as the one before.
+#[derive(Debug, Default)]
+pub struct CommandTable {
+    places: HashMap<&'static str, usize, foldhash::fast::FixedState>,
+    counted: Vec<(&'static str, CommandStats)>,
+    last: usize,
+}
+
+impl CommandTable {
+    /// What is counted of a command.
+    pub fn of(&mut self, name: &'static str) -> &mut CommandStats {
+        if self.counted.get(self.last).is_none_or(|(last, _)| !std::ptr::eq(*last, name)) {
+            self.last = *self.places.entry(name).or_insert_with(|| {
+                self.counted.push((name, CommandStats::default()));
+                self.counted.len() - 1
+            });
+        }
+        &mut self.counted[self.last].1
+    }
+
+    /// All commands that anything was counted of.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &CommandStats)> {
+        self.counted.iter().map(|(name, c)| (*name, c))
+    }
+}
+
 /// Everything counted since start or `CONFIG RESETSTAT`.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
@@ -43,6 +69,8 @@ pub struct Stats {
     pub expire_cycle_us: u64,
     /// How often there were more of them than are removed at once.
     pub expire_cycle_cut_short: u64,
+    pub threaded_reads: u64,
+    pub threaded_writes: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
@@ -52,7 +80,7 @@ pub struct Stats {
     pub output_kbps: f64,
     pub repl_input_kbps: f64,
     pub repl_output_kbps: f64,
-    pub commands: HashMap<&'static str, CommandStats>,
+    pub commands: CommandTable,
     pub errors: BTreeMap<String, u64>,
     pub total_errors: u64,
     sampled: Sample,
@@ -85,7 +113,7 @@ impl Stats {
 
     /// Counts an execution.
     pub fn count_call(&mut self, name: &'static str, took: Duration, failed: bool, latency: bool) {
-        let c = self.commands.entry(name).or_default();
+        let c = self.commands.of(name);
         c.calls += 1;
         c.nanos += took.as_nanos() as u64;
         c.failed += u64::from(failed);
@@ -96,7 +124,7 @@ impl Stats {
 
     /// Counts a command that was refused before its execution.
     pub fn count_rejected(&mut self, name: &'static str) {
-        self.commands.entry(name).or_default().rejected += 1;
+        self.commands.of(name).rejected += 1;
     }
 
     /// Counts received bytes.

@@ -8,6 +8,7 @@
 //! moment, while the table goes on changing. The owner keeps one rule: before each `insert`, `find_or_insert_with`,
 //! `remove`, `find_mut`, it calls `touch` with the same key. Debug builds check it.
 
+use super::prefetch::{self, Stage};
 use super::rng::Rng;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -18,6 +19,10 @@ use std::mem::size_of;
 pub trait Entry {
     /// The bytes by which it is found. They must not change while it is in the table.
     fn key(&self) -> &[u8];
+    /// Has what it points to fetched into the processor's cache ([`Dict::prefetch`]), without looking at it.
+    fn fetch(&self) {}
+    /// Has what that points to fetched in turn.
+    fn fetch_contents(&self) {}
 }
 
 /// What makes the hashes of one process unpredictable. One per server, shared by all its tables.
@@ -292,6 +297,29 @@ impl<E: Entry> Dict<E> {
         let mut entries =
             Chain(Some(self.bucket(self.address(hash)))).flat_map(|b| b.entries.iter().flatten());
         entries.find(|e| is(e) && self.seed.hash(e.key()) == hash)
+    }
+
+    /// Has a part of what it takes to find an entry fetched into the processor's cache, by its hash alone; the stages before
+    /// should have been asked for some time ago.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, stage: Stage) {
+        if stage == Stage::Bucket {
+            return prefetch::fetch(self.bucket(self.address(hash)));
+        }
+        self.guess(hash, |e| if stage == Stage::Entry { e.fetch() } else { e.fetch_contents() });
+    }
+
+    /// Gives to `f` what may be the entry with this hash, by its bucket alone.
+    #[inline]
+    pub fn guess(&self, hash: u64, f: impl Fn(&E)) {
+        let bucket = self.bucket(self.address(hash));
+        let mut found = bucket.candidates(tag_of(hash));
+        while found != 0 {
+            if let Some(e) = &bucket.entries[(found.trailing_zeros() / 8) as usize] {
+                f(e);
+            }
+            found &= found - 1;
+        }
     }
 
     /// Whether there is an entry with this key.

@@ -6,6 +6,7 @@ use super::either::Either;
 use super::elem::Elem;
 use super::limits::Limits;
 use super::listpack::Listpack;
+use super::prefetch::{Stage, fetch_block};
 use super::rng::Rng;
 use super::small::SmallBytes;
 use std::collections::HashSet;
@@ -30,6 +31,18 @@ impl Entry for Box<Field> {
     #[inline]
     fn key(&self) -> &[u8] {
         &self.name
+    }
+
+    #[inline]
+    fn fetch(&self) {
+        fetch_block(&raw const **self, size_of::<Field>());
+    }
+
+    #[inline]
+    fn fetch_contents(&self) {
+        if self.value.heap_bytes() > 0 {
+            fetch_block(self.value.as_ptr(), self.value.len());
+        }
     }
 }
 
@@ -78,6 +91,14 @@ impl Hash {
         match &self.0 {
             Repr::Packed(lp) => lp.len() / 2,
             Repr::Table(t) => t.len(),
+        }
+    }
+
+    /// Has a part of what it takes to find a field fetched, by its hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, stage: Stage) {
+        if let Repr::Table(t) = &self.0 {
+            t.prefetch(hash, stage);
         }
     }
 

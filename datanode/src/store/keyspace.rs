@@ -8,6 +8,7 @@
 //! number that its database had then.
 
 use super::dict::{Dict, Entry, HashSeed, Remains};
+use super::prefetch::{Stage, fetch_block};
 use super::rng::Rng;
 use super::slot::key_slot;
 use super::small::SmallBytes;
@@ -42,6 +43,16 @@ impl Entry for Box<KeyEntry> {
     fn key(&self) -> &[u8] {
         &self.key
     }
+
+    #[inline]
+    fn fetch(&self) {
+        fetch_block(&raw const **self, size_of::<KeyEntry>());
+    }
+
+    #[inline]
+    fn fetch_contents(&self) {
+        self.value.prefetch();
+    }
 }
 
 impl KeyEntry {
@@ -73,6 +84,17 @@ impl KeyEntry {
     pub fn memory_usage(&self, sample: usize) -> usize {
         size_of::<KeyEntry>() + size_of::<usize>() + self.key.heap_bytes() + self.value.heap_bytes(sample)
     }
+}
+
+/// A use that a command will make of a key, by hashes.
+#[derive(Debug, Clone, Copy)]
+pub struct Use {
+    /// Database.
+    pub db: usize,
+    /// Hash of the key.
+    pub key: u64,
+    /// Hash of the element that it is about, where the key holds a collection.
+    pub element: Option<u64>,
 }
 
 /// Who takes a snapshot's entries: an encoder that appends to memory.
@@ -160,6 +182,31 @@ impl Keyspace {
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<&KeyEntry> {
         self.dbs[db].dict.find(key).map(|e| &**e)
+    }
+
+    /// The hash of a key, or of an element of a collection.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    /// Has what commands on these keys will need fetched into the processor's cache. The waiting for memory, which is most
+    /// of what a lookup costs, is done for all at once.
+    pub fn prefetch(&self, uses: &[Use]) {
+        for stage in [Stage::Bucket, Stage::Entry, Stage::Contents] {
+            // Several elements of one key follow each other.
+            for of_key in uses.chunk_by(|a, b| (a.db, a.key) == (b.db, b.key)) {
+                self.dbs[of_key[0].db].dict.prefetch(of_key[0].key, stage);
+            }
+        }
+        for stage in [Stage::Bucket, Stage::Entry, Stage::Contents] {
+            for used in uses {
+                if let Some(element) = used.element {
+                    let dict = &self.dbs[used.db].dict;
+                    dict.guess(used.key, |e| e.value.prefetch_element(element, stage));
+                }
+            }
+        }
     }
 
     /// The key, to be changed, unless its time is up.

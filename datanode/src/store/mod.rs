@@ -15,6 +15,7 @@ pub mod list;
 pub mod listpack;
 pub mod num;
 pub mod partial_sort;
+pub mod prefetch;
 pub mod ranktree;
 pub mod rng;
 pub mod set;

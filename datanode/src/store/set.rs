@@ -6,6 +6,7 @@ use super::elem::Elem;
 use super::intset::Intset;
 use super::limits::Limits;
 use super::num::{IntBuf, parse_int};
+use super::prefetch::{Stage, fetch_block};
 use super::rng::Rng;
 use super::small::SmallBytes;
 
@@ -23,6 +24,11 @@ impl Entry for Box<SmallBytes> {
     #[inline]
     fn key(&self) -> &[u8] {
         self
+    }
+
+    #[inline]
+    fn fetch(&self) {
+        fetch_block(&raw const **self, size_of::<SmallBytes>());
     }
 }
 
@@ -62,6 +68,14 @@ impl Set {
         match &self.0 {
             Repr::Ints(ints) => ints.len(),
             Repr::Table(t) => t.len(),
+        }
+    }
+
+    /// Has a part of what it takes to find a member fetched, by its hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, stage: Stage) {
+        if let Repr::Table(t) = &self.0 {
+            t.prefetch(hash, stage);
         }
     }
 

@@ -1,6 +1,7 @@
 //! String values: an integer, or bytes in the form that suits their size and use.
 
 use super::num::{IntBuf, int_len, parse_int};
+use super::prefetch::fetch_block;
 use super::small::INLINE;
 use std::borrow::Cow;
 
@@ -83,6 +84,16 @@ impl Str {
             Repr::Inline(len, buf) => Cow::Borrowed(&buf[..usize::from(*len)]),
             Repr::Fixed(b) => Cow::Borrowed(b),
             Repr::Grown(b) => Cow::Borrowed(b),
+        }
+    }
+
+    /// Has its bytes fetched into the processor's cache, where they are not a part of it.
+    #[inline]
+    pub fn prefetch(&self) {
+        match &self.0 {
+            Repr::Int(_) | Repr::Inline(..) => {}
+            Repr::Fixed(b) => fetch_block(b.as_ptr(), b.len()),
+            Repr::Grown(b) => fetch_block(&raw const **b, size_of::<Vec<u8>>()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::hash::Hash;
 use super::list::List;
+use super::prefetch::{Stage, fetch_block};
 use super::set::Set;
 use super::str::Str;
 use super::stream::Stream;
@@ -71,6 +72,30 @@ impl Value {
     /// Whether it is a collection without elements, which no key may hold.
     pub fn is_void(&self) -> bool {
         !matches!(self, Value::Str(_) | Value::Stream(_)) && self.is_empty()
+    }
+
+    /// Has the memory behind it fetched into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self) {
+        match self {
+            Value::Str(v) => v.prefetch(),
+            Value::List(v) => fetch_block(&raw const **v, size_of::<List>()),
+            Value::Set(v) => fetch_block(&raw const **v, size_of::<Set>()),
+            Value::Hash(v) => fetch_block(&raw const **v, size_of::<Hash>()),
+            Value::ZSet(v) => fetch_block(&raw const **v, size_of::<ZSet>()),
+            Value::Stream(v) => fetch_block(&raw const **v, size_of::<Stream>()),
+        }
+    }
+
+    /// Has a part of what it takes to find an element fetched, where there is a table to find it in.
+    #[inline]
+    pub fn prefetch_element(&self, hash: u64, stage: Stage) {
+        match self {
+            Value::Set(v) => v.prefetch(hash, stage),
+            Value::Hash(v) => v.prefetch(hash, stage),
+            Value::ZSet(v) => v.prefetch(hash, stage),
+            Value::Str(_) | Value::List(_) | Value::Stream(_) => {}
+        }
     }
 
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.

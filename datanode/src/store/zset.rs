@@ -10,6 +10,7 @@ use super::elem::Elem;
 use super::limits::Limits;
 use super::listpack::Listpack;
 use super::num::{IntBuf, float_as_int, format_float, parse_float};
+use super::prefetch::{Stage, fetch_block};
 use super::ranktree::RankTree;
 use super::rng::Rng;
 use super::small::SmallBytes;
@@ -42,6 +43,11 @@ impl Entry for Arc<Member> {
     #[inline]
     fn key(&self) -> &[u8] {
         &self.name
+    }
+
+    #[inline]
+    fn fetch(&self) {
+        fetch_block(Arc::as_ptr(self), size_of::<Member>());
     }
 }
 
@@ -275,6 +281,14 @@ impl ZSet {
         match &self.0 {
             Repr::Packed(lp) => lp.len() / 2,
             Repr::Tree(t) => t.members.len(),
+        }
+    }
+
+    /// Has a part of what it takes to find a member fetched, by its hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, stage: Stage) {
+        if let Repr::Tree(t) = &self.0 {
+            t.members.prefetch(hash, stage);
         }
     }
 
