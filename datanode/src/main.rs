@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datanode::config::types::Supervised;
@@ -15,13 +15,14 @@ use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
 use datanode::system::pidfile::PidFile;
 use datanode::system::supervisor::Supervisor;
-use datanode::system::{background, crash, kernel, title};
+use datanode::system::{COMMAND_LINE, background, crash, kernel, title};
 use datanode::{check, cli};
 
 #[global_allocator]
 static ALLOCATOR: alloc::Counting = alloc::Counting;
 
 fn main() {
+    LazyLock::force(&COMMAND_LINE);
     let mut args: Vec<String> = std::env::args().collect();
     let program = args.remove(0);
     let detached = args.first().is_some_and(|a| a == background::DETACHED);

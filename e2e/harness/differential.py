@@ -75,12 +75,19 @@ def _of_field(name, value):
     return "time" if word in MOMENTS else timeless(value, pending=word == b"pending" and value[0] == "*")
 
 
+def legible(text):
+    return text.decode(errors="replace")
+
+
 def same(command, one, other):
     names = [b" ".join(command[:n]).upper().decode(errors="replace") for n in (1, 2)]
     if names[0] == "XINFO":
         one, other = timeless(one), timeless(other)
     if names[0] == "XPENDING" and len(command) > 3:
         one, other = timeless(one, pending=True), timeless(other, pending=True)
+    if one[0] == other[0] == "-":
+        # Our error texts are UTF-8, whatever a client sent.
+        return legible(one[1]) == legible(other[1])
     tolerance = max(TIMES.get(name, 0) for name in names)
     if tolerance and one[0] == other[0] == ":" and one[1] >= 0 and other[1] >= 0:
         return abs(one[1] - other[1]) <= tolerance

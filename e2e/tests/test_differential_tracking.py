@@ -523,7 +523,7 @@ def test_a_replicas_clients_are_told_of_the_masters_writes(servers, request, imp
     reader.call("HELLO", 3)
     reader.call("CLIENT", "TRACKING", "ON")
     reader.call("MGET", "a", "b")
-    writer.call("SET", "a", "1", "PX", "500")
+    writer.call("SET", "a", "1", "PX", "2000")
     told = (">", [("$", b"invalidate"), ("*", [("$", b"a")])])
     assert reader.read() == told
     assert reader.call("GET", "a") == ("$", b"1")

@@ -59,7 +59,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
             return Ok(());
         }
         (b"segfault", 2) => return process::segfault(),
-        (b"panic", 2) => process::abort("PANIC"),
+        (b"panic", 2) => panic!("DEBUG PANIC was called"),
         (b"assert", 2) => process::abort("ASSERT"),
         (b"oom", 2) => process::abort("OOM"),
         (b"restart", 2 | 3) => return process::restart(ctx),

@@ -94,8 +94,8 @@ pub fn run(
 /// closed by that; if it fails there is nothing left to go on with.
 fn restart(after: Duration) -> ! {
     std::thread::sleep(after);
-    let mut words = std::env::args_os();
-    let name = words.next().unwrap_or_default();
+    let (name, words) = crate::system::COMMAND_LINE.split_first().unzip();
+    let (name, words) = (name.cloned().unwrap_or_default(), words.unwrap_or_default());
     let error = match std::env::current_exe() {
         Ok(program) => std::process::Command::new(program).arg0(name).args(words).exec(),
         Err(e) => e,

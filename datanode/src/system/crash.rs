@@ -15,12 +15,12 @@ pub fn enable(on: bool) {
     ENABLED.store(on, Ordering::Relaxed);
 }
 
-/// Has a crash written to the log.
+/// Has a crash written to the log, and then end the process by SIGABRT.
 pub fn install() {
     std::panic::set_hook(Box::new(|panic| {
         if !ENABLED.load(Ordering::Relaxed) {
             tracing::error!("{panic}");
-            return;
+            std::process::abort();
         }
         let trace = Backtrace::force_capture();
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
@@ -28,5 +28,7 @@ pub fn install() {
             "=== REDIS BUG REPORT START ===\nRedis {REDIS_VERSION} crashed in thread '{thread}': {panic}\n{trace}\n\
              === REDIS BUG REPORT END ==="
         );
+        // Nothing goes on with a part of it missing.
+        std::process::abort();
     }));
 }

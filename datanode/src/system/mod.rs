@@ -9,3 +9,9 @@ pub mod supervisor;
 pub mod syslog;
 pub mod title;
 pub mod watchdog;
+
+use std::ffi::OsString;
+use std::sync::LazyLock;
+
+/// The command line. To be read before a title takes its place in memory.
+pub static COMMAND_LINE: LazyLock<Vec<OsString>> = LazyLock::new(|| std::env::args_os().collect());

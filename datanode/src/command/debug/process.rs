@@ -17,7 +17,7 @@ pub fn segfault() -> Result {
     std::process::abort();
 }
 
-/// `DEBUG PANIC`, `ASSERT`, `OOM`
+/// `DEBUG ASSERT`, `OOM`
 pub fn abort(why: &str) -> ! {
     tracing::error!("DEBUG {why}: ending by SIGABRT");
     std::process::abort();
