@@ -109,3 +109,39 @@ def test_many_connections_at_once(servers, ours, threads):
             until("shared work", lambda: all(client.info("stats")[name] > 0 for name in names))
         else:
             assert [client.info("stats")[name] for name in names] == [0, 0]
+
+
+def test_logged_out_in_between(servers, ours, peer):
+    """Who has to log in again may send no more than a stranger, though it came with what was allowed."""
+    answers = []
+    for implementation in (ours, peer):
+        server = servers.start(implementation)
+        many = "DEL " + " ".join(f"k{i}" for i in range(20))
+        data = encoded("SET a 1", many, "CONFIG SET requirepass p", many, "RESET", "GET a", many, "AUTH p", "GET a")
+        answers.append(everything(server, data, 1))
+    assert answers[0] == answers[1]
+    assert answers[0][-1] == "closed"
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_long_script_among_many(servers, ours, threads):
+    """What was read together with a script's request is answered while the script runs."""
+    options = {"io-threads": threads, "io-threads-do-reads": "yes", "busy-reply-threshold": 20}
+    server = servers.start(ours, options)
+    connections = [resp.Connection(server.address) for _ in range(CONNECTIONS)]
+    # One that is killed, wherever it stands among the others.
+    for place in (0, CONNECTIONS // 2):
+        with server.frozen():
+            for i, connection in enumerate(connections):
+                if i == place:
+                    connection.send_raw(encoded("SET before 1") + b"*3\r\n$4\r\nEVAL\r\n$17\r\nwhile true do end\r\n$1\r\n0\r\n")
+                connection.send_raw(encoded("PING", "ECHO x"))
+        others = [c for i, c in enumerate(connections) if i != place]
+        answers = [(c.read()[1][:4], c.read()[1][:4]) for c in others]
+        assert set(answers) <= {(b"PONG", b"x"), (b"BUSY", b"BUSY")}
+        assert (b"BUSY", b"BUSY") in answers
+        assert others[0].call("SCRIPT", "KILL") == ("+", b"OK")
+        own = connections[place]
+        assert own.read() == ("+", b"OK")
+        assert own.read()[0] == "-"
+        assert [own.read(), own.read()] == [("+", b"PONG"), ("$", b"x")]
