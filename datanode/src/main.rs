@@ -14,7 +14,7 @@ use datanode::server::{Origins, Server, alloc};
 use datanode::{check, cli};
 
 #[global_allocator]
-static ALLOCATOR: alloc::Counting = alloc::Counting;
+static ALLOCATOR: alloc::Allocator = alloc::Allocator;
 
 fn main() {
     let mut args: Vec<String> = std::env::args().collect();
@@ -74,6 +74,8 @@ fn start_time() -> Now {
 }
 
 fn serve(program: &str, args: &[String]) -> Result<i32, String> {
+    // This thread will own the data.
+    alloc::adopt();
     let config = load(Mode::Server, args)?;
     // Silently less protection than was asked for would be worse than no start.
     for (lines, directive) in

@@ -11,7 +11,7 @@ use crate::store::limits::Limits;
 use crate::store::list::List;
 use crate::store::set::Set;
 use crate::store::str::Str;
-use crate::store::value::Value;
+use crate::store::value::{Value, ValueMut, ValueRef};
 use crate::store::zset::ZSet;
 
 /// How a command reaches replicas and the append-only file.
@@ -175,9 +175,9 @@ macro_rules! typed {
     ($($read:ident $write:ident $make:ident $variant:ident $type:ty, $new:expr;)*) => {$(
         #[doc = concat!("The ", stringify!($variant), " at `key`, to be read.")]
         pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$type>> {
-            match self.find(key).map(|e| &e.value) {
+            match self.find(key).map(|e| e.value()) {
                 None => Ok(None),
-                Some(Value::$variant(v)) => Ok(Some(v)),
+                Some(ValueRef::$variant(v)) => Ok(Some(v)),
                 Some(_) => Err(Error::WrongType),
             }
         }
@@ -185,9 +185,9 @@ macro_rules! typed {
         #[doc = concat!("The ", stringify!($variant), " at `key`, to be changed. Say afterwards what happened: ",
             "[`Keys::modified`], and [`Keys::remove_if_empty`] where it may have become empty.")]
         pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $type>> {
-            match self.find_mut(key).map(|e| &mut e.value) {
+            match self.find_mut(key).map(|e| e.value_mut()) {
                 None => Ok(None),
-                Some(Value::$variant(v)) => Ok(Some(v)),
+                Some(ValueMut::$variant(v)) => Ok(Some(v)),
                 Some(_) => Err(Error::WrongType),
             }
         }
@@ -202,12 +202,12 @@ macro_rules! typed {
             }
             let server = &mut *self.server;
             let (entry, made) = server.keyspace.get_or_insert(self.db, key, self.now_ms, || $new);
-            entry.access.set(match made {
+            entry.access().set(match made {
                 true => server.access_clock.fresh(&server.config),
-                false => server.access_clock.touched(entry.access.get(), &mut server.rng, &server.config),
+                false => server.access_clock.touched(entry.access().get(), &mut server.rng, &server.config),
             });
-            match &mut entry.value {
-                Value::$variant(v) => Ok(v),
+            match entry.value_mut() {
+                ValueMut::$variant(v) => Ok(v),
                 _ => Err(Error::WrongType),
             }
         }
@@ -256,8 +256,8 @@ impl Keys<'_> {
             Some(e) => {
                 server.stats.keyspace_hits += 1;
                 if !server.no_touch {
-                    e.access.set(server.access_clock.touched(
-                        e.access.get(),
+                    e.access().set(server.access_clock.touched(
+                        e.access().get(),
                         &mut server.rng,
                         &server.config,
                     ));
@@ -277,7 +277,7 @@ impl Keys<'_> {
         let server = &mut *self.server;
         let e = server.keyspace.lookup_write(self.db, key, self.now_ms)?;
         if !server.no_touch {
-            e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+            e.access().set(server.access_clock.touched(e.access().get(), &mut server.rng, &server.config));
         }
         Some(e)
     }
@@ -286,7 +286,7 @@ impl Keys<'_> {
     pub fn put(&mut self, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
         let old = self.server.keyspace.insert(self.db, key, value, expire_at_ms);
         if let Some(e) = self.server.keyspace.peek(self.db, key) {
-            e.access.set(self.server.access_clock.fresh(&self.server.config));
+            e.access().set(self.server.access_clock.fresh(&self.server.config));
         }
         if let Some(old) = old {
             self.server.discard(old, self.server.config.lazyfree_lazy_server_del);
@@ -307,12 +307,12 @@ impl Keys<'_> {
         let Some(e) = self.server.keyspace.peek(self.db, key) else { return };
         let stamp = self.server.access_clock.stamp(&self.server.config, idle, frequency);
         if let Some(stamp) = stamp {
-            e.access.set(stamp);
+            e.access().set(stamp);
         }
     }
 
     /// Removes a key; what it was, unless there was none.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Box<KeyEntry>> {
+    pub fn remove(&mut self, key: &[u8]) -> Option<KeyEntry> {
         self.expire_if_due(key);
         self.server.keyspace.lookup(self.db, key, self.now_ms)?;
         self.server.keyspace.remove(self.db, key)
@@ -331,7 +331,7 @@ impl Keys<'_> {
             .server
             .keyspace
             .peek(self.db, key)
-            .is_some_and(|e| !matches!(e.value, Value::Str(_)) && e.value.is_empty());
+            .is_some_and(|e| !matches!(e.value(), ValueRef::Str(_)) && e.value().is_empty());
         if empty {
             self.server.keyspace.remove(self.db, key);
             self.notify(io, Event::Generic, "del", key);

@@ -55,7 +55,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
 /// `DEBUG OBJECT key`
 fn object(ctx: &mut Ctx<'_>) -> Result {
     let Some(e) = ctx.keys.peek(ctx.args.at(2)) else { return Err(Error::NoSuchKey) };
-    let (at, encoding, stamp) = (&raw const *e, e.value.encoding(), e.access.get());
+    let (at, encoding, stamp) = (&raw const *e, e.value().encoding(), e.access().get());
     let idle = ctx.keys.server.access_clock.idle_seconds(stamp);
     let text = format!("Value at:{at:p} refcount:1 encoding:{encoding} lru:{stamp} lru_seconds_idle:{idle}");
     ctx.reply.simple(&text);

@@ -67,9 +67,9 @@ impl SnapshotSink for FileSink {
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-                encoder.entry(&mut self.out, db, e.key(), &e.value, meta);
+                encoder.entry(&mut self.out, db, e.key(), e.value(), meta);
             }
-            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), &e.value, e.expire_at()),
+            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use super::lzf::Compressor;
 use super::*;
-use crate::store::list::Node;
+use crate::store::list::NodeRef;
 use crate::store::num::parse_int;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// Shorter strings are not worth compressing.
 const MIN_COMPRESSED: usize = 20;
@@ -60,39 +60,39 @@ impl ValueWriter {
     }
 
     /// A value's type, as [`ValueWriter::value`] will write it.
-    pub fn kind(value: &Value) -> u8 {
-        match value {
-            Value::Str(_) => T_STRING,
-            Value::List(_) => T_LIST_QUICKLIST_2,
-            Value::Set(s) if s.as_intset().is_some() => T_SET_INTSET,
-            Value::Set(_) => T_SET,
-            Value::Hash(h) if h.as_listpack().is_some() => T_HASH_LISTPACK,
-            Value::Hash(_) => T_HASH,
-            Value::ZSet(z) if z.as_listpack().is_some() => T_ZSET_LISTPACK,
-            Value::ZSet(_) => T_ZSET_2,
+    pub fn kind<'a>(value: impl Into<ValueRef<'a>>) -> u8 {
+        match value.into() {
+            ValueRef::Str(_) => T_STRING,
+            ValueRef::List(_) => T_LIST_QUICKLIST_2,
+            ValueRef::Set(s) if s.as_intset().is_some() => T_SET_INTSET,
+            ValueRef::Set(_) => T_SET,
+            ValueRef::Hash(h) if h.as_listpack().is_some() => T_HASH_LISTPACK,
+            ValueRef::Hash(_) => T_HASH,
+            ValueRef::ZSet(z) if z.as_listpack().is_some() => T_ZSET_LISTPACK,
+            ValueRef::ZSet(_) => T_ZSET_2,
         }
     }
 
     /// Appends a value, without its type.
-    pub fn value(&mut self, out: &mut Vec<u8>, value: &Value) {
-        match value {
-            Value::Str(s) => self.string(out, &s.to_bytes()),
-            Value::List(list) => {
+    pub fn value<'a>(&mut self, out: &mut Vec<u8>, value: impl Into<ValueRef<'a>>) {
+        match value.into() {
+            ValueRef::Str(s) => self.string(out, &s.to_bytes()),
+            ValueRef::List(list) => {
                 length(out, list.nodes().len() as u64);
                 for node in list.nodes() {
                     match node {
-                        Node::Plain(bytes) => {
+                        NodeRef::Plain(bytes) => {
                             length(out, value::NODE_PLAIN);
                             self.string(out, bytes);
                         }
-                        Node::Packed(lp) => {
+                        NodeRef::Packed(lp) => {
                             length(out, value::NODE_PACKED);
                             self.string(out, lp.as_bytes());
                         }
                     }
                 }
             }
-            Value::Set(set) => match set.as_intset() {
+            ValueRef::Set(set) => match set.as_intset() {
                 Some(ints) => self.string(out, ints.as_bytes()),
                 None => {
                     length(out, set.len() as u64);
@@ -101,7 +101,7 @@ impl ValueWriter {
                     }
                 }
             },
-            Value::Hash(hash) => match hash.as_listpack() {
+            ValueRef::Hash(hash) => match hash.as_listpack() {
                 Some(lp) => self.string(out, lp.as_bytes()),
                 None => {
                     length(out, hash.len() as u64);
@@ -111,7 +111,7 @@ impl ValueWriter {
                     }
                 }
             },
-            Value::ZSet(zset) => match zset.as_listpack() {
+            ValueRef::ZSet(zset) => match zset.as_listpack() {
                 Some(lp) => self.string(out, lp.as_bytes()),
                 None => {
                     length(out, zset.len() as u64);
@@ -255,7 +255,15 @@ impl Encoder {
     }
 
     /// One key with its value.
-    pub fn entry(&mut self, out: &mut Vec<u8>, db: u32, key: &[u8], value: &Value, meta: Meta) {
+    pub fn entry<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        db: u32,
+        key: &[u8],
+        value: impl Into<ValueRef<'a>>,
+        meta: Meta,
+    ) {
+        let value = value.into();
         self.summed(out, |me, out| {
             me.select(out, db);
             if let Some(at) = meta.expire_at_ms {

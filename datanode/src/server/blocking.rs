@@ -9,7 +9,7 @@ use crate::command::{Args, Group, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// What a client is told whose `SHUTDOWN` did not end the process.
 pub const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
@@ -123,9 +123,9 @@ impl Server {
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
             // When all is taken the others keep their places, as do those who wait for another type.
-            let Some(held) = self.keyspace.peek(db, key).map(|e| match e.value {
-                Value::List(_) => Some(Group::List),
-                Value::ZSet(_) => Some(Group::SortedSet),
+            let Some(held) = self.keyspace.peek(db, key).map(|e| match e.value() {
+                ValueRef::List(_) => Some(Group::List),
+                ValueRef::ZSet(_) => Some(Group::SortedSet),
                 _ => None,
             }) else {
                 break;

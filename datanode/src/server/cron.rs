@@ -8,6 +8,8 @@ use crate::io::Io;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
+/// Objects taken back per tick that other threads have freed: about a millisecond's work at most.
+const TAKEN_BACK_PER_TICK: usize = 10_000;
 
 /// When things were last done, monotonic milliseconds.
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ impl Server {
         self.check_blocked(io);
         self.resume_clients(io);
         self.make_room(io);
+        super::alloc::take_back(TAKEN_BACK_PER_TICK);
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();

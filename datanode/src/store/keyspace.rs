@@ -7,13 +7,12 @@
 //! the sink gets each entry that existed at `begin_snapshot` exactly once, with the value and expiry it had then, under the
 //! number that its database had then.
 
-use super::dict::{Dict, Entry, HashSeed, Remains};
+use super::dict::{Dict, HashSeed, Remains};
+pub use super::entry::KeyEntry;
 use super::rng::Rng;
 use super::slot::key_slot;
-use super::small::SmallBytes;
 use super::value::Value;
 use std::any::Any;
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// A time before all expiries.
@@ -23,57 +22,6 @@ pub const SEE_ALL: i64 = i64::MIN;
 const VOLATILE_TRIES: usize = 16;
 /// Tries of `random` to hit a key that has not expired.
 const LIVE_TRIES: usize = 100;
-const NO_EXPIRY: i64 = i64::MAX;
-
-/// A key with what belongs to it.
-pub struct KeyEntry {
-    key: SmallBytes,
-    /// What it holds. To be changed only through `Keyspace::lookup_write` and `get_or_insert`.
-    pub value: Value,
-    expire_at_ms: i64,
-    /// The LRU or LFU clock of its last use. Not part of what a snapshot freezes.
-    pub access: Cell<u32>,
-}
-
-const _: () = assert!(size_of::<KeyEntry>() == 64);
-
-impl Entry for Box<KeyEntry> {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-impl KeyEntry {
-    /// The key.
-    #[inline]
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// When it expires (unix ms), if it does.
-    #[inline]
-    pub fn expire_at(&self) -> Option<i64> {
-        (self.expire_at_ms != NO_EXPIRY).then_some(self.expire_at_ms)
-    }
-
-    /// Whether its time is up. As in Redis, it is still there in its last millisecond.
-    #[inline]
-    pub fn is_expired(&self, now_ms: i64) -> bool {
-        now_ms > self.expire_at_ms
-    }
-
-    /// Key, value and expiry, for putting the value elsewhere.
-    pub fn into_parts(self) -> (SmallBytes, Value, Option<i64>) {
-        let expire_at = self.expire_at();
-        (self.key, self.value, expire_at)
-    }
-
-    /// Memory in bytes, without the allocator's overhead (MEMORY USAGE); `sample` elements are looked at (0: all).
-    pub fn memory_usage(&self, sample: usize) -> usize {
-        size_of::<KeyEntry>() + size_of::<usize>() + self.key.heap_bytes() + self.value.heap_bytes(sample)
-    }
-}
 
 /// Who takes a snapshot's entries: an encoder that appends to memory.
 pub trait SnapshotSink: Any + Send {
@@ -82,7 +30,7 @@ pub trait SnapshotSink: Any + Send {
 }
 
 /// What is left of a flushed database, to be freed step by step or on another thread.
-pub type Garbage = Remains<Box<KeyEntry>>;
+pub type Garbage = Remains<KeyEntry>;
 
 /// A snapshot is already being taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +39,7 @@ pub struct SnapshotInProgress;
 
 /// One numbered database.
 struct Db {
-    dict: Dict<Box<KeyEntry>>,
+    dict: Dict<KeyEntry>,
     /// (time, hash of the key) of every key that expires.
     expiry: BTreeSet<(i64, u64)>,
     /// The sum of these times, for the average.
@@ -105,29 +53,29 @@ impl Db {
         Db { dict: Dict::new(seed), expiry: BTreeSet::new(), expiry_sum: 0, snapshot_number: 0 }
     }
 
-    fn index(&mut self, key: &[u8], from: i64, to: i64) {
+    fn index(&mut self, key: &[u8], from: Option<i64>, to: Option<i64>) {
         if from == to {
             return;
         }
         let hash = self.dict.seed().hash(key);
-        if from != NO_EXPIRY && self.expiry.remove(&(from, hash)) {
+        if let Some(from) = from.filter(|&at| self.expiry.remove(&(at, hash))) {
             self.expiry_sum -= i128::from(from);
         }
-        if to != NO_EXPIRY && self.expiry.insert((to, hash)) {
+        if let Some(to) = to.filter(|&at| self.expiry.insert((at, hash))) {
             self.expiry_sum += i128::from(to);
         }
     }
 
     /// The key behind an element of the expiry index.
     fn indexed(&self, &(at, hash): &(i64, u64)) -> Option<&KeyEntry> {
-        self.dict.find_hashed(hash, |e| e.expire_at_ms == at).map(|e| &**e)
+        self.dict.find_hashed(hash, |e| e.expire_at() == Some(at))
     }
 }
 
 struct Snapshot {
     sink: Box<dyn SnapshotSink>,
     /// Flushed databases that have not been walked to the end.
-    frozen: Vec<(usize, Dict<Box<KeyEntry>>)>,
+    frozen: Vec<(usize, Dict<KeyEntry>)>,
 }
 
 /// All databases of a server.
@@ -159,14 +107,14 @@ impl Keyspace {
     /// The key, even if its time is up.
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<&KeyEntry> {
-        self.dbs[db].dict.find(key).map(|e| &**e)
+        self.dbs[db].dict.find(key)
     }
 
     /// The key, to be changed, unless its time is up.
     pub fn lookup_write(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<&mut KeyEntry> {
         self.touch(db, key);
         let e = self.dbs[db].dict.find_mut(key)?;
-        (!e.is_expired(now_ms)).then_some(&mut **e)
+        (!e.is_expired(now_ms)).then_some(e)
     }
 
     /// The key, to be changed, with a new value if there was none; true if it was made. One whose time is up is replaced.
@@ -183,8 +131,8 @@ impl Keyspace {
             // A removal may have merged buckets, and the insertion may split others.
             self.touch(db, key);
         }
-        let (e, made) = self.dbs[db].dict.find_or_insert_with(key, || new_entry(key, make(), NO_EXPIRY));
-        (&mut **e, made)
+        let (e, made) = self.dbs[db].dict.find_or_insert_with(key, || KeyEntry::new(key, make(), None));
+        (e, made)
     }
 
     /// Sets a key, with its expiry, whatever was there; returns the value it replaced.
@@ -196,38 +144,37 @@ impl Keyspace {
         expire_at_ms: Option<i64>,
     ) -> Option<Value> {
         self.touch(db, key);
-        let at = expire_at_ms.unwrap_or(NO_EXPIRY);
         let mut value = Some(value);
         let db = &mut self.dbs[db];
-        let (e, made) =
-            db.dict.find_or_insert_with(key, || new_entry(key, value.take().expect("it is made once"), at));
-        let was = if made { NO_EXPIRY } else { std::mem::replace(&mut e.expire_at_ms, at) };
-        let old = value.map(|v| std::mem::replace(&mut e.value, v));
-        db.index(key, was, at);
+        let (e, made) = db.dict.find_or_insert_with(key, || {
+            KeyEntry::new(key, value.take().expect("it is made once"), expire_at_ms)
+        });
+        let was = if made { None } else { e.set_expire_at(expire_at_ms) };
+        let old = value.map(|v| e.replace(v));
+        db.index(key, was, expire_at_ms);
         old
     }
 
     /// Removes a key, even if its time is up, and returns what it was.
-    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Box<KeyEntry>> {
+    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<KeyEntry> {
         self.touch(db, key);
         self.remove_touched(db, key)
     }
 
-    fn remove_touched(&mut self, db: usize, key: &[u8]) -> Option<Box<KeyEntry>> {
+    fn remove_touched(&mut self, db: usize, key: &[u8]) -> Option<KeyEntry> {
         let db = &mut self.dbs[db];
         let e = db.dict.remove(key)?;
-        db.index(key, e.expire_at_ms, NO_EXPIRY);
+        db.index(key, e.expire_at(), None);
         Some(e)
     }
 
-    /// Sets or takes away a key's expiry (unix ms; not `i64::MAX`); false if there is no such key.
+    /// Sets or takes away a key's expiry (unix ms); false if there is no such key.
     pub fn set_expire(&mut self, db: usize, key: &[u8], expire_at_ms: Option<i64>) -> bool {
         self.touch(db, key);
         let db = &mut self.dbs[db];
         let Some(e) = db.dict.find_mut(key) else { return false };
-        let at = expire_at_ms.unwrap_or(NO_EXPIRY);
-        let was = std::mem::replace(&mut e.expire_at_ms, at);
-        db.index(key, was, at);
+        let was = e.set_expire_at(expire_at_ms);
+        db.index(key, was, expire_at_ms);
         true
     }
 
@@ -259,7 +206,7 @@ impl Keyspace {
     pub fn expired_keys(&self, now_ms: i64, limit: usize) -> Vec<(usize, Vec<u8>)> {
         let due = |(n, db)| {
             let db: &Db = db;
-            db.expiry.range(..(now_ms, 0)).filter_map(move |i| Some((n, db.indexed(i)?.key.to_vec())))
+            db.expiry.range(..(now_ms, 0)).filter_map(move |i| Some((n, db.indexed(i)?.key().to_vec())))
         };
         self.dbs.iter().enumerate().flat_map(due).take(limit).collect()
     }
@@ -278,7 +225,7 @@ impl Keyspace {
     /// A key whose time is not up, all with the same probability; none if a bounded number of tries finds none.
     pub fn random(&self, db: usize, rng: &mut Rng, now_ms: i64) -> Option<&KeyEntry> {
         let dict = &self.dbs[db].dict;
-        (0..LIVE_TRIES).map_while(|_| dict.random(rng)).map(|e| &**e).find(|e| !e.is_expired(now_ms))
+        (0..LIVE_TRIES).map_while(|_| dict.random(rng)).find(|e| !e.is_expired(now_ms))
     }
 
     /// A key with an expiry, for eviction: an even choice where such keys are common, else by a random point in time.
@@ -303,7 +250,7 @@ impl Keyspace {
 
     /// All keys of a database, those whose time is up too.
     pub fn iter(&self, db: usize) -> impl Iterator<Item = &KeyEntry> {
-        self.dbs[db].dict.iter().map(|e| &**e)
+        self.dbs[db].dict.iter()
     }
 
     /// Number of keys of database 0 in a hash slot. Goes over all keys.
@@ -313,11 +260,11 @@ impl Keyspace {
 
     /// Up to `limit` keys of database 0 in a hash slot. Goes over the keys until it has them.
     pub fn keys_in_slot(&self, slot: u16, limit: usize) -> Vec<Vec<u8>> {
-        self.in_slot(slot).take(limit).map(|e| e.key.to_vec()).collect()
+        self.in_slot(slot).take(limit).map(|e| e.key().to_vec()).collect()
     }
 
     fn in_slot(&self, slot: u16) -> impl Iterator<Item = &KeyEntry> {
-        self.iter(0).filter(move |e| key_slot(&e.key) == slot)
+        self.iter(0).filter(move |e| key_slot(e.key()) == slot)
     }
 
     /// Makes a database empty; returns how many keys it had. What was in it is left in the garbage.
@@ -419,10 +366,6 @@ impl Keyspace {
             db.dict.touch(key, &mut |e| s.sink.entry(n, e));
         }
     }
-}
-
-fn new_entry(key: &[u8], value: Value, expire_at_ms: i64) -> Box<KeyEntry> {
-    Box::new(KeyEntry { key: SmallBytes::new(key), value, expire_at_ms, access: Cell::new(0) })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::super::str::Str;
+use super::super::value::ValueRef;
 use super::*;
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,8 +8,8 @@ fn text(s: &str) -> Value {
 }
 
 fn shown(e: &KeyEntry) -> String {
-    match &e.value {
-        Value::Str(s) => String::from_utf8(s.to_bytes().into_owned()).unwrap(),
+    match e.value() {
+        ValueRef::Str(s) => String::from_utf8(s.to_bytes().into_owned()).unwrap(),
         v => v.type_name().into(),
     }
 }
@@ -79,7 +80,7 @@ fn choices_for_eviction() {
         ks.remove(0, format!("k{}", i + 1).as_bytes()).unwrap();
     }
     assert_eq!(ks.random(0, &mut rng, 10).map(KeyEntry::key), Some(&b"k0"[..]));
-    assert!(ks.memory_estimate(0, &mut rng, 20) > 10 * 64);
+    assert!(ks.memory_estimate(0, &mut rng, 20) > 10 * 32);
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn change(ks: &mut Keyspace, model: &mut Content, rng: &mut Rng, now: i64, space
             let e = ks.lookup_write(db, &key, now);
             assert_eq!(e.is_some(), live(model));
             if let Some(e) = e {
-                e.value = text("written");
+                e.replace(text("written"));
                 model.get_mut(&at).unwrap().0 = "written".into();
             }
         }
@@ -143,7 +144,7 @@ fn change(ks: &mut Keyspace, model: &mut Content, rng: &mut Rng, now: i64, space
         }
         165..185 => {
             let (e, made) = ks.get_or_insert(db, &key, now, || text("made"));
-            e.value = text("got");
+            e.replace(text("got"));
             assert_eq!(made, !live(model));
             let x = if made { None } else { model[&at].1 };
             model.insert(at, ("got".into(), x));

@@ -4,6 +4,7 @@
 pub mod dict;
 mod either;
 pub mod elem;
+pub mod entry;
 pub mod extended;
 pub mod hash;
 pub mod intset;
@@ -18,6 +19,7 @@ pub mod set;
 pub mod slot;
 pub mod small;
 pub mod str;
+pub mod thin;
 pub mod value;
 pub mod zset;
 

@@ -6,7 +6,7 @@ use super::set::Set;
 use super::str::Str;
 use super::zset::ZSet;
 
-/// A value of one of Redis' types. Collections are never left empty by the commands: an empty one is removed.
+/// A value of one of Redis' types, by itself. Collections are never left empty by the commands: an empty one is removed.
 #[derive(Clone)]
 pub enum Value {
     /// A string.
@@ -23,38 +23,66 @@ pub enum Value {
 
 const _: () = assert!(size_of::<Value>() == 24);
 
+/// A value to be read, wherever it is kept.
+#[derive(Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string.
+    Str(&'a Str),
+    /// A list.
+    List(&'a List),
+    /// A set.
+    Set(&'a Set),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A sorted set.
+    ZSet(&'a ZSet),
+}
+
+/// A value to be changed where it is kept.
+pub enum ValueMut<'a> {
+    /// A string.
+    Str(&'a mut Str),
+    /// A list.
+    List(&'a mut List),
+    /// A set.
+    Set(&'a mut Set),
+    /// A hash.
+    Hash(&'a mut Hash),
+    /// A sorted set.
+    ZSet(&'a mut ZSet),
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(v: &'a Value) -> Self {
+        match v {
+            Value::Str(v) => ValueRef::Str(v),
+            Value::List(v) => ValueRef::List(v),
+            Value::Set(v) => ValueRef::Set(v),
+            Value::Hash(v) => ValueRef::Hash(v),
+            Value::ZSet(v) => ValueRef::ZSet(v),
+        }
+    }
+}
+
 impl Value {
+    /// To be read.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        self.into()
+    }
+
     /// The name `TYPE` answers.
     pub fn type_name(&self) -> &'static str {
-        match self {
-            Value::Str(_) => "string",
-            Value::List(_) => "list",
-            Value::Set(_) => "set",
-            Value::Hash(_) => "hash",
-            Value::ZSet(_) => "zset",
-        }
+        self.as_ref().type_name()
     }
 
     /// The name `OBJECT ENCODING` answers, as Redis 7.0 does.
     pub fn encoding(&self) -> &'static str {
-        match self {
-            Value::Str(v) => v.encoding(),
-            Value::List(v) => v.encoding(),
-            Value::Set(v) => v.encoding(),
-            Value::Hash(v) => v.encoding(),
-            Value::ZSet(v) => v.encoding(),
-        }
+        self.as_ref().encoding()
     }
 
     /// Number of elements of a collection, bytes of a string.
     pub fn len(&self) -> usize {
-        match self {
-            Value::Str(v) => v.len(),
-            Value::List(v) => v.len(),
-            Value::Set(v) => v.len(),
-            Value::Hash(v) => v.len(),
-            Value::ZSet(v) => v.len(),
-        }
+        self.as_ref().len()
     }
 
     /// Whether it is a collection without elements, which no key may hold, or an empty string.
@@ -64,24 +92,85 @@ impl Value {
 
     /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
     pub fn free_effort(&self) -> usize {
+        self.as_ref().free_effort()
+    }
+
+    /// See [`ValueRef::heap_bytes`].
+    pub fn heap_bytes(&self, sample: usize) -> usize {
+        self.as_ref().heap_bytes(sample)
+    }
+}
+
+impl ValueRef<'_> {
+    /// The name `TYPE` answers.
+    pub fn type_name(self) -> &'static str {
         match self {
-            Value::List(v) => v.nodes().len(),
-            Value::Set(v) if v.as_intset().is_none() => v.len(),
-            Value::Hash(v) if v.as_listpack().is_none() => v.len(),
-            Value::ZSet(v) if v.as_listpack().is_none() => v.len(),
+            ValueRef::Str(_) => "string",
+            ValueRef::List(_) => "list",
+            ValueRef::Set(_) => "set",
+            ValueRef::Hash(_) => "hash",
+            ValueRef::ZSet(_) => "zset",
+        }
+    }
+
+    /// The name `OBJECT ENCODING` answers, as Redis 7.0 does.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            ValueRef::Str(v) => v.encoding(),
+            ValueRef::List(v) => v.encoding(),
+            ValueRef::Set(v) => v.encoding(),
+            ValueRef::Hash(v) => v.encoding(),
+            ValueRef::ZSet(v) => v.encoding(),
+        }
+    }
+
+    /// Number of elements of a collection, bytes of a string.
+    pub fn len(self) -> usize {
+        match self {
+            ValueRef::Str(v) => v.len(),
+            ValueRef::List(v) => v.len(),
+            ValueRef::Set(v) => v.len(),
+            ValueRef::Hash(v) => v.len(),
+            ValueRef::ZSet(v) => v.len(),
+        }
+    }
+
+    /// Whether it is a collection without elements, which no key may hold, or an empty string.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy by itself.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Str(v) => Value::Str(v.clone()),
+            ValueRef::List(v) => Value::List(Box::new(v.clone())),
+            ValueRef::Set(v) => Value::Set(Box::new(v.clone())),
+            ValueRef::Hash(v) => Value::Hash(Box::new(v.clone())),
+            ValueRef::ZSet(v) => Value::ZSet(Box::new(v.clone())),
+        }
+    }
+
+    /// See [`Value::free_effort`].
+    pub fn free_effort(self) -> usize {
+        match self {
+            ValueRef::List(v) => v.nodes().len(),
+            ValueRef::Set(v) if v.as_intset().is_none() => v.len(),
+            ValueRef::Hash(v) if v.as_listpack().is_none() => v.len(),
+            ValueRef::ZSet(v) if v.as_listpack().is_none() => v.len(),
             _ => 1,
         }
     }
 
     /// Memory in bytes beyond its own size, without the allocator's overhead: an estimate from `sample` elements of a
     /// large collection (0: from all), as `MEMORY USAGE … SAMPLES` asks for.
-    pub fn heap_bytes(&self, sample: usize) -> usize {
+    pub fn heap_bytes(self, sample: usize) -> usize {
         match self {
-            Value::Str(v) => v.heap_bytes(),
-            Value::List(v) => size_of::<List>() + v.heap_bytes(sample),
-            Value::Set(v) => size_of::<Set>() + v.heap_bytes(sample),
-            Value::Hash(v) => size_of::<Hash>() + v.heap_bytes(sample),
-            Value::ZSet(v) => size_of::<ZSet>() + v.heap_bytes(sample),
+            ValueRef::Str(v) => v.heap_bytes(),
+            ValueRef::List(v) => v.heap_bytes(sample),
+            ValueRef::Set(v) => v.heap_bytes(sample),
+            ValueRef::Hash(v) => v.heap_bytes(sample),
+            ValueRef::ZSet(v) => v.heap_bytes(sample),
         }
     }
 }
