@@ -31,10 +31,14 @@ const SNAPSHOT_RETRY_MS: u64 = 5000;
 pub enum PersistJob {
     /// An fsync of the append-only file.
     SyncLog,
+    /// A file was made for the append-only file to go on in.
+    PrepareRewrite,
+    /// The file before the present one was synced: up to this offset the stream is durable.
+    SyncOld(u64),
     /// A piece of a snapshot of so many bytes was written.
     WriteSnapshot(u64),
-    /// A snapshot was made durable, and published where it is an RDB file.
-    FinishSnapshot,
+    /// The snapshot of this serial number was made durable, and published where it is an RDB file.
+    FinishSnapshot(u64),
     /// Replaced files of the append-only file were removed.
     RemoveHistory,
 }
@@ -69,6 +73,8 @@ pub struct Persistence {
     restore_error: Option<String>,
     log: Option<Log>,
     snapshot: Option<Running>,
+    /// A job is making a file for the append-only file to go on in.
+    preparing_rewrite: bool,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
 }
@@ -93,6 +99,7 @@ impl Persistence {
             restore_error: None,
             log: None,
             snapshot: None,
+            preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
         }
@@ -216,12 +223,12 @@ impl Server {
                     log.synced(result);
                 }
             }
-            PersistJob::WriteSnapshot(bytes) => self.snapshot_written(io, bytes, result),
-            PersistJob::FinishSnapshot => self.snapshot_finished(io, result),
+            PersistJob::PrepareRewrite => self.rewrite_prepared(io, result),
+            PersistJob::SyncOld(offset) => self.old_synced(offset, result),
+            PersistJob::WriteSnapshot(bytes) => self.snapshot_written(bytes),
+            PersistJob::FinishSnapshot(serial) => self.snapshot_finished(io, serial, result),
             PersistJob::RemoveHistory => {
-                if let Some(log) = &mut self.persist.log
-                    && let Err(e) = result.map_err(|e| e.to_string()).and_then(|_| log.forget_history())
-                {
+                if let Err(e) = result {
                     tracing::warn!("Replaced AOF files could not be removed: {e}");
                 }
             }

@@ -25,8 +25,8 @@ unsafe impl Sync for Slabs {}
 static SLABS: Slabs = Slabs(UnsafeCell::new(None));
 static RETURNED: Returned = Returned::new();
 static ADOPTED: AtomicBool = AtomicBool::new(false);
-/// The addresses of slabs: such that nothing is among them while there are none.
-static START: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The addresses of slabs. While there are none: one from which no address is a short way up.
+static START: AtomicUsize = AtomicUsize::new(1 << 63);
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {

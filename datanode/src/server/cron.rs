@@ -8,20 +8,28 @@ use crate::io::Io;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
-/// Objects taken back per tick that other threads have freed: about a millisecond's work at most.
-const TAKEN_BACK_PER_TICK: usize = 10_000;
+/// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
+const TAKEN_BACK_PER_TICK: usize = 2000;
+/// Time between ticks while there are more of them, milliseconds.
+const TAKING_BACK_MS: u64 = 1;
 
 /// When things were last done, monotonic milliseconds.
 #[derive(Debug, Default)]
 pub struct Cron {
     tenth: u64,
     second: u64,
+    /// There are objects to be taken back that other threads have freed.
+    taking_back: bool,
 }
 
 impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
-        if self.keyspace.in_snapshot() { 0 } else { TICK_MS }
+        match (self.keyspace.in_snapshot(), self.cron.taking_back) {
+            (true, _) => 0,
+            (_, true) => TAKING_BACK_MS,
+            _ => TICK_MS,
+        }
     }
 
     pub(super) fn run_cron(&mut self, io: &mut Io) {
@@ -36,7 +44,7 @@ impl Server {
         self.check_blocked(io);
         self.resume_clients(io);
         self.make_room(io);
-        super::alloc::take_back(TAKEN_BACK_PER_TICK);
+        self.cron.taking_back = super::alloc::take_back(TAKEN_BACK_PER_TICK);
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();

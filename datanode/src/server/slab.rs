@@ -407,7 +407,7 @@ mod tests {
                     let most = if rng.one_in(4) { MAX_SIZE } else { 64 };
                     let size = 1 + rng.below(most);
                     let p = heap.allocate(class_of(layout(size, 8)).unwrap(), &RETURNED);
-                    assert!(p.addr() % 8 == 0 && p.addr() >= base && p.addr() + size <= base + len);
+                    assert!(p.addr().is_multiple_of(8) && p.addr() >= base && p.addr() + size <= base + len);
                     let mark = step as u8;
                     // SAFETY: it is ours, and of that size.
                     unsafe { p.write_bytes(mark, size) };

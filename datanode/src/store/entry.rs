@@ -118,16 +118,12 @@ macro_rules! kinds {
     };
 }
 
-fn unbox<T>(b: Box<T>) -> T {
-    *b
-}
-
 kinds! {
     Str Str, 0, std::convert::identity, std::convert::identity;
-    List List, 1, unbox, Box::new;
-    Set Set, 2, unbox, Box::new;
-    Hash Hash, 3, unbox, Box::new;
-    ZSet ZSet, 4, unbox, Box::new;
+    List List, 1, |b: Box<List>| *b, Box::new;
+    Set Set, 2, |b: Box<Set>| *b, Box::new;
+    Hash Hash, 3, |b: Box<Hash>| *b, Box::new;
+    ZSet ZSet, 4, |b: Box<ZSet>| *b, Box::new;
 }
 
 /// A key with its value, expiry and clock. One word, which owns the allocation.

@@ -9,7 +9,6 @@ use super::listpack::Listpack;
 use super::rng::Rng;
 use super::small::SmallBytes;
 use super::thin::{Size, Word};
-use std::collections::HashSet;
 
 /// A hash value.
 #[derive(Clone)]
@@ -45,8 +44,7 @@ impl Hash {
         if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("hash: a field without a value"));
         }
-        let mut seen = HashSet::new();
-        if !lp.iter().step_by(2).all(|f| seen.insert(f.to_bytes())) {
+        if lp.has_twice(limits.seed) {
             return Err(Corrupt("hash: a field twice"));
         }
         let longest = lp.iter().map(|e| e.len()).max().unwrap_or(0);
@@ -188,6 +186,17 @@ impl Hash {
                 0
             }
             Size::Large(t) => t.scan(cursor, &mut |x| f(Elem::Bytes(&x.name), Elem::Bytes(&x.value))),
+        }
+    }
+
+    /// As [`Dict::part`]; a listpack is given whole.
+    pub fn part(&self, from: usize, least: usize, f: &mut dyn FnMut(Elem, Elem)) -> Option<usize> {
+        match self.0.get() {
+            Size::Small(_) => {
+                self.iter().for_each(|(field, value)| f(field, value));
+                None
+            }
+            Size::Large(t) => t.part(from, least, &mut |x| f(Elem::Bytes(&x.name), Elem::Bytes(&x.value))),
         }
     }
 

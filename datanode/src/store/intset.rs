@@ -201,7 +201,7 @@ mod tests {
             assert!(ints.iter().all(|&n| set.insert(n)));
             let bytes: String = set.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
             assert_eq!(bytes, hex);
-            assert_eq!(Intset::from_bytes(set.as_bytes().to_vec()), Ok(set));
+            assert_eq!(Intset::from_bytes(set.as_bytes()), Ok(set));
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
                 assert_eq!((set.len(), set.contains(n)), (model.len(), model.contains(&n)));
             }
             assert!(set.iter().eq(model.iter().copied()));
-            assert!(Intset::from_bytes(set.as_bytes().to_vec()).is_ok());
+            assert!(Intset::from_bytes(set.as_bytes()).is_ok());
         }
         let mut set = Intset::new();
         for n in [i64::MIN, i64::MAX, 0, -1, i64::from(i16::MIN), i64::from(i32::MAX)] {
@@ -237,7 +237,7 @@ mod tests {
             s.as_bytes().to_vec()
         };
         for n in 0..good.len() {
-            assert!(Intset::from_bytes(good[..n].to_vec()).is_err());
+            assert!(Intset::from_bytes(&good[..n]).is_err());
         }
         let mut rng = Rng::new(2);
         for _ in 0..20_000 {

@@ -27,6 +27,17 @@ const LIVE_TRIES: usize = 100;
 pub trait SnapshotSink: Any + Send {
     /// One key. `db` is the number its database had when the snapshot began.
     fn entry(&mut self, db: usize, e: &KeyEntry);
+
+    /// Whether a key is so large that it is better taken in parts.
+    fn in_parts(&self, _e: &KeyEntry) -> bool {
+        false
+    }
+
+    /// A part of one key, from 0 on; where to go on, if that was not all. Nothing else is given in between.
+    fn part(&mut self, db: usize, e: &KeyEntry, _from: usize) -> Option<usize> {
+        self.entry(db, e);
+        None
+    }
 }
 
 /// What is left of a flushed database, to be freed step by step or on another thread.
@@ -76,7 +87,63 @@ struct Snapshot {
     sink: Box<dyn SnapshotSink>,
     /// Flushed databases that have not been walked to the end.
     frozen: Vec<(usize, Dict<KeyEntry>)>,
+    /// Keys to be given in parts, with the numbers their databases had, once all others have been given: until then, and
+    /// in between, whoever is about to change one has it given as a whole.
+    large: Vec<(usize, Box<[u8]>)>,
+    /// How much of the last of them has been given.
+    given: usize,
 }
+
+impl Snapshot {
+    /// Gives a key that the walk has come to, or puts it off. `now`: the key that is about to change.
+    fn give(
+        sink: &mut dyn SnapshotSink,
+        large: &mut Vec<(usize, Box<[u8]>)>,
+        db: usize,
+        e: &KeyEntry,
+        now: Option<&[u8]>,
+    ) {
+        if sink.in_parts(e) && now != Some(e.key()) {
+            large.push((db, e.key().into()));
+        } else {
+            sink.entry(db, e);
+        }
+    }
+
+    /// Gives the rest of the last of the large keys.
+    fn finish_last(&mut self, dbs: &[Db]) {
+        while !self.step_last(dbs) {}
+    }
+
+    /// Gives a part of the last of the large keys; true if that was the end of it, or there is none.
+    fn step_last(&mut self, dbs: &[Db]) -> bool {
+        let Some((n, key)) = self.large.last() else { return true };
+        let entry = dbs.iter().find(|db| db.snapshot_number == *n).and_then(|db| db.dict.find(key));
+        let next = entry.and_then(|e| self.sink.part(*n, e, self.given));
+        self.given = next.unwrap_or(0);
+        if next.is_none() {
+            self.large.pop();
+        }
+        next.is_none()
+    }
+
+    /// Gives those of the large keys for which `is` holds.
+    fn give_large(&mut self, dbs: &[Db], is: impl Fn(usize, &[u8]) -> bool) {
+        while let Some(i) = self.large.iter().rposition(|(n, key)| is(*n, key)) {
+            if self.given > 0 {
+                // Only a whole key may be followed by another.
+                self.finish_last(dbs);
+            } else {
+                let last = self.large.len() - 1;
+                self.large.swap(i, last);
+                self.finish_last(dbs);
+            }
+        }
+    }
+}
+
+/// The number that a database has that did not exist when the snapshot began.
+const NO_NUMBER: usize = usize::MAX;
 
 /// All databases of a server.
 pub struct Keyspace {
@@ -91,6 +158,11 @@ impl Keyspace {
     pub fn new(databases: usize, seed: HashSeed) -> Keyspace {
         let dbs = (0..databases).map(|_| Db::new(seed)).collect();
         Keyspace { dbs, seed, snapshot: None, garbage: Vec::new() }
+    }
+
+    /// Makes room for so many keys in a database that is still empty.
+    pub fn reserve(&mut self, db: usize, keys: usize) {
+        self.dbs[db].dict.reserve(keys);
     }
 
     /// Number of databases.
@@ -269,7 +341,12 @@ impl Keyspace {
 
     /// Makes a database empty; returns how many keys it had. What was in it is left in the garbage.
     pub fn flush(&mut self, db: usize) -> usize {
-        let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
+        if let Some(s) = &mut self.snapshot {
+            let n = self.dbs[db].snapshot_number;
+            s.give_large(&self.dbs, |of, _| of == n);
+        }
+        let fresh = Db { snapshot_number: NO_NUMBER, ..Db::new(self.seed) };
+        let old = std::mem::replace(&mut self.dbs[db], fresh);
         let len = old.dict.len();
         match &mut self.snapshot {
             Some(s) if old.dict.is_walking() => s.frozen.push((old.snapshot_number, old.dict)),
@@ -319,7 +396,7 @@ impl Keyspace {
             db.snapshot_number = n;
             db.dict.begin_walk();
         }
-        self.snapshot = Some(Snapshot { sink, frozen: Vec::new() });
+        self.snapshot = Some(Snapshot { sink, frozen: Vec::new(), large: Vec::new(), given: 0 });
         Ok(())
     }
 
@@ -340,9 +417,13 @@ impl Keyspace {
             self.garbage.extend(s.frozen.pop().map(|(_, dict)| dict.into_remains()));
             return false;
         }
-        let Some(db) = self.dbs.iter_mut().find(|db| db.dict.is_walking()) else { return true };
+        let Some(db) = self.dbs.iter_mut().find(|db| db.dict.is_walking()) else {
+            return s.step_last(&self.dbs) && s.large.is_empty();
+        };
         let n = db.snapshot_number;
-        db.dict.walk(budget, &mut |e| s.sink.entry(n, e)) && !self.dbs.iter().any(|db| db.dict.is_walking())
+        let (sink, large) = (&mut *s.sink, &mut s.large);
+        db.dict.walk(budget, &mut |e| Snapshot::give(sink, large, n, e, None));
+        false
     }
 
     /// The sink of the running snapshot, to take out what it has gathered (by way of `Any`).
@@ -361,9 +442,12 @@ impl Keyspace {
     #[inline]
     fn touch(&mut self, db: usize, key: &[u8]) {
         if let Some(s) = &mut self.snapshot {
-            let db = &mut self.dbs[db];
-            let n = db.snapshot_number;
-            db.dict.touch(key, &mut |e| s.sink.entry(n, e));
+            let n = self.dbs[db].snapshot_number;
+            if !s.large.is_empty() {
+                s.give_large(&self.dbs, |of, large| of == n && large == key);
+            }
+            let (sink, large) = (&mut *s.sink, &mut s.large);
+            self.dbs[db].dict.touch(key, &mut |e| Snapshot::give(sink, large, n, e, Some(key)));
         }
     }
 }

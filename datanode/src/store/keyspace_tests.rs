@@ -97,11 +97,32 @@ fn slots() {
 
 type Content = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
 
+/// Those given, and the one that is being given in parts.
 #[derive(Default)]
-struct Recorder(Content);
+struct Recorder(Content, Option<(Vec<u8>, String)>);
 
 impl SnapshotSink for Recorder {
+    /// As if a value were large.
+    fn in_parts(&self, e: &KeyEntry) -> bool {
+        e.key().len().is_multiple_of(2)
+    }
+
+    fn part(&mut self, db: usize, e: &KeyEntry, from: usize) -> Option<usize> {
+        const PARTS: usize = 4;
+        let is = (e.key().to_vec(), shown(e));
+        let was = self.1.take();
+        assert_eq!(was.is_some(), from > 0);
+        assert!(was.is_none_or(|was| was == is), "another one, or changed in between");
+        if from + 1 < PARTS {
+            self.1 = Some(is);
+            return Some(from + 1);
+        }
+        self.entry(db, e);
+        None
+    }
+
     fn entry(&mut self, db: usize, e: &KeyEntry) {
+        assert!(self.1.is_none(), "given between the parts of another");
         let twice = self.0.insert((db, e.key().to_vec()), (shown(e), e.expire_at()));
         assert!(twice.is_none(), "given twice: {db} {:?}", e.key());
     }

@@ -6,9 +6,11 @@
 //! Positions are offsets of elements; they are valid until the listpack changes.
 
 use super::Corrupt;
+use super::dict::HashSeed;
 use super::elem::Elem;
-use super::num::parse_int;
+use super::num::{IntBuf, parse_int};
 use super::thin::{IsThin, Measured, Thin};
+use std::collections::HashSet;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
@@ -431,6 +433,19 @@ impl Listpack {
             lp.set_count(u16::try_from(count).unwrap_or(COUNT_UNKNOWN));
         }
         tail
+    }
+
+    /// Whether two of every second element, from the first on, are the same: a field or member twice.
+    pub fn has_twice(&self, seed: HashSeed) -> bool {
+        let mut buf = IntBuf::new();
+        let hashes = self.iter().step_by(2).map(|e| seed.hash(e.as_bytes(&mut buf)));
+        let mut hashes: Vec<u64> = hashes.collect();
+        hashes.sort_unstable();
+        if hashes.windows(2).all(|w| w[0] != w[1]) {
+            return false;
+        }
+        let mut seen = HashSet::new();
+        !self.iter().step_by(2).all(|e| seen.insert(e.to_bytes()))
     }
 
     /// The elements, from either end.

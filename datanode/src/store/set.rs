@@ -139,6 +139,17 @@ impl Set {
         }
     }
 
+    /// As [`Dict::part`]; a small set is given whole.
+    pub fn part(&self, from: usize, least: usize, f: &mut dyn FnMut(Elem)) -> Option<usize> {
+        match self.0.get() {
+            Size::Small(_) => {
+                self.iter().for_each(f);
+                None
+            }
+            Size::Large(t) => t.part(from, least, &mut |x| f(Elem::Bytes(x))),
+        }
+    }
+
     /// The name `OBJECT ENCODING` gives it.
     pub fn encoding(&self) -> &'static str {
         match self.0.get() {

@@ -19,6 +19,7 @@ pub trait Measured {
 
 /// Bytes in an allocation of their own, behind one pointer. Their length is what their head states: only `reshape`
 /// changes it, and the head is never given out to be changed.
+#[repr(transparent)]
 pub struct Thin<M: Measured>(NonNull<u8>, PhantomData<M>);
 
 // SAFETY: it owns plain bytes.
@@ -28,9 +29,11 @@ unsafe impl<M: Measured> Sync for Thin<M> {}
 
 /// Bytes allocated for `len` bytes: in steps fine enough to waste a thirtieth, coarse enough that adding small pieces to
 /// a large whole does not move it every time.
+#[inline]
 fn capacity(len: usize) -> usize {
+    // A power of two, so no division is needed.
     let step = (len.next_power_of_two() / 32).max(8);
-    len.div_ceil(step) * step
+    (len + step - 1) & !(step - 1)
 }
 
 /// Capacities are far below `isize::MAX`: lengths are stated in 32 bits.

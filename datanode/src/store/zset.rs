@@ -15,7 +15,6 @@ use super::rng::Rng;
 use super::small::SmallBytes;
 use super::thin::{Size, Word};
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -239,14 +238,14 @@ impl ZSet {
         if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {
             return Err(Corrupt("sorted set: not a score"));
         }
-        let mut seen = HashSet::new();
-        if !lp.iter().step_by(2).all(|m| seen.insert(m.to_bytes())) {
+        if lp.has_twice(limits.seed) {
             return Err(Corrupt("sorted set: a member twice"));
         }
-        let longest = seen.iter().map(|m| m.len()).max().unwrap_or(0);
-        let mut z = ZSet::sized(limits, seen.len(), longest);
-        let sorted = Pairs(lp.iter())
-            .is_sorted_by(|a, b| compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less);
+        let longest = lp.iter().step_by(2).map(|m| m.len()).max().unwrap_or(0);
+        let mut z = ZSet::sized(limits, lp.len() / 2, longest);
+        let sorted = Pairs(lp.iter()).is_sorted_by(|a, b| {
+            a.1 < b.1 || compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less
+        });
         if sorted && z.as_listpack().is_some() {
             return Ok(ZSet(Word::small(lp)));
         }
