@@ -1,15 +1,19 @@
 """What the subjects about data share: servers under measurement, a fast way to fill them, and the shapes of keys.
 
-A subject is a module with `measure(servers, keys) -> list[Row]`. Only the standard library is used.
+A subject is a module with `measure(servers, keys) -> list[Row]`, for which only the standard library is used, and
+`rows(run)`, which gives the same to the benchmark's table. One by itself, and without the table:
+`python -m benchmark.dataset SUBJECT KEYS NAME=COMMAND…`, as in `… memory 1000000 "ours=datanode server" redis=redis-server`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -81,6 +85,12 @@ class Running:
     def rss(self) -> int:
         """Resident memory of the process with its children, bytes."""
         return sum(resident(p) for p in [self.process.pid, *children(self.process.pid)])
+
+    def cpu(self) -> float:
+        """CPU seconds of the process, with those of children that have ended."""
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            times = f.read().rsplit(")", 1)[1].split()[11:15]
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         """Ends the process."""
@@ -232,3 +242,34 @@ def wait_for(condition: Callable[[], bool], pause_s: float = 0.02, timeout_s: fl
             raise TimeoutError("the condition has not come true")
         time.sleep(pause_s)
     return time.monotonic() - start
+
+
+def for_table(run, subject: str, measure: Callable, goal: Callable[[str], float | None]) -> list:
+    """The rows of a subject for the benchmark's table. `goal`: by the beginning of a case's name."""
+    from .report import Row as TableRow
+
+    servers = [Server(name, [program.program("redis-server")]) for name, program in run.programs.items()]
+    table: dict[str, TableRow] = {}
+    for _ in range(run.rounds):
+        for row in measure(servers, int(run.millions * 1_000_000)):
+            case = row.case.removesuffix(CPU)
+            line = table.setdefault(case, TableRow(subject, case, row.unit, {}, False, goal(case)))
+            figures = line.cpu if row.case.endswith(CPU) else line.figures
+            figures.setdefault(row.server, []).append(row.value)
+    return list(table.values())
+
+
+# Ends the name of a case that is about processor time.
+CPU = ", CPU"
+
+
+def main(subject: str, keys: str, *servers: str) -> None:
+    """Prints the rows of one subject."""
+    programs = [(name, command.split()) for name, _, command in (s.partition("=") for s in servers)]
+    module = importlib.import_module(f"benchmark.{subject}")
+    for row in module.measure([Server(*p) for p in programs], int(keys)):
+        print(f"{row.case:50} {row.server:10} {row.value:10.3f} {row.unit}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
