@@ -19,7 +19,7 @@ use datanode::system::{COMMAND_LINE, background, crash, kernel, title};
 use datanode::{check, cli};
 
 #[global_allocator]
-static ALLOCATOR: alloc::Counting = alloc::Counting;
+static ALLOCATOR: alloc::Allocator = alloc::Allocator;
 
 fn main() {
     LazyLock::force(&COMMAND_LINE);
@@ -102,6 +102,8 @@ fn settle(config: &Config, sentinel: bool) -> Result<(Supervisor, Option<PidFile
 }
 
 fn serve(program: &str, config: Config) -> Result<i32, String> {
+    // This thread will own the data.
+    alloc::adopt();
     datanode::command::table::rename(&config.extra.rename_commands);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let (supervisor, _pidfile) = settle(&config, false)?;

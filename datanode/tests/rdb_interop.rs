@@ -432,7 +432,8 @@ fn an_aof_of_ours_is_loaded_by_redis() {
         let mut log = files.begin_anew().unwrap();
         write_base(&mut files, &[], BaseFormat::Rdb);
         encode_command(log.pending(), &["SET", "lost with the old base", "x"]);
-        files.begin_rewrite(&mut log).unwrap();
+        log.sync().unwrap();
+        let mut log = files.next_incr().unwrap();
         encode_command(log.pending(), &["SELECT", "5"]);
         encode_command(log.pending(), &["SET", "new", "value"]);
         log.sync().unwrap();

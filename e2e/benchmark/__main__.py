@@ -14,9 +14,11 @@ import time
 
 from harness.process import Servers
 
-from . import commands, latency, peers, report
+from . import commands, files, latency, memory, peers, report, stalls, sync
 
-SUBJECTS = {"commands": commands, "latency": latency}
+SUBJECTS = {"commands": commands, "latency": latency, "memory": memory, "stalls": stalls, "files": files, "sync": sync}
+# The others take long: they fill servers with data again and again.
+USUAL = ("commands", "latency")
 
 
 @dataclasses.dataclass
@@ -30,6 +32,7 @@ class Run:
     pipelines: tuple
     io_threads: int
     only: set
+    millions: float
 
 
 def facts():
@@ -62,12 +65,13 @@ def prioritized(nice, realtime):
 def main():
     parser = argparse.ArgumentParser(prog="e2e/bench", description=__doc__.splitlines()[0])
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", choices=[*SUBJECTS, []],
-                        help=f"{', '.join(SUBJECTS)} (all)")
+                        help=f"{', '.join(SUBJECTS)} ({' '.join(USUAL)})")
     parser.add_argument("--rounds", type=int, default=5, help="how often each server has its turn (5)")
     parser.add_argument("--seconds", type=float, default=0.8, help="length of a turn at one command (0.8)")
     parser.add_argument("--pipelines", type=int, nargs="+", default=[1, 16, 100])
     parser.add_argument("--io-threads", type=int, default=2, help="measure commands with so many, too; 1: don't (2)")
     parser.add_argument("--only", nargs="+", default=[], help="parts of a subject, by the beginning of their names")
+    parser.add_argument("--millions", type=float, default=1, help="of keys, for subjects about data (1)")
     parser.add_argument("--nice", type=int, default=0, help="priority; a negative one keeps others' work out, and needs root")
     parser.add_argument("--realtime", action="store_true", help="run before everything else on the machine; needs root")
     parser.add_argument("--json", type=pathlib.Path, help="write everything that was measured here")
@@ -78,8 +82,8 @@ def main():
     try:
         with prioritized(arguments.nice, arguments.realtime):
             run = Run(servers, peers.implementations(), arguments.rounds, arguments.seconds, tuple(arguments.pipelines),
-                      arguments.io_threads, {part.lower() for part in arguments.only})
-            for name in arguments.subjects or SUBJECTS:
+                      arguments.io_threads, {part.lower() for part in arguments.only}, arguments.millions)
+            for name in arguments.subjects or USUAL:
                 for row in SUBJECTS[name].rows(run):
                     rows.append(row)
                     ratio = row.ratio()

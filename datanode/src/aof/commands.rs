@@ -6,7 +6,7 @@ use crate::resp::encode_command;
 use crate::store::num::format_float;
 use crate::store::stream::Stream;
 use crate::store::stream_id::StreamId;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// Most elements that one command adds, so that loading it does not block for long.
 const MAX_ELEMENTS: usize = 64;
@@ -24,28 +24,28 @@ impl CommandWriter {
     }
 
     /// Appends the commands that make one key. An empty collection needs none.
-    pub fn entry(
+    pub fn entry<'a>(
         &mut self,
         out: &mut Vec<u8>,
         db: u32,
         key: &[u8],
-        value: &Value,
+        value: impl Into<ValueRef<'a>>,
         expire_at_ms: Option<i64>,
     ) {
         if self.db != Some(db) {
             self.db = Some(db);
             encode_command(out, &["SELECT", &db.to_string()]);
         }
-        match value {
-            Value::Str(s) => encode_command(out, &[b"SET", key, &s.to_bytes()]),
-            Value::List(l) => add(out, "RPUSH", key, l.iter().map(|e| [e.to_bytes()])),
-            Value::Set(s) => add(out, "SADD", key, s.iter().map(|e| [e.to_bytes()])),
-            Value::Hash(h) => add(out, "HSET", key, h.iter().map(|(f, v)| [f.to_bytes(), v.to_bytes()])),
-            Value::ZSet(z) => {
+        match value.into() {
+            ValueRef::Str(s) => encode_command(out, &[b"SET", key, &s.to_bytes()]),
+            ValueRef::List(l) => add(out, "RPUSH", key, l.iter().map(|e| [e.to_bytes()])),
+            ValueRef::Set(s) => add(out, "SADD", key, s.iter().map(|e| [e.to_bytes()])),
+            ValueRef::Hash(h) => add(out, "HSET", key, h.iter().map(|(f, v)| [f.to_bytes(), v.to_bytes()])),
+            ValueRef::ZSet(z) => {
                 let score = |s| Cow::Owned(format_float(s).into_bytes());
                 add(out, "ZADD", key, z.iter().map(|(m, s)| [score(s), m.to_bytes()]));
             }
-            Value::Stream(s) => stream(out, key, s),
+            ValueRef::Stream(s) => stream(out, key, s),
         }
         if let Some(at) = expire_at_ms {
             encode_command(out, &[&b"PEXPIREAT"[..], key, at.to_string().as_bytes()]);

@@ -1,7 +1,7 @@
 //! The files of the log in `DIR/appenddirname`, and the order in which they come and go.
 //!
-//! At start: [`AofFiles::open`], load [`AofFiles::parts`] in order, [`AofFiles::resume`]. A rewrite: [`AofFiles::begin_rewrite`]
-//! directs what follows into a new incremental file, the base is prepared under [`AofFiles::temp_base`] from the dataset
+//! At start: [`AofFiles::open`], load [`AofFiles::parts`] in order, [`AofFiles::resume`]. A rewrite: [`AofFiles::next_incr`]
+//! makes a new incremental file into which what follows is directed, the base is prepared under [`AofFiles::temp_base`] from the dataset
 //! of that moment, [`AofFiles::publish_base`] puts it in place of all before. A log that does not continue an earlier one
 //! starts with [`AofFiles::begin_anew`] instead.
 //!
@@ -163,26 +163,29 @@ impl AofFiles {
         // A process that was killed may have left files and names that are in use but not durable yet.
         self.sync_dir(&self.dir)?;
         self.remove_leftovers()?;
-        let Some(last) = self.manifest.incr.last() else {
-            return self.add_incr().map(Some);
-        };
-        let path = self.dir.join(&last.name);
-        let file = self.disk.open_append(&path).map_err(io_error("open", &path))?;
-        file.sync().map_err(io_error("sync", &path))?;
-        let len = self.disk.len(&path).map_err(io_error("find", &path))?;
-        Ok(Some(Appender::new(file, len)))
+        let mut end = None;
+        // What was written last may be in a file before the last one, which then is still empty.
+        for part in &self.manifest.incr {
+            let path = self.dir.join(&part.name);
+            let file = self.disk.open_append(&path).map_err(io_error("open", &path))?;
+            file.sync().map_err(io_error("sync", &path))?;
+            let len = self.disk.len(&path).map_err(io_error("find", &path))?;
+            end = Some(Appender::new(file, len));
+        }
+        if end.is_none() {
+            end = Some(self.add_incr()?);
+        }
+        Ok(end)
     }
 
-    /// Makes `log` go on in a new file, from whose start on the coming base is to be completed. Call this right before
-    /// the dataset is captured. Waits for the disk: what the log has so far must be durable first, or a crash could leave
-    /// a gap before what follows. On failure the log goes on where it is. Refused after a failed sync; begin anew then.
-    pub fn begin_rewrite(&mut self, log: &mut Appender) -> Result<(), FilesError> {
+    /// Makes a new file, for the log to go on in from the moment on whose dataset the coming base is to hold. Until then
+    /// it goes on where it is, and if there is no such moment, for good. Nothing may be written to the new file before
+    /// all of the old one is durable, or a crash could leave a gap. Waits for the disk.
+    pub fn next_incr(&mut self) -> Result<Appender, FilesError> {
         if self.unlisted.is_some() {
             return Err(self.misused("rewrite the AOF before its first base is published in"));
         }
-        log.sync().map_err(io_error("sync the AOF in", &self.dir))?;
-        *log = self.add_incr()?;
-        Ok(())
+        self.add_incr()
     }
 
     /// Starts a log that continues none: it counts from [`AofFiles::publish_base`] on, and until then what is on disk
@@ -204,8 +207,7 @@ impl AofFiles {
     }
 
     /// Puts the finished base at [`AofFiles::temp_base`] in the place of everything before the latest
-    /// [`AofFiles::begin_rewrite`] or [`AofFiles::begin_anew`]. Syncs `file` first; if that may take long, sync it
-    /// elsewhere before. On failure the log goes on as it was.
+    /// [`AofFiles::next_incr`] or [`AofFiles::begin_anew`]. Syncs `file` first. On failure the log goes on as it was.
     pub fn publish_base(&mut self, file: &dyn DiskFile, format: BaseFormat) -> Result<(), FilesError> {
         let Some(current) = self.unlisted.as_ref().or(self.manifest.incr.last()).cloned() else {
             return Err(self.misused("publish a base before a rewrite has begun in"));

@@ -95,8 +95,10 @@ fn live(disk: &FakeDisk, life: &mut Life) -> Result<(), FilesError> {
         life.sync(&mut log)?;
         life.add(&mut log);
         log.flush().map_err(io_error("write", Path::new(ROOT)))?;
-        files.begin_rewrite(&mut log)?;
-        life.synced = life.written;
+        let next = files.next_incr()?;
+        life.add(&mut log);
+        life.sync(&mut log)?;
+        log = next;
         let captured = life.written;
         life.add(&mut log);
         life.add(&mut log);
@@ -185,10 +187,17 @@ fn a_failed_operation_is_survived_without_restart() {
         // Three rewrites, each given up at its first error, while the log goes on.
         for _ in 0..3 {
             life.add(&mut log);
-            let begun = files.begin_rewrite(&mut log);
+            let begun = files.next_incr().is_ok_and(|next| {
+                life.add(&mut log);
+                let durable = log.sync().is_ok();
+                if durable {
+                    log = next;
+                }
+                durable
+            });
             let captured = life.written;
             life.add(&mut log);
-            if begun.is_ok() && write_base(&mut files, captured).is_ok() {
+            if begun && write_base(&mut files, captured).is_ok() {
                 let _ = delete_history(&mut files);
             }
             if log.error().is_some() && log.flush().is_ok() && log.error().is_some() {
@@ -246,8 +255,8 @@ fn only_the_end_of_the_log_may_be_cut() {
     let mut files = open(&disk).unwrap();
     let cuts = |files: &AofFiles| files.parts().unwrap().iter().map(|p| p.may_be_cut).collect::<Vec<_>>();
     assert_eq!(cuts(&files), [false, true]);
-    let mut log = files.resume().unwrap().unwrap();
-    files.begin_rewrite(&mut log).unwrap();
+    files.resume().unwrap().unwrap();
+    let mut log = files.next_incr().unwrap();
     assert_eq!(cuts(&files), [false, true, true], "nothing is in the third file yet");
     log.pending().push(b'*');
     log.flush().unwrap();
@@ -264,7 +273,7 @@ fn a_log_begun_anew_counts_from_its_base_on() {
     let mut given_up = files.begin_anew().unwrap();
     given_up.pending().extend_from_slice(b"of an attempt that is given up");
     given_up.sync().unwrap();
-    assert!(files.begin_rewrite(&mut given_up).is_err());
+    assert!(files.next_incr().is_err());
     let mut log = files.begin_anew().unwrap();
     assert_eq!(disk.list(&files.dir).unwrap().len(), before.len() + 1);
     assert_eq!(load(&open(&disk).unwrap()).unwrap(), life.written, "the old log stands");

@@ -12,7 +12,7 @@ use crate::store::list::List;
 use crate::store::set::Set;
 use crate::store::str::Str;
 use crate::store::stream::Stream;
-use crate::store::value::Value;
+use crate::store::value::{Value, ValueMut, ValueRef};
 use crate::store::zset::ZSet;
 
 /// How a command reaches replicas and the append-only file.
@@ -198,9 +198,9 @@ macro_rules! typed {
     ($($read:ident $write:ident $make:ident $variant:ident $type:ty, $new:expr;)*) => {$(
         #[doc = concat!("The ", stringify!($variant), " at `key`, to be read.")]
         pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$type>> {
-            match self.find(key).map(|e| &e.value) {
+            match self.find(key).map(|e| e.value()) {
                 None => Ok(None),
-                Some(Value::$variant(v)) => Ok(Some(v)),
+                Some(ValueRef::$variant(v)) => Ok(Some(v)),
                 Some(_) => Err(Error::WrongType),
             }
         }
@@ -208,9 +208,9 @@ macro_rules! typed {
         #[doc = concat!("The ", stringify!($variant), " at `key`, to be changed. Say afterwards what happened: ",
             "[`Keys::modified`], and [`Keys::remove_if_empty`] where it may have become empty.")]
         pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $type>> {
-            match self.find_mut(key).map(|e| &mut e.value) {
+            match self.find_mut(key).map(|e| e.value_mut()) {
                 None => Ok(None),
-                Some(Value::$variant(v)) => Ok(Some(v)),
+                Some(ValueMut::$variant(v)) => Ok(Some(v)),
                 Some(_) => Err(Error::WrongType),
             }
         }
@@ -225,12 +225,12 @@ macro_rules! typed {
             }
             let server = &mut *self.server;
             let (entry, made) = server.keyspace.get_or_insert(self.db, key, self.now_ms, || $new);
-            entry.access.set(match made {
+            entry.access().set(match made {
                 true => server.access_clock.fresh(&server.config),
-                false => server.access_clock.touched(entry.access.get(), &mut server.rng, &server.config),
+                false => server.access_clock.touched(entry.access().get(), &mut server.rng, &server.config),
             });
-            match &mut entry.value {
-                Value::$variant(v) => Ok(v),
+            match entry.value_mut() {
+                ValueMut::$variant(v) => Ok(v),
                 _ => Err(Error::WrongType),
             }
         }
@@ -280,8 +280,8 @@ impl Keys<'_> {
             Some(e) => {
                 server.stats.keyspace_hits += 1;
                 if !server.no_touch {
-                    e.access.set(server.access_clock.touched(
-                        e.access.get(),
+                    e.access().set(server.access_clock.touched(
+                        e.access().get(),
                         &mut server.rng,
                         &server.config,
                     ));
@@ -301,7 +301,7 @@ impl Keys<'_> {
         let server = &mut *self.server;
         let e = server.keyspace.lookup_write(self.db, key, self.now_ms)?;
         if !server.no_touch {
-            e.access.set(server.access_clock.touched(e.access.get(), &mut server.rng, &server.config));
+            e.access().set(server.access_clock.touched(e.access().get(), &mut server.rng, &server.config));
         }
         Some(e)
     }
@@ -314,7 +314,7 @@ impl Keys<'_> {
         }
         let old = self.server.keyspace.insert(self.db, key, value, expire_at_ms);
         if let Some(e) = self.server.keyspace.peek(self.db, key) {
-            e.access.set(self.server.access_clock.fresh(&self.server.config));
+            e.access().set(self.server.access_clock.fresh(&self.server.config));
         }
         if let Some(old) = old {
             self.server.signal_gone(self.db, key, &old);
@@ -336,16 +336,16 @@ impl Keys<'_> {
         let Some(e) = self.server.keyspace.peek(self.db, key) else { return };
         let stamp = self.server.access_clock.stamp(&self.server.config, idle, frequency);
         if let Some(stamp) = stamp {
-            e.access.set(stamp);
+            e.access().set(stamp);
         }
     }
 
     /// Removes a key; what it was, unless there was none.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Box<KeyEntry>> {
+    pub fn remove(&mut self, key: &[u8]) -> Option<KeyEntry> {
         self.expire_if_due(key);
         self.server.keyspace.lookup(self.db, key, self.now_ms)?;
         let entry = self.server.keyspace.remove(self.db, key)?;
-        self.server.signal_gone(self.db, key, &entry.value);
+        self.server.signal_gone(self.db, key, entry.value());
         Some(entry)
     }
 
@@ -358,7 +358,7 @@ impl Keys<'_> {
 
     /// Removes a collection that has become empty, and announces it (`del`). True if it was.
     pub fn remove_if_empty(&mut self, io: &mut Io, key: &[u8]) -> bool {
-        let empty = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.value.is_void());
+        let empty = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.value().is_void());
         if empty {
             self.server.keyspace.remove(self.db, key);
             self.notify(io, Event::Generic, "del", key);

@@ -154,7 +154,7 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
     let next = scan.run(cursor, |cursor| {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
-            let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value.type_name().as_bytes());
+            let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value().type_name().as_bytes());
             if !e.is_expired(now) && scan.type_name.is_none_or(of_type) && scan.wants(e.key()) {
                 found.push(e.key().to_vec());
             }
@@ -178,7 +178,7 @@ fn randomkey(ctx: &mut Ctx<'_>) -> Result {
 
 /// `TYPE key`
 fn type_(ctx: &mut Ctx<'_>) -> Result {
-    let name = ctx.keys.peek(ctx.args.at(1)).map_or("none", |e| e.value.type_name());
+    let name = ctx.keys.peek(ctx.args.at(1)).map_or("none", |e| e.value().type_name());
     ctx.reply.simple(name);
     Ok(())
 }
@@ -244,7 +244,7 @@ fn copy(ctx: &mut Ctx<'_>) -> Result {
     if from == to && db == ctx.keys.db {
         return Err(SAME_OBJECT.into());
     }
-    let copied = match ctx.keys.find(from).map(|e| (e.value.clone(), e.expire_at())) {
+    let copied = match ctx.keys.find(from).map(|e| (e.value().to_value(), e.expire_at())) {
         Some((value, expire_at)) => ctx.keys.in_db(db, |keys| {
             let free = replace || !keys.exists(to);
             if free {
@@ -288,7 +288,7 @@ fn move_(ctx: &mut Ctx<'_>) -> Result {
 /// `OBJECT ENCODING key`
 fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
     match ctx.keys.peek(ctx.args.at(2)) {
-        Some(e) => ctx.reply.bulk(e.value.encoding().as_bytes()),
+        Some(e) => ctx.reply.bulk(e.value().encoding().as_bytes()),
         None => ctx.reply.null(),
     }
     Ok(())
@@ -305,7 +305,7 @@ fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
 
 /// The use stamp of the key of an `OBJECT` subcommand.
 fn access(ctx: &mut Ctx<'_>) -> Option<u32> {
-    ctx.keys.peek(ctx.args.at(2)).map(|e| e.access.get())
+    ctx.keys.peek(ctx.args.at(2)).map(|e| e.access().get())
 }
 
 /// `OBJECT IDLETIME key`
@@ -358,7 +358,7 @@ fn object_help(ctx: &mut Ctx<'_>) -> Result {
 fn dump(ctx: &mut Ctx<'_>) -> Result {
     let mut writer = ValueWriter::new(ctx.keys.server.config.rdbcompression);
     match ctx.keys.find(ctx.args.at(1)) {
-        Some(e) => ctx.reply.bulk(&payload::encode(&mut writer, &e.value)),
+        Some(e) => ctx.reply.bulk(&payload::encode(&mut writer, e.value())),
         None => ctx.reply.null(),
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The longest common subsequence of two strings (<https://redis.io/docs/latest/commands/lcs/>).
 
 use super::{Ctx, Error, Result};
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// Most cells of the table: its memory (4 bytes each) is the product of both lengths.
 const MAX_CELLS: usize = 1 << 28;
@@ -79,8 +79,8 @@ impl<'a> Table<'a> {
 pub(super) fn lcs(ctx: &mut Ctx<'_>) -> Result {
     let mut strings = [Vec::new(), Vec::new()];
     for (i, text) in strings.iter_mut().enumerate() {
-        match ctx.keys.find(ctx.args.at(i + 1)).map(|e| &e.value) {
-            Some(Value::Str(s)) => *text = s.to_bytes().into_owned(),
+        match ctx.keys.find(ctx.args.at(i + 1)).map(|e| e.value()) {
+            Some(ValueRef::Str(s)) => *text = s.to_bytes().into_owned(),
             Some(_) => return Err("ERR The specified keys must contain string values".into()),
             None => {}
         }

@@ -6,7 +6,7 @@ use super::scan::{Scan, reply_found};
 use super::{Ctx, Error, Event, Flags, Group, Result, Spec, counted_keys};
 use crate::store::num::IntBuf;
 use crate::store::set::Set;
-use crate::store::value::Value;
+use crate::store::value::{Value, ValueRef};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = Flags(Flags::READONLY.0 | Flags::FAST.0);
@@ -277,8 +277,8 @@ fn members_of<'k>(
     let keyspace = &ctx.keys.server.keyspace;
     let sets: Vec<Option<&Set>> = keys
         .iter()
-        .map(|key| match keyspace.lookup(db, key, now).map(|e| &e.value) {
-            Some(Value::Set(s)) => Some(&**s),
+        .map(|key| match keyspace.lookup(db, key, now).map(|e| e.value()) {
+            Some(ValueRef::Set(s)) => Some(s),
             _ => None,
         })
         .collect();

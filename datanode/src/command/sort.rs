@@ -3,7 +3,7 @@
 use super::{Args, Ctx, Error, Event, Keys, Result};
 use crate::store::list::{End, List};
 use crate::store::num::parse_float;
-use crate::store::value::Value;
+use crate::store::value::{Value, ValueRef};
 use std::cmp::Ordering;
 
 /// The keys of a call: what is sorted, and where the result goes.
@@ -99,9 +99,9 @@ fn look_up(keys: &mut Keys<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8
         None => (after, None),
     };
     let key = [before, element, after].concat();
-    match (&keys.find(&key)?.value, field) {
-        (Value::Str(s), None) => Some(s.to_bytes().into_owned()),
-        (Value::Hash(h), Some(field)) => h.get(field).map(|v| v.to_bytes().into_owned()),
+    match (keys.find(&key)?.value(), field) {
+        (ValueRef::Str(s), None) => Some(s.to_bytes().into_owned()),
+        (ValueRef::Hash(h), Some(field)) => h.get(field).map(|v| v.to_bytes().into_owned()),
         _ => None,
     }
 }
@@ -164,11 +164,11 @@ pub fn sort_ro(ctx: &mut Ctx<'_>) -> Result {
 
 fn run(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
     let mut o = Options::parse(ctx, readonly)?;
-    let mut elements: Vec<Vec<u8>> = match ctx.keys.find(ctx.args.at(1)).map(|e| &e.value) {
+    let mut elements: Vec<Vec<u8>> = match ctx.keys.find(ctx.args.at(1)).map(|e| e.value()) {
         None => Vec::new(),
-        Some(Value::List(l)) => l.iter().map(|e| e.to_bytes().into_owned()).collect(),
-        Some(Value::ZSet(z)) => z.iter().map(|(e, _)| e.to_bytes().into_owned()).collect(),
-        Some(Value::Set(s)) => {
+        Some(ValueRef::List(l)) => l.iter().map(|e| e.to_bytes().into_owned()).collect(),
+        Some(ValueRef::ZSet(z)) => z.iter().map(|(e, _)| e.to_bytes().into_owned()).collect(),
+        Some(ValueRef::Set(s)) => {
             if o.unsorted() && o.store.is_some() {
                 // A set has no order of its own, and replicas must come to the same result.
                 (o.by, o.alpha) = (None, true);

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     position: Option<(String, u64)>,
     /// Texts of libraries of functions.
     functions: Vec<Vec<u8>>,
+    /// The database that was named last.
+    db: usize,
 }
 
 /// A place in no connection: commands of files come from nobody.
@@ -145,10 +147,11 @@ impl Server {
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let inner = self.disk.open_read(path).map_err(|e| failed(&e))?;
         let mut keyspace = self.empty_keyspace();
+        let len = self.disk.len(path).map_err(|e| failed(&e))?;
         let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
         loop {
             let event = decoder.next_event().map_err(|e| failed(&e))?;
-            if take_event(event, &mut keyspace, facts).map_err(|e| failed(&e))? == Whole::Yes {
+            if take_event(event, &mut keyspace, facts, len).map_err(|e| failed(&e))? == Whole::Yes {
                 facts.counts = decoder.counts();
                 return Ok(keyspace);
             }
@@ -171,7 +174,7 @@ impl Server {
                 Ok(Some(Step::Preamble(event))) => {
                     let (keyspace, read) =
                         preamble.get_or_insert_with(|| (self.empty_keyspace(), Facts::default()));
-                    if take_event(event, keyspace, read)? == Whole::Yes
+                    if take_event(event, keyspace, read, part.len)? == Whole::Yes
                         && let Some((keyspace, read)) = preamble.take()
                     {
                         self.keyspace = keyspace;
@@ -261,8 +264,16 @@ enum Whole {
     NotYet,
 }
 
-/// Takes over one event of an RDB file.
-fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Result<Whole, String> {
+/// Bytes of a file that a key takes at least.
+const LEAST_ENTRY: u64 = 4;
+
+/// Takes over one event of an RDB file of so many bytes.
+fn take_event(
+    event: Event,
+    keyspace: &mut Keyspace,
+    facts: &mut Facts,
+    file_len: u64,
+) -> Result<Whole, String> {
     match event {
         Event::Aux(name, value) => {
             let text = String::from_utf8_lossy(&value).into_owned();
@@ -291,7 +302,13 @@ fn take_event(event: Event, keyspace: &mut Keyspace, facts: &mut Facts) -> Resul
             facts.counts.keys += 1;
         }
         Event::Function(text) => facts.functions.push(text),
-        Event::SelectDb(_) | Event::ResizeDb(..) => {}
+        Event::SelectDb(db) => facts.db = db as usize,
+        Event::ResizeDb(keys, _) => {
+            // It is only a hint, but there cannot be more of them than the file has room for.
+            if facts.db < keyspace.databases() {
+                keyspace.reserve(facts.db, keys.min(file_len / LEAST_ENTRY) as usize);
+            }
+        }
         Event::End(_) => return Ok(Whole::Yes),
     }
     Ok(Whole::NotYet)

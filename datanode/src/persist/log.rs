@@ -5,11 +5,12 @@
 //! knows its epoch and offset to the byte, and can resume its master's stream.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::PersistJob;
-use crate::aof::files::{AofFiles, BaseFormat};
+use crate::aof::files::{AofFiles, BaseFormat, FilesError};
 use crate::aof::write::{Appender, timestamp};
 use crate::command::Args;
 use crate::config::types::Fsync;
@@ -25,10 +26,51 @@ const SYNC_PERIOD_MS: u64 = 1000;
 /// Marks where in the replication stream the log stands.
 pub(super) const POSITION: &[u8] = b"RS:";
 
+/// The files of a log, to be worked on in the background. None once the log is given up: what is still to be done then
+/// is not done.
+#[derive(Clone)]
+pub(super) struct SharedFiles(Arc<Mutex<Option<Files>>>);
+
+struct Files {
+    files: AofFiles,
+    /// A new end that has been prepared.
+    next: Option<Appender>,
+}
+
+impl SharedFiles {
+    fn lock(&self) -> MutexGuard<'_, Option<Files>> {
+        // Whoever panicked has left files as a crash would: in order.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the files, unless the log has been given up.
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut AofFiles) -> Result<R, FilesError>) -> io::Result<R> {
+        let mut shared = self.lock();
+        let shared =
+            shared.as_mut().ok_or_else(|| io::Error::other("the append-only file was switched off"))?;
+        f(&mut shared.files).map_err(io::Error::other)
+    }
+
+    /// Prepares a new end for the log.
+    fn prepare(&self) -> io::Result<()> {
+        // One may be left over from a rewrite that was given up.
+        if self.lock().as_ref().is_none_or(|shared| shared.next.is_none()) {
+            let next = self.with(AofFiles::next_incr)?;
+            if let Some(shared) = self.lock().as_mut() {
+                shared.next = Some(next);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The open append-only file.
 pub(super) struct Log {
-    files: AofFiles,
+    files: SharedFiles,
+    temp_base: PathBuf,
     end: Appender,
+    /// The file before, while it is not durable: until then nothing is written to the present one.
+    old: Option<Appender>,
     /// The offset of the replication stream that the next byte is expected to follow.
     expected: Option<u64>,
     /// The file has just been begun: the database has to be named.
@@ -38,6 +80,8 @@ pub(super) struct Log {
     /// The file's length, and how far it had been fed, when the sync under way began.
     syncing: Option<(u64, Fed)>,
     durable: Fed,
+    /// How far it had been fed when the present file was begun: what a base holds that is published for it.
+    in_base: Fed,
     synced_at_ms: u64,
     stamped_s: i64,
     /// Size of all files after the last rewrite or at start, bytes.
@@ -49,8 +93,8 @@ pub(super) struct Log {
 }
 
 /// How far the log has been fed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Fed {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fed {
     /// Offset of the replication stream, which stands still where there is none.
     offset: u64,
     /// Units since the log was opened.
@@ -66,13 +110,16 @@ impl Log {
 
     fn new(files: AofFiles, end: Appender, before: u64, base_size: u64, offset: u64, anew: bool) -> Self {
         Log {
-            files,
+            temp_base: files.temp_base(),
+            files: SharedFiles(Arc::new(Mutex::new(Some(Files { files, next: None })))),
             end,
+            old: None,
             expected: None,
             fresh: true,
             fed: Fed { offset, mark: 0 },
             syncing: None,
             durable: Fed { offset, mark: 0 },
+            in_base: Fed { offset, mark: 0 },
             synced_at_ms: 0,
             stamped_s: 0,
             base_size,
@@ -88,7 +135,7 @@ impl Log {
     }
 
     pub(super) fn error(&self) -> Option<io::ErrorKind> {
-        self.end.error()
+        self.old.as_ref().and_then(Appender::error).or(self.end.error())
     }
 
     /// Offset up to which the stream is durable; `None` as long as the base is missing.
@@ -113,7 +160,10 @@ impl Log {
 
     /// It lacks nothing, and all of it is durable.
     pub(super) fn is_durable(&self) -> bool {
-        !self.anew && self.end.error().is_none() && self.end.synced() == self.end.end()
+        self.has_base()
+            && self.old.is_none()
+            && self.end.error().is_none()
+            && self.end.synced() == self.end.end()
     }
 
     /// Bytes of all files, with what is not written yet.
@@ -155,6 +205,10 @@ impl Log {
 
     /// Writes and makes durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(old) = &mut self.old {
+            old.sync()?;
+            self.old = None;
+        }
         self.end.sync()?;
         self.durable = self.fed;
         Ok(())
@@ -167,53 +221,109 @@ impl Log {
                 tracing::error!("fsync of the AOF failed: {e}");
             }
             self.end.note_synced(len, &outcome);
-            if outcome.is_ok() && fed.mark > self.durable.mark {
-                self.durable = fed;
+            if outcome.is_ok() {
+                self.note_durable(fed);
             }
         }
     }
 
-    pub(super) fn forget_history(&mut self) -> Result<(), String> {
-        self.files.forget_history().map_err(|e| e.to_string())
+    fn note_durable(&mut self, fed: Fed) {
+        if fed.mark > self.durable.mark {
+            self.durable = fed;
+        }
     }
 
-    /// Directs what follows into a new file, from whose start on the coming base completes the log.
-    pub(super) fn begin_rewrite(&mut self) -> Result<(), String> {
-        if self.end.error().is_some() || self.anew {
-            // What could not be synced is not relied on: the new base stands alone.
-            self.anew = true;
-            self.end = self.files.begin_anew().map_err(|e| e.to_string())?;
-        } else {
-            self.before = self.size();
-            self.files.begin_rewrite(&mut self.end).map_err(|e| e.to_string())?;
-            self.durable = self.fed;
+    /// Whether the log cannot simply go on in a new file: what could not be synced is not relied on, and a base stands
+    /// alone that has none before it.
+    pub(super) fn must_begin_anew(&self) -> bool {
+        self.error().is_some() || self.anew
+    }
+
+    /// Directs what follows into a file that continues none before it. Waits for the disk.
+    pub(super) fn begin_anew(&mut self) -> Result<(), String> {
+        // Until the new base is there: what is on disk lacks what could not be synced.
+        self.anew = true;
+        let end = self.files.with(AofFiles::begin_anew).map_err(|e| e.to_string())?;
+        if let Some(shared) = self.files.lock().as_mut() {
+            shared.next = None;
         }
-        self.syncing = None;
-        self.expected = None;
-        self.fresh = true;
+        self.old = None;
+        self.go_on(end);
         Ok(())
     }
 
-    /// Puts a finished base in the place of everything before the last [`Log::begin_rewrite`].
+    /// Directs what follows into the file that has been prepared, from whose start on the coming base completes the log.
+    /// `wait`: makes the old one durable at once, which else [`Log::note_old_synced`] has to say.
+    pub(super) fn begin_rewrite(&mut self, wait: bool) -> Result<(), String> {
+        let next = self.files.lock().as_mut().and_then(|f| f.next.take());
+        let Some(next) = next else { return Err("no file has been prepared".into()) };
+        let outcome = if wait { self.sync() } else { self.end.flush() };
+        outcome.map_err(|e| e.to_string())?;
+        self.before = self.size();
+        let old = self.go_on(next);
+        self.old = (!wait).then_some(old);
+        Ok(())
+    }
+
+    fn go_on(&mut self, end: Appender) -> Appender {
+        self.syncing = None;
+        self.in_base = self.fed;
+        self.expected = None;
+        self.fresh = true;
+        std::mem::replace(&mut self.end, end)
+    }
+
+    /// The file before the present one has been synced up to its end, or not.
+    fn note_old_synced(&mut self, fed: Fed, result: io::Result<u64>) {
+        let Some(old) = &mut self.old else { return };
+        match result {
+            Ok(_) => {
+                self.old = None;
+                self.note_durable(fed);
+            }
+            Err(e) => {
+                tracing::error!("fsync of the AOF failed: {e}");
+                old.note_synced(0, &Err(e));
+            }
+        }
+    }
+
+    /// Takes note of a base of so many bytes that has been put in the place of everything before the last
+    /// [`Log::begin_rewrite`].
+    pub(super) fn base_published(&mut self, len: u64) {
+        self.before = len;
+        self.base_size = self.size();
+        self.anew = false;
+        // The base holds all that the files before held, whatever became of their last sync.
+        self.old = None;
+        self.note_durable(self.in_base);
+    }
+
+    /// Publishes a base at once.
     pub(super) fn publish_base(
         &mut self,
         file: &dyn DiskFile,
         len: u64,
         format: BaseFormat,
     ) -> Result<(), String> {
-        self.files.publish_base(file, format).map_err(|e| e.to_string())?;
-        self.before = len;
-        self.base_size = self.size();
-        self.anew = false;
+        self.files.with(|f| f.publish_base(file, format)).map_err(|e| e.to_string())?;
+        self.base_published(len);
         Ok(())
     }
 
-    pub(super) fn temp_base(&self) -> std::path::PathBuf {
-        self.files.temp_base()
+    pub(super) fn temp_base(&self) -> PathBuf {
+        self.temp_base.clone()
     }
 
-    pub(super) fn history(&self) -> Vec<std::path::PathBuf> {
-        self.files.history()
+    pub(super) fn files(&self) -> SharedFiles {
+        self.files.clone()
+    }
+}
+
+impl Drop for Log {
+    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened again.
+    fn drop(&mut self) {
+        *self.files.lock() = None;
     }
 }
 
@@ -259,7 +369,7 @@ impl Server {
     pub(crate) fn flush_aof(&mut self, io: &mut Io) {
         let always = self.config.appendfsync == Fsync::Always;
         let Some(log) = &mut self.persist.log else { return };
-        if log.end.end() == log.end.written() && log.error().is_none() {
+        if log.end.end() == log.end.written() && log.error().is_none() || log.old.is_some() && !always {
             return;
         }
         let failed_before = log.error().is_some();
@@ -303,22 +413,54 @@ impl Server {
         io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
     }
 
+    /// Prepares, in the background, a file for the log to go on in: makes durable what there is, so that little is left to
+    /// be when it does.
+    pub(super) fn prepare_rewrite(&mut self, io: &mut Io) {
+        let Some(log) = &mut self.persist.log else { return };
+        self.persist.preparing_rewrite = true;
+        let (file, files) = (log.end.file(), log.files());
+        let id = self.job(JobKind::Persist(PersistJob::PrepareRewrite));
+        let prepare = move || file.sync().and_then(|()| files.prepare()).map(|()| 0);
+        io.ask(Action::Run(id, Box::new(prepare)));
+    }
+
+    /// Directs the log into the file that has been prepared. What the old one still lacks is synced in the background.
+    pub(super) fn go_on_in_next_file(&mut self, io: &mut Io) -> Result<(), String> {
+        let always = self.config.appendfsync == Fsync::Always;
+        let Some(log) = &mut self.persist.log else {
+            return Err("the append-only file was switched off".into());
+        };
+        log.begin_rewrite(always)?;
+        let fed = log.fed;
+        if let Some(file) = log.old.as_ref().map(Appender::file) {
+            let id = self.job(JobKind::Persist(PersistJob::SyncOld(fed)));
+            io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn old_synced(&mut self, fed: Fed, result: io::Result<u64>) {
+        if let Some(log) = &mut self.persist.log {
+            log.note_old_synced(fed, result);
+        }
+    }
+
     /// Removes replaced files in the background: freeing a large file's blocks takes long.
     pub(super) fn remove_history(&mut self, io: &mut Io) {
         let Some(log) = &self.persist.log else { return };
-        let (paths, disk): (_, Arc<dyn Disk>) = (log.history(), self.disk.clone());
-        if paths.is_empty() || self.config.aof_disable_auto_gc {
+        if self.config.aof_disable_auto_gc {
             return;
         }
+        let (files, disk): (_, Arc<dyn Disk>) = (log.files(), self.disk.clone());
         let id = self.job(JobKind::Persist(PersistJob::RemoveHistory));
         let remove = move || {
-            for path in &paths {
-                match disk.remove(path) {
+            for path in files.with(|f| Ok(f.history()))? {
+                match disk.remove(&path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }
             }
-            Ok(0)
+            files.with(AofFiles::forget_history).map(|()| 0)
         };
         io.ask(Action::Run(id, Box::new(remove)));
     }
@@ -405,13 +547,45 @@ mod tests {
         log.sync().unwrap_err();
         disk.set_fault(Fault::None);
         assert!(!log.is_durable() && log.durable_mark() < Some(mark));
-        log.begin_rewrite().unwrap();
+        assert!(log.must_begin_anew());
+        log.begin_anew().unwrap();
         disk.set_fault(Fault::FailAt(1));
         publish(&disk, &mut log).unwrap_err();
         disk.set_fault(Fault::None);
         assert_eq!(log.durable_mark(), None, "what is on disk lacks what could not be synced");
-        log.begin_rewrite().unwrap();
+        assert!(log.must_begin_anew());
+        log.begin_anew().unwrap();
         publish(&disk, &mut log).unwrap();
-        assert!(log.is_durable());
+        assert!(log.is_durable() && log.durable_mark() == Some(mark));
+    }
+
+    /// A log that goes on in another file; what it had been fed up to there.
+    fn gone_on(disk: &FakeDisk) -> (Log, Fed) {
+        let mut log = begin(disk);
+        publish(disk, &mut log).unwrap();
+        feed(&mut log);
+        log.files().prepare().unwrap();
+        log.begin_rewrite(false).unwrap();
+        let fed = log.fed;
+        (log, fed)
+    }
+
+    #[test]
+    fn behind_a_file_that_is_not_durable_nothing_is() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let (mut log, fed) = gone_on(&disk);
+        assert!(!log.is_durable() && log.durable_mark() < Some(fed.mark));
+        log.note_old_synced(fed, Ok(0));
+        assert!(log.is_durable() && log.durable_mark() == Some(fed.mark));
+    }
+
+    #[test]
+    fn a_base_stands_for_the_file_before_it() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let (mut log, fed) = gone_on(&disk);
+        log.note_old_synced(fed, Err(io::ErrorKind::Other.into()));
+        assert!(log.must_begin_anew() && !log.is_durable() && log.durable_mark() < Some(fed.mark));
+        publish(&disk, &mut log).unwrap();
+        assert!(log.error().is_none() && log.is_durable() && log.durable_mark() == Some(fed.mark));
     }
 }

@@ -21,7 +21,7 @@ use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
-use log::Log;
+use log::{Fed, Log};
 use snapshot::Running;
 
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
@@ -33,10 +33,14 @@ const SNAPSHOT_RETRY_MS: u64 = 5000;
 pub enum PersistJob {
     /// An fsync of the append-only file.
     SyncLog,
+    /// A file was made for the append-only file to go on in.
+    PrepareRewrite,
+    /// The file before the present one was synced: what it had been fed so far is durable.
+    SyncOld(Fed),
     /// A piece of a snapshot of so many bytes was written.
     WriteSnapshot(u64),
-    /// A snapshot was made durable, and published where it is an RDB file.
-    FinishSnapshot,
+    /// The snapshot of this serial number was made durable, and published where it is an RDB file.
+    FinishSnapshot(u64),
     /// Replaced files of the append-only file were removed.
     RemoveHistory,
 }
@@ -71,6 +75,8 @@ pub struct Persistence {
     restore_error: Option<String>,
     log: Option<Log>,
     snapshot: Option<Running>,
+    /// A job is making a file for the append-only file to go on in.
+    preparing_rewrite: bool,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
 }
@@ -95,6 +101,7 @@ impl Persistence {
             restore_error: None,
             log: None,
             snapshot: None,
+            preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
         }
@@ -229,20 +236,27 @@ impl Server {
                 if let Some(log) = &mut self.persist.log {
                     log.synced(result);
                 }
-                // Those who wait for it, here and at our master, hear of it at once.
-                self.repl.acks_changed = true;
-                self.ack_due |= self.repl.link.is_some();
+                self.note_more_durable();
             }
-            PersistJob::WriteSnapshot(bytes) => self.snapshot_written(io, bytes, result),
-            PersistJob::FinishSnapshot => self.snapshot_finished(io, result),
+            PersistJob::PrepareRewrite => self.rewrite_prepared(io, result),
+            PersistJob::SyncOld(fed) => {
+                self.old_synced(fed, result);
+                self.note_more_durable();
+            }
+            PersistJob::WriteSnapshot(bytes) => self.snapshot_written(bytes),
+            PersistJob::FinishSnapshot(serial) => self.snapshot_finished(io, serial, result),
             PersistJob::RemoveHistory => {
-                if let Some(log) = &mut self.persist.log
-                    && let Err(e) = result.map_err(|e| e.to_string()).and_then(|_| log.forget_history())
-                {
+                if let Err(e) = result {
                     tracing::warn!("Replaced AOF files could not be removed: {e}");
                 }
             }
         }
+    }
+
+    /// Those who wait for more to be durable, here and at our master, hear of it at once.
+    fn note_more_durable(&mut self) {
+        self.repl.acks_changed = true;
+        self.ack_due |= self.repl.link.is_some();
     }
 
     /// Makes everything durable before the process exits.

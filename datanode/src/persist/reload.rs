@@ -2,6 +2,7 @@
 //! has been read whole.
 
 use super::load::Facts;
+use super::log::Log;
 use crate::command::Error;
 use crate::io::{Action, Io};
 use crate::rdb::decode::Expired;
@@ -64,7 +65,7 @@ impl Server {
             return Err(NOT_LOADED.into());
         }
         for (db, e) in all() {
-            self.keyspace.insert(db, e.key(), e.value.clone(), e.expire_at());
+            self.keyspace.insert(db, e.key(), e.value().to_value(), e.expire_at());
         }
         Ok(())
     }
@@ -113,7 +114,8 @@ impl Server {
 
     /// Reads the files of the log that is being written into the keyspace.
     fn read_log(&mut self, io: &mut Io) -> Result<(), String> {
-        let parts = self.open_aof_files()?.parts().map_err(|e| e.to_string())?;
+        let Some(files) = self.persist.log.as_ref().map(Log::files) else { return Ok(()) };
+        let parts = files.with(|f| f.parts()).map_err(|e| e.to_string())?;
         for part in &parts {
             if self.load_log_part(io, part, &mut Facts::default())?.is_some() {
                 return Err(format!("{} is cut off", part.path.display()));

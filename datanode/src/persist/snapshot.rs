@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
@@ -12,19 +12,22 @@ use crate::config::REDIS_VERSION;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, Io};
 use crate::rdb::Meta;
-use crate::rdb::encode::{Encoder, Preamble, Replication};
+use crate::rdb::encode::{Encoder, Preamble, Replication, ValueWriter};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
 use crate::replication::random_id;
 use crate::resp::encode_command;
 use crate::server::{JobKind, Server};
 use crate::store::keyspace::{KeyEntry, SnapshotSink};
 
-/// Buckets (of some five keys) walked per tick.
-const BUCKETS_PER_TICK: usize = 64;
+/// Bytes encoded per tick, about: what takes a few tenths of a millisecond.
+const BYTES_PER_TICK: usize = 32 * 1024;
+/// Buckets (of some five keys) walked before that is looked at; and most per tick, for those that are empty or done.
+const BUCKETS_PER_STEP: usize = 16;
+const STEPS_PER_TICK: usize = 64;
 /// Encoded bytes that are handed on together.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
-const IN_FLIGHT_MAX: u64 = 32 << 20;
+const IN_FLIGHT_MAX: u64 = 1 << 20;
 
 /// What a snapshot is for.
 enum Target {
@@ -38,15 +41,18 @@ enum Target {
 
 /// A snapshot under way.
 pub(super) struct Running {
+    /// Tells it from one that has been given up, whose jobs may end later.
+    serial: u64,
     target: Target,
     file: Option<Arc<dyn DiskFile>>,
     started_s: i64,
     dirty_before: u64,
     in_flight: u64,
     written: u64,
-    error: Option<String>,
-    /// Everything has been encoded; what is left is the disk's.
-    walked: bool,
+    /// The first write that failed, as the background thread notes it: what comes after must not publish the file.
+    failure: Arc<OnceLock<String>>,
+    /// Nothing is to be encoded yet, or no more: what is left is the disk's.
+    resting: bool,
 }
 
 /// How a snapshot is written.
@@ -68,14 +74,35 @@ impl SnapshotSink for FileSink {
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-                encoder.entry(&mut self.out, db, e.key(), &e.value, meta);
+                encoder.entry(&mut self.out, db, e.key(), e.value(), meta);
             }
-            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), &e.value, e.expire_at()),
+            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
         }
+    }
+
+    fn in_parts(&self, e: &KeyEntry) -> bool {
+        matches!(self.form, Form::Rdb(_)) && ValueWriter::is_large(e.value())
+    }
+
+    fn part(&mut self, db: usize, e: &KeyEntry, from: usize) -> Option<usize> {
+        let Form::Rdb(encoder) = &mut self.form else {
+            self.entry(db, e);
+            return None;
+        };
+        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
+        encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from)
     }
 }
 
 impl FileSink {
+    /// What has been encoded, to be handed on.
+    fn take(&mut self) -> Vec<u8> {
+        if let Form::Rdb(encoder) = &mut self.form {
+            encoder.sum(&self.out);
+        }
+        std::mem::replace(&mut self.out, Vec::with_capacity(CHUNK + CHUNK / 4))
+    }
+
     /// What was encoded last, with the end of the file.
     fn end(mut self) -> Vec<u8> {
         if let Form::Rdb(encoder) = self.form {
@@ -92,6 +119,11 @@ impl Running {
 
     pub(super) fn is_rewrite(&self) -> bool {
         matches!(self.target, Target::Base)
+    }
+
+    /// Everything has been encoded, and the disk is making it durable.
+    fn is_with_disk(&self) -> bool {
+        self.resting && self.file.is_some()
     }
 
     pub(super) fn started_s(&self) -> i64 {
@@ -149,9 +181,9 @@ impl Server {
             for entry in self.keyspace.iter(db) {
                 sink.entry(db, entry);
                 if sink.out.len() >= CHUNK {
-                    file.append(&sink.out)?;
-                    len += sink.out.len() as u64;
-                    sink.out.clear();
+                    let chunk = sink.take();
+                    file.append(&chunk)?;
+                    len += chunk.len() as u64;
                 }
             }
         }
@@ -271,19 +303,47 @@ impl Server {
 
     fn start_rewrite(&mut self, io: &mut Io) {
         self.release_effects();
+        if self.persist.preparing_rewrite {
+            // Of one that was given up: one file at a time.
+            self.persist.rewrite_scheduled = true;
+            return;
+        }
         let Some(log) = &mut self.persist.log else {
             tracing::info!("There is no append-only file to be rewritten (appendonly no)");
             return;
         };
-        let started =
-            log.begin_rewrite().and_then(|()| self.disk.create(&log.temp_base()).map_err(|e| e.to_string()));
-        match started {
+        tracing::info!("Background append only file rewriting started");
+        if log.must_begin_anew() {
+            let begun = log.begin_anew();
+            return self.capture_base(io, begun);
+        }
+        self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
+        self.prepare_rewrite(io);
+    }
+
+    /// The file is there into which the log goes on from now on, the moment that the base is to hold.
+    pub(super) fn rewrite_prepared(&mut self, io: &mut Io, result: std::io::Result<u64>) {
+        self.persist.preparing_rewrite = false;
+        // It may have been given up meanwhile; then the log simply goes on where it is.
+        if self.persist.snapshot.take_if(|s| s.is_rewrite() && s.file.is_none()).is_none() {
+            return;
+        }
+        self.release_effects();
+        let begun = result.map_err(|e| e.to_string()).and_then(|_| self.go_on_in_next_file(io));
+        self.capture_base(io, begun);
+    }
+
+    fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
+        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
+        match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
             Ok(file) => {
-                tracing::info!("Background append only file rewriting started");
                 self.selected_db = None;
-                self.begin(io, Target::Base, Some(file), true);
+                self.begin(io, Target::Base, file, true);
             }
-            Err(e) => self.snapshot_failed(io, false, &e),
+            Err(e) => {
+                self.snapshot_failed(io, false, &e);
+                self.start_scheduled(io);
+            }
         }
     }
 
@@ -292,16 +352,22 @@ impl Server {
         if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
-        self.persist.snapshot = Some(Running {
+        self.persist.snapshot = Some(self.running(io, target, file, false));
+    }
+
+    fn running(&self, io: &Io, target: Target, file: Option<Arc<dyn DiskFile>>, resting: bool) -> Running {
+        Running {
+            // No job has been asked for since this number was given.
+            serial: self.next_job,
             target,
             file,
             started_s: io.now.unix_ms / 1000,
             dirty_before: self.persist.dirty,
             in_flight: 0,
             written: 0,
-            error: None,
-            walked: false,
-        });
+            failure: Arc::default(),
+            resting,
+        }
     }
 
     /// Walks a snapshot on, or starts one that replicas wait for. At every tick.
@@ -312,7 +378,14 @@ impl Server {
         if self.snapshot_must_wait(io) {
             return;
         }
-        let done = self.keyspace.snapshot_step(BUCKETS_PER_TICK);
+        let before = self.encoded();
+        let mut done = false;
+        for _ in 0..STEPS_PER_TICK {
+            done = self.keyspace.snapshot_step(BUCKETS_PER_STEP);
+            if done || self.encoded() > before + BYTES_PER_TICK {
+                break;
+            }
+        }
         let mut chunk = Vec::new();
         if done {
             let Some(sink) = self.keyspace.end_snapshot() else { return };
@@ -325,7 +398,7 @@ impl Server {
             if let Some(sink) = sink.downcast_mut::<FileSink>()
                 && sink.out.len() >= CHUNK
             {
-                chunk = std::mem::replace(&mut sink.out, Vec::with_capacity(CHUNK));
+                chunk = sink.take();
             }
         }
         if !chunk.is_empty() {
@@ -334,6 +407,12 @@ impl Server {
         if done {
             self.finish_snapshot(io);
         }
+    }
+
+    /// Bytes of the running snapshot that have not been handed on.
+    fn encoded(&mut self) -> usize {
+        let sink: Option<&mut dyn Any> = self.keyspace.snapshot_sink().map(|s| s as _);
+        sink.and_then(|s| s.downcast_ref::<FileSink>()).map_or(0, |s| s.out.len())
     }
 
     /// The walk waits for a slow disk, or for the slowest replica.
@@ -356,7 +435,7 @@ impl Server {
                 }
                 !alive
             }
-            _ => s.walked || s.in_flight > IN_FLIGHT_MAX,
+            _ => s.resting || s.in_flight > IN_FLIGHT_MAX,
         }
     }
 
@@ -370,26 +449,46 @@ impl Server {
             }
         } else if let Some(file) = s.file.clone() {
             s.in_flight += bytes;
+            let failure = s.failure.clone();
             let id = self.job(JobKind::Persist(PersistJob::WriteSnapshot(bytes)));
-            io.ask(Action::Run(id, Box::new(move || file.append(&chunk).map(|()| 0))));
+            let write = move || {
+                file.append(&chunk).map_err(|e| failure.get_or_init(|| e.to_string())).ok();
+                Ok(0)
+            };
+            io.ask(Action::Run(id, Box::new(write)));
         }
     }
 
     fn finish_snapshot(&mut self, io: &mut Io) {
         let Some(s) = &mut self.persist.snapshot else { return };
-        s.walked = true;
-        let (disk, file) = (self.disk.clone(), s.file.clone());
+        s.resting = true;
+        let serial = s.serial;
+        let (disk, file, failure) = (self.disk.clone(), s.file.clone(), s.failure.clone());
+        // What could not be written as a whole is not published.
+        let whole = move || match failure.get() {
+            Some(e) => Err(std::io::Error::other(e.clone())),
+            None => Ok(()),
+        };
         let job: Option<crate::io::Job> = match (&s.target, file) {
             (Target::Replicas { .. }, _) => None,
             (Target::Rdb { temp }, Some(file)) => {
                 let (temp, path) = (temp.clone(), self.config.dir.join(&self.config.dbfilename));
-                Some(Box::new(move || disk::publish(&*disk, &*file, &temp, &path).map(|()| 0)))
+                Some(Box::new(move || {
+                    whole().and_then(|()| disk::publish(&*disk, &*file, &temp, &path)).map(|()| 0)
+                }))
             }
-            (_, Some(file)) => Some(Box::new(move || file.sync().map(|()| 0))),
+            (Target::Base, Some(file)) => {
+                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
+                files.map(|files| -> crate::io::Job {
+                    Box::new(move || {
+                        whole().and_then(|()| files.with(|f| f.publish_base(&*file, format))).map(|()| 0)
+                    })
+                })
+            }
             (_, None) => None,
         };
         if let Some(job) = job {
-            let id = self.job(JobKind::Persist(PersistJob::FinishSnapshot));
+            let id = self.job(JobKind::Persist(PersistJob::FinishSnapshot(serial)));
             return io.ask(Action::Run(id, job));
         }
         let Some(s) = self.persist.snapshot.take() else { return };
@@ -401,19 +500,16 @@ impl Server {
         }
     }
 
-    pub(super) fn snapshot_written(&mut self, _io: &mut Io, bytes: u64, result: std::io::Result<u64>) {
+    pub(super) fn snapshot_written(&mut self, bytes: u64) {
         if let Some(s) = &mut self.persist.snapshot {
             s.in_flight = s.in_flight.saturating_sub(bytes);
-            if let Err(e) = result {
-                s.error.get_or_insert(e.to_string());
-            }
         }
     }
 
-    pub(super) fn snapshot_finished(&mut self, io: &mut Io, result: std::io::Result<u64>) {
-        let Some(s) = self.persist.snapshot.take() else { return };
+    pub(super) fn snapshot_finished(&mut self, io: &mut Io, serial: u64, result: std::io::Result<u64>) {
+        let Some(s) = self.persist.snapshot.take_if(|s| s.serial == serial) else { return };
         let took = io.now.unix_ms / 1000 - s.started_s;
-        let error = s.error.clone().or_else(|| result.err().map(|e| e.to_string()));
+        let error = result.err().map(|e| e.to_string());
         match s.target {
             Target::Rdb { temp } => {
                 self.persist.last_bgsave_s = took;
@@ -431,21 +527,19 @@ impl Server {
             }
             Target::Base => {
                 self.persist.last_rewrite_s = took;
-                let format = self.base_format();
-                let published = match (error, &mut self.persist.log, &s.file) {
-                    (Some(e), ..) => Err(e),
-                    (None, Some(log), Some(file)) => log.publish_base(&**file, s.written, format),
-                    (None, ..) => Err("the append-only file was switched off".into()),
-                };
-                match published {
-                    Ok(()) => {
+                match error {
+                    None => {
+                        if let Some(log) = &mut self.persist.log {
+                            log.base_published(s.written);
+                        }
+                        self.note_more_durable();
                         tracing::info!("Background AOF rewrite finished successfully");
                         self.persist.last_rewrite_ok = true;
                         self.persist.rewrite_failures = 0;
                         self.persist.rewrites += 1;
                         self.remove_history(io);
                     }
-                    Err(e) => self.snapshot_failed(io, false, &e),
+                    Some(e) => self.snapshot_failed(io, false, &e),
                 }
             }
             Target::Replicas { .. } => {}
@@ -467,7 +561,7 @@ impl Server {
 
     /// Ends a rewrite under way without a result.
     pub(super) fn abort_rewrite(&mut self, _io: &mut Io) {
-        if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.walked) {
+        if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.is_with_disk()) {
             self.keyspace.end_snapshot();
             tracing::info!("AOF rewrite ended before it was complete ({} bytes written)", s.written);
         }

@@ -5,12 +5,13 @@ use super::encode::ValueWriter;
 use super::input::Input;
 use super::*;
 use crate::store::limits::Limits;
-use crate::store::value::Value;
+use crate::store::value::{Value, ValueRef};
 
 const FOOTER: usize = 10;
 
 /// The payload of a value.
-pub fn encode(values: &mut ValueWriter, value: &Value) -> Vec<u8> {
+pub fn encode<'a>(values: &mut ValueWriter, value: impl Into<ValueRef<'a>>) -> Vec<u8> {
+    let value = value.into();
     let mut out = vec![ValueWriter::kind(value)];
     values.value(&mut out, value);
     sealed(out)

@@ -4,9 +4,10 @@
 
 use super::lzf::Compressor;
 use super::*;
-use crate::store::list::Node;
+use crate::store::elem::Elem;
+use crate::store::list::NodeRef;
 use crate::store::num::parse_int;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// Shorter strings are not worth compressing.
 const MIN_COMPRESSED: usize = 20;
@@ -14,6 +15,13 @@ const MIN_COMPRESSED: usize = 20;
 const MAX_INT_TEXT: usize = 11;
 /// At least so many bytes must be saved by compression.
 const MIN_SAVING: usize = 4;
+
+/// A collection with more elements is written in parts …
+const LARGE: usize = 2 * PART;
+/// … of about so many.
+const PART: usize = 512;
+/// As so many elements counts a node of a list.
+const ELEMENTS_OF_NODE: usize = 64;
 
 /// What a file says about itself before its entries.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,40 +68,29 @@ impl ValueWriter {
     }
 
     /// A value's type, as [`ValueWriter::value`] will write it.
-    pub fn kind(value: &Value) -> u8 {
-        match value {
-            Value::Str(_) => T_STRING,
-            Value::List(_) => T_LIST_QUICKLIST_2,
-            Value::Set(s) if s.as_intset().is_some() => T_SET_INTSET,
-            Value::Set(_) => T_SET,
-            Value::Hash(h) if h.as_listpack().is_some() => T_HASH_LISTPACK,
-            Value::Hash(_) => T_HASH,
-            Value::ZSet(z) if z.as_listpack().is_some() => T_ZSET_LISTPACK,
-            Value::ZSet(_) => T_ZSET_2,
-            Value::Stream(_) => T_STREAM_2,
+    pub fn kind<'a>(value: impl Into<ValueRef<'a>>) -> u8 {
+        match value.into() {
+            ValueRef::Str(_) => T_STRING,
+            ValueRef::List(_) => T_LIST_QUICKLIST_2,
+            ValueRef::Set(s) if s.as_intset().is_some() => T_SET_INTSET,
+            ValueRef::Set(_) => T_SET,
+            ValueRef::Hash(h) if h.as_listpack().is_some() => T_HASH_LISTPACK,
+            ValueRef::Hash(_) => T_HASH,
+            ValueRef::ZSet(z) if z.as_listpack().is_some() => T_ZSET_LISTPACK,
+            ValueRef::ZSet(_) => T_ZSET_2,
+            ValueRef::Stream(_) => T_STREAM_2,
         }
     }
 
     /// Appends a value, without its type.
-    pub fn value(&mut self, out: &mut Vec<u8>, value: &Value) {
-        match value {
-            Value::Str(s) => self.string(out, &s.to_bytes()),
-            Value::List(list) => {
+    pub fn value<'a>(&mut self, out: &mut Vec<u8>, value: impl Into<ValueRef<'a>>) {
+        match value.into() {
+            ValueRef::Str(s) => self.string(out, &s.to_bytes()),
+            ValueRef::List(list) => {
                 length(out, list.nodes().len() as u64);
-                for node in list.nodes() {
-                    match node {
-                        Node::Plain(bytes) => {
-                            length(out, value::NODE_PLAIN);
-                            self.string(out, bytes);
-                        }
-                        Node::Packed(lp) => {
-                            length(out, value::NODE_PACKED);
-                            self.string(out, lp.as_bytes());
-                        }
-                    }
-                }
+                list.nodes().for_each(|node| self.node(out, node));
             }
-            Value::Set(set) => match set.as_intset() {
+            ValueRef::Set(set) => match set.as_intset() {
                 Some(ints) => self.string(out, ints.as_bytes()),
                 None => {
                     length(out, set.len() as u64);
@@ -102,7 +99,7 @@ impl ValueWriter {
                     }
                 }
             },
-            Value::Hash(hash) => match hash.as_listpack() {
+            ValueRef::Hash(hash) => match hash.as_listpack() {
                 Some(lp) => self.string(out, lp.as_bytes()),
                 None => {
                     length(out, hash.len() as u64);
@@ -112,18 +109,88 @@ impl ValueWriter {
                     }
                 }
             },
-            Value::ZSet(zset) => match zset.as_listpack() {
+            ValueRef::ZSet(zset) => match zset.as_listpack() {
                 Some(lp) => self.string(out, lp.as_bytes()),
                 None => {
                     length(out, zset.len() as u64);
                     // From the end: a reader that inserts in this order always inserts at the front.
-                    for (member, score) in zset.iter().rev() {
-                        self.string(out, &member.to_bytes());
-                        out.extend_from_slice(&score.to_le_bytes());
-                    }
+                    self.scored(out, zset.iter().rev());
                 }
             },
-            Value::Stream(stream) => stream::write(self, out, stream),
+            ValueRef::Stream(stream) => stream::write(self, out, stream),
+        }
+    }
+
+    /// Whether a value is so large that it should be written in parts.
+    pub fn is_large(value: ValueRef<'_>) -> bool {
+        match value {
+            // Their nodes are of some kilobytes each.
+            ValueRef::List(list) => list.nodes().len() > LARGE / ELEMENTS_OF_NODE,
+            value => value.free_effort() > LARGE,
+        }
+    }
+
+    /// Appends a part of a value, without its type: what follows `from`, which is 0 at first. Returns where to go on. The
+    /// value must not change in between.
+    pub fn part(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>, from: usize) -> Option<usize> {
+        match value {
+            ValueRef::Set(set) if set.as_intset().is_none() => {
+                if from == 0 {
+                    length(out, set.len() as u64);
+                }
+                set.part(from, PART, &mut |member| self.string(out, &member.to_bytes()))
+            }
+            ValueRef::Hash(hash) if hash.as_listpack().is_none() => {
+                if from == 0 {
+                    length(out, hash.len() as u64);
+                }
+                hash.part(from, PART, &mut |field, value| {
+                    self.string(out, &field.to_bytes());
+                    self.string(out, &value.to_bytes());
+                })
+            }
+            ValueRef::ZSet(zset) if zset.as_listpack().is_none() => {
+                if from == 0 {
+                    length(out, zset.len() as u64);
+                }
+                // As in `value`: from the end.
+                let to = zset.len() - from;
+                self.scored(out, zset.range(to.saturating_sub(PART)..to).rev());
+                (to > PART).then_some(from + PART)
+            }
+            ValueRef::List(list) => {
+                let nodes = list.nodes();
+                let (count, part) = (nodes.len(), PART / ELEMENTS_OF_NODE);
+                if from == 0 {
+                    length(out, count as u64);
+                }
+                nodes.skip(from).take(part).for_each(|node| self.node(out, node));
+                (from + part < count).then_some(from + part)
+            }
+            value => {
+                self.value(out, value);
+                None
+            }
+        }
+    }
+
+    fn node(&mut self, out: &mut Vec<u8>, node: NodeRef<'_>) {
+        match node {
+            NodeRef::Plain(bytes) => {
+                length(out, value::NODE_PLAIN);
+                self.string(out, bytes);
+            }
+            NodeRef::Packed(lp) => {
+                length(out, value::NODE_PACKED);
+                self.string(out, lp.as_bytes());
+            }
+        }
+    }
+
+    fn scored<'a>(&mut self, out: &mut Vec<u8>, pairs: impl Iterator<Item = (Elem<'a>, f64)>) {
+        for (member, score) in pairs {
+            self.string(out, &member.to_bytes());
+            out.extend_from_slice(&score.to_le_bytes());
         }
     }
 
@@ -194,58 +261,51 @@ impl Encoder {
         Encoder { values: ValueWriter::new(compression), checksum: checksum.then_some(0), db: None }
     }
 
-    /// Keeps the checksum over what `write` appends.
-    fn summed(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Self, &mut Vec<u8>)) {
-        let start = out.len();
-        write(self, out);
-        self.checksum = self.checksum.map(|crc| crc64::update(crc, &out[start..]));
+    /// Counts what has been written into the checksum. To be called with each piece that leaves the buffer before the
+    /// end, in order.
+    pub fn sum(&mut self, piece: &[u8]) {
+        self.checksum = self.checksum.map(|crc| crc64::update(crc, piece));
     }
 
     /// The start of the file.
     pub fn preamble(&mut self, out: &mut Vec<u8>, p: &Preamble) {
-        self.summed(out, |me, out| {
-            out.extend_from_slice(MAGIC);
-            out.extend_from_slice(format!("{VERSION:04}").as_bytes());
-            let mut aux = |name: &str, value: &str| {
-                out.push(OP_AUX);
-                me.values.string(out, name.as_bytes());
-                me.values.string(out, value.as_bytes());
-            };
-            aux("redis-ver", p.redis_version);
-            aux("redis-bits", "64");
-            aux("ctime", &p.unix_s.to_string());
-            aux("used-mem", &p.used_memory.to_string());
-            if let Some(r) = p.replication {
-                aux("repl-stream-db", &r.stream_db.to_string());
-                aux("repl-id", r.id);
-                aux("repl-offset", &r.offset.to_string());
-            }
-            aux("aof-base", if p.aof_base { "1" } else { "0" });
-            if let Some(dataset) = p.dataset {
-                aux("replicaset-dataset", dataset);
-            }
-            if let Some(epoch) = p.epoch {
-                aux("replicaset-epoch", &epoch.to_string());
-            }
-        });
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(format!("{VERSION:04}").as_bytes());
+        let mut aux = |name: &str, value: &str| {
+            out.push(OP_AUX);
+            self.values.string(out, name.as_bytes());
+            self.values.string(out, value.as_bytes());
+        };
+        aux("redis-ver", p.redis_version);
+        aux("redis-bits", "64");
+        aux("ctime", &p.unix_s.to_string());
+        aux("used-mem", &p.used_memory.to_string());
+        if let Some(r) = p.replication {
+            aux("repl-stream-db", &r.stream_db.to_string());
+            aux("repl-id", r.id);
+            aux("repl-offset", &r.offset.to_string());
+        }
+        aux("aof-base", if p.aof_base { "1" } else { "0" });
+        if let Some(dataset) = p.dataset {
+            aux("replicaset-dataset", dataset);
+        }
+        if let Some(epoch) = p.epoch {
+            aux("replicaset-epoch", &epoch.to_string());
+        }
     }
 
     /// A library of functions, as [`super::decode::Event::Function`] gives it.
     pub fn function(&mut self, out: &mut Vec<u8>, library: &[u8]) {
-        self.summed(out, |me, out| {
-            out.push(OP_FUNCTION);
-            me.values.string(out, library);
-        });
+        out.push(OP_FUNCTION);
+        self.values.string(out, library);
     }
 
     /// A hint of how many keys database `db` has, and how many of them expire: before its first entry.
     pub fn resize_db(&mut self, out: &mut Vec<u8>, db: u32, keys: u64, expires: u64) {
-        self.summed(out, |me, out| {
-            me.select(out, db);
-            out.push(OP_RESIZE_DB);
-            length(out, keys);
-            length(out, expires);
-        });
+        self.select(out, db);
+        out.push(OP_RESIZE_DB);
+        length(out, keys);
+        length(out, expires);
     }
 
     fn select(&mut self, out: &mut Vec<u8>, db: u32) {
@@ -257,29 +317,58 @@ impl Encoder {
     }
 
     /// One key with its value.
-    pub fn entry(&mut self, out: &mut Vec<u8>, db: u32, key: &[u8], value: &Value, meta: Meta) {
-        self.summed(out, |me, out| {
-            me.select(out, db);
-            if let Some(at) = meta.expire_at_ms {
-                out.push(OP_EXPIRE_MS);
-                out.extend_from_slice(&at.to_le_bytes());
-            }
-            if let Some(idle) = meta.idle_s {
-                out.push(OP_IDLE);
-                length(out, idle);
-            }
-            if let Some(freq) = meta.freq {
-                out.extend_from_slice(&[OP_FREQ, freq]);
-            }
-            out.push(ValueWriter::kind(value));
-            me.values.string(out, key);
-            me.values.value(out, value);
-        });
+    pub fn entry<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        db: u32,
+        key: &[u8],
+        value: impl Into<ValueRef<'a>>,
+        meta: Meta,
+    ) {
+        let value = value.into();
+        self.begin_entry(out, db, key, value, meta);
+        self.values.value(out, value);
     }
 
-    /// The end of the file; 0 stands for a checksum that is switched off.
+    /// A part of one key's value, from 0 on, with the key in front of the first; returns where to go on. Nothing else may be
+    /// written in between, nor the value be changed.
+    pub fn entry_part(
+        &mut self,
+        out: &mut Vec<u8>,
+        db: u32,
+        key: &[u8],
+        value: ValueRef<'_>,
+        meta: Meta,
+        from: usize,
+    ) -> Option<usize> {
+        if from == 0 {
+            self.begin_entry(out, db, key, value, meta);
+        }
+        self.values.part(out, value, from)
+    }
+
+    fn begin_entry(&mut self, out: &mut Vec<u8>, db: u32, key: &[u8], value: ValueRef<'_>, meta: Meta) {
+        self.select(out, db);
+        if let Some(at) = meta.expire_at_ms {
+            out.push(OP_EXPIRE_MS);
+            out.extend_from_slice(&at.to_le_bytes());
+        }
+        if let Some(idle) = meta.idle_s {
+            out.push(OP_IDLE);
+            length(out, idle);
+        }
+        if let Some(freq) = meta.freq {
+            out.extend_from_slice(&[OP_FREQ, freq]);
+        }
+        out.push(ValueWriter::kind(value));
+        self.values.string(out, key);
+    }
+
+    /// The end of the file, behind what of it has not been given to [`Encoder::sum`]. 0 stands for a checksum that is
+    /// switched off.
     pub fn end(mut self, out: &mut Vec<u8>) {
-        self.summed(out, |_, out| out.push(OP_EOF));
+        out.push(OP_EOF);
+        self.sum(out);
         out.extend_from_slice(&self.checksum.unwrap_or(0).to_le_bytes());
     }
 }

@@ -73,13 +73,26 @@ impl Compressor {
     }
 }
 
+#[inline]
 fn hash(at: &[u8]) -> usize {
-    let v = u32::from(at[0]) << 16 | u32::from(at[1]) << 8 | u32::from(at[2]);
+    let [a, b, c, ..] = *at else { return 0 };
+    let v = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
     (v.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
 }
 
+/// How many bytes both start with, at most `MAX_MATCH`. Eight are compared at a time.
+#[inline]
 fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take(MAX_MATCH).take_while(|(x, y)| x == y).count()
+    let most = a.len().min(b.len()).min(MAX_MATCH);
+    let (a, b) = (&a[..most], &b[..most]);
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (i, (x, y)) in a_words.iter().zip(b_words).enumerate() {
+        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differ != 0 {
+            return 8 * i + (differ.trailing_zeros() / 8) as usize;
+        }
+    }
+    8 * a_words.len() + a_rest.iter().zip(b_rest).take_while(|(x, y)| x == y).count()
 }
 
 fn put_literals(out: &mut Vec<u8>, bytes: &[u8]) {

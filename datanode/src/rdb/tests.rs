@@ -471,3 +471,39 @@ fn streams_that_contradict_themselves_are_refused() {
         assert!(error.contains(text), "case {n}: {error}");
     }
 }
+
+/// In parts a value is the same as in one piece.
+#[test]
+fn large_values_in_parts() {
+    use crate::store::list::{End, List};
+    let limits = Limits::new(HashSeed::repeatable(2));
+    for n in [1, 600, 1024, 5000, 40_000] {
+        let (mut list, mut set, mut hash, mut zset) = (List::new(), Set::new(), Hash::new(), ZSet::new());
+        for i in 0..n {
+            let e = format!("element {i}").into_bytes();
+            list.push(&limits, End::Back, &e);
+            set.insert(&limits, &e);
+            hash.insert(&limits, &e, &e);
+            zset.insert(&limits, &e, i as f64 / 3.0);
+        }
+        list.push(&limits, End::Back, &vec![b'p'; 20_000]);
+        let values = [
+            Value::Str(Str::new(&vec![b's'; n])),
+            Value::List(Box::new(list)),
+            Value::Set(Box::new(set)),
+            Value::Hash(Box::new(hash)),
+            Value::ZSet(Box::new(zset)),
+        ];
+        for value in &values {
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            let mut writer = ValueWriter::new(false);
+            writer.value(&mut whole, value);
+            let (mut from, mut count) = (0, 1);
+            while let Some(next) = writer.part(&mut parts, value.as_ref(), from) {
+                (from, count) = (next, count + 1);
+            }
+            assert!(parts == whole, "{n} {}", value.type_name());
+            assert!(!ValueWriter::is_large(value.as_ref()) || count > 1, "{n} {}", value.type_name());
+        }
+    }
+}

@@ -693,6 +693,37 @@ impl Transfer {
     }
 }
 
+/// Where `needle` first is. After R. N. Horspool, "Practical fast searching in strings" (1980): the last byte of a place
+/// that does not fit says how far the next one is that could, which for data and a mark of hex digits is mostly its length.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
+    let Some((_, but_last)) = needle.split_last() else { return Some(0) };
+    let mut step = [needle.len(); 256];
+    for (i, &b) in but_last.iter().enumerate() {
+        step[usize::from(b)] = but_last.len() - i;
+    }
+    let mut at = 0;
+    while let Some(place) = haystack.get(at..at + needle.len()) {
+        if place == needle {
+            return Some(at);
+        }
+        at += step[usize::from(place[but_last.len()])];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+    use crate::store::rng::Rng;
+
+    #[test]
+    fn the_mark_is_found_wherever_it_is() {
+        let mut rng = Rng::new(3);
+        for _ in 0..20_000 {
+            let haystack: Vec<u8> = (0..rng.below(40)).map(|_| b'a' + rng.below(3) as u8).collect();
+            let needle: Vec<u8> = (0..1 + rng.below(5)).map(|_| b'a' + rng.below(3) as u8).collect();
+            let want = haystack.windows(needle.len()).position(|w| w == needle);
+            assert_eq!(find(&haystack, &needle), want);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::command::{Group, OwnedArgs, Spec, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// What a client is told whose `SHUTDOWN` did not end the process.
 pub const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
@@ -139,8 +139,8 @@ impl Server {
     }
 
     /// Says that a value is no more in its place: those who wait for a stream on behalf of a group are told.
-    pub fn signal_gone(&mut self, db: usize, key: &[u8], value: &Value) {
-        if matches!(value, Value::Stream(_)) {
+    pub fn signal_gone<'a>(&mut self, db: usize, key: &[u8], value: impl Into<ValueRef<'a>>) {
+        if matches!(value.into(), ValueRef::Stream(_)) {
             self.signal_ready(db, key);
         }
     }
@@ -165,10 +165,10 @@ impl Server {
         let waiting: Vec<ConnId> =
             self.blocked_keys.waiting.get(&dbkey).map(|q| q.iter().copied().collect()).unwrap_or_default();
         for conn in waiting {
-            let held = self.keyspace.peek(db, key).and_then(|e| match e.value {
-                Value::List(_) => Some(Group::List),
-                Value::ZSet(_) => Some(Group::SortedSet),
-                Value::Stream(_) => Some(Group::Stream),
+            let held = self.keyspace.peek(db, key).and_then(|e| match e.value() {
+                ValueRef::List(_) => Some(Group::List),
+                ValueRef::ZSet(_) => Some(Group::SortedSet),
+                ValueRef::Stream(_) => Some(Group::Stream),
                 _ => None,
             });
             // When all is taken the others keep their places, as do those who wait for another type. But who reads a

@@ -9,20 +9,27 @@ use crate::system::watchdog;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
+/// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
+const TAKEN_BACK_PER_TICK: usize = 2000;
+/// Time between ticks while there are more of them, milliseconds.
+const TAKING_BACK_MS: u64 = 1;
 
 /// When things were last done, monotonic milliseconds.
 #[derive(Debug, Default)]
 pub struct Cron {
     tenth: u64,
     second: u64,
+    /// There are objects to be taken back that other threads have freed.
+    taking_back: bool,
 }
 
 impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
-        match self.keyspace.in_snapshot() {
-            true => 0,
-            false => (1000 / u64::from(self.config.hz)).min(TICK_MS),
+        match (self.keyspace.in_snapshot(), self.cron.taking_back) {
+            (true, _) => 0,
+            (_, true) => TAKING_BACK_MS,
+            _ => (1000 / u64::from(self.config.hz)).min(TICK_MS),
         }
     }
 
@@ -41,6 +48,7 @@ impl Server {
         self.check_blocked(io);
         self.resume_clients(io);
         self.make_room(io);
+        self.cron.taking_back = super::alloc::take_back(TAKEN_BACK_PER_TICK);
         if now >= self.cron.tenth + 100 {
             self.cron.tenth = now;
             self.refresh_memory();

@@ -150,7 +150,7 @@ impl Server {
         for db in 0..self.keyspace.databases() {
             for _ in 0..self.config.maxmemory_samples {
                 let Some(e) = self.sample(db) else { break };
-                let (key, stamp): (Box<[u8]>, u32) = (e.key().into(), e.access.get());
+                let (key, stamp): (Box<[u8]>, u32) = (e.key().into(), e.access().get());
                 let score = self.spare_score(stamp);
                 self.evictor.offer(score, db, &key);
             }

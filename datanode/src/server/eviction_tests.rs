@@ -20,7 +20,7 @@ fn fill(s: &mut Server, n: u32, stamp: impl Fn(u32) -> u32, expiry: impl Fn(u32)
     for i in 0..n {
         let key = i.to_string();
         s.keyspace.insert(1, key.as_bytes(), Value::Str(Str::new(b"v")), expiry(i));
-        s.keyspace.peek(1, key.as_bytes()).unwrap().access.set(stamp(i));
+        s.keyspace.peek(1, key.as_bytes()).unwrap().access().set(stamp(i));
     }
 }
 

@@ -226,7 +226,7 @@ impl Server {
             moving.changed = false;
             let Some(entry) = keyspace.peek(db, &moving.key) else { continue };
             let ttl = entry.expire_at().map_or(0, |at| (at - io.now.unix_ms).max(1)).to_string();
-            let payload = dump::encode(&mut writer, &entry.value);
+            let payload = dump::encode(&mut writer, entry.value());
             let mut words = vec![name, &moving.key, ttl.as_bytes(), &payload];
             if m.request.replace {
                 words.push(b"REPLACE");

@@ -23,6 +23,7 @@ pub mod monitor;
 pub mod process;
 pub mod pubsub;
 pub mod roles;
+mod slab;
 pub mod slowlog;
 pub mod start;
 pub mod stats;

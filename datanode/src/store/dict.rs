@@ -228,6 +228,16 @@ impl<E: Entry> Dict<E> {
         self.seed
     }
 
+    /// Makes room for so many entries, where it is empty: they will then be added without any bucket being split.
+    pub fn reserve(&mut self, entries: usize) {
+        if self.len > 0 || self.walked.is_some() {
+            return;
+        }
+        while self.grows_at(entries) {
+            self.push_bucket();
+        }
+    }
+
     /// Memory of the table itself in bytes, without what the entries point to.
     pub fn bytes(&self) -> usize {
         let slots: usize = self.segments.iter().map(Vec::capacity).sum();
@@ -491,6 +501,22 @@ impl<E: Entry> Dict<E> {
     pub fn chain_lengths(&self) -> Vec<usize> {
         let length = |b| Chain(Some(b)).map(|b: &Bucket<E>| b.entries.iter().flatten().count()).sum();
         self.segments.iter().flatten().map(length).collect()
+    }
+
+    /// Gives the entries of bucket `from` and those after it to `f`, at least `least` of them if there are so many; returns
+    /// the bucket to go on with. Only as long as the table does not change.
+    pub fn part(&self, from: usize, least: usize, f: &mut dyn FnMut(&E)) -> Option<usize> {
+        let mut given = 0;
+        for i in from..self.buckets {
+            if given >= least {
+                return Some(i);
+            }
+            self.bucket(i).for_each(&mut |e| {
+                given += 1;
+                f(e);
+            });
+        }
+        None
     }
 
     /// Gives up the table to free it in pieces.

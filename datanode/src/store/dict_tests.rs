@@ -48,6 +48,30 @@ fn check(d: &Dict<Box<Pair>>) {
 }
 
 #[test]
+fn room_is_made_beforehand() {
+    let mut d = dict();
+    d.reserve(10_000);
+    let buckets = d.buckets();
+    for i in 0..10_000 {
+        assert!(d.insert(pair(i, 1)).is_none());
+    }
+    check(&d);
+    assert_eq!(d.buckets(), buckets);
+    d.reserve(100_000);
+    assert_eq!((d.buckets(), d.len()), (buckets, 10_000));
+    assert!((0..10_000).all(|i| d.contains(&key(i))));
+    // Too much room goes again.
+    let mut d = dict();
+    d.reserve(10_000);
+    for i in 0..2000 {
+        d.insert(pair(i, 1));
+        d.remove(&key(i));
+    }
+    check(&d);
+    assert!(d.buckets() < buckets);
+}
+
+#[test]
 fn a_bucket_is_a_cache_line() {
     assert_eq!(size_of::<Bucket<Box<Pair>>>(), 64);
 }

@@ -9,17 +9,11 @@ use super::listpack::Listpack;
 use super::prefetch::{Stage, fetch_block};
 use super::rng::Rng;
 use super::small::SmallBytes;
-use std::collections::HashSet;
+use super::thin::{Size, Word};
 
 /// A hash value.
 #[derive(Clone)]
-pub struct Hash(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Packed(Listpack),
-    Table(Box<Dict<Box<Field>>>),
-}
+pub struct Hash(Word<Listpack, Dict<Box<Field>>>);
 
 #[derive(Clone)]
 struct Field {
@@ -55,7 +49,7 @@ impl Default for Hash {
 impl Hash {
     /// An empty one.
     pub fn new() -> Hash {
-        Hash(Repr::Packed(Listpack::new()))
+        Hash(Word::small(Listpack::new()))
     }
 
     /// Takes over a listpack of fields and values from a file. Refused: an odd number of elements, a field twice.
@@ -63,14 +57,13 @@ impl Hash {
         if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("hash: a field without a value"));
         }
-        let mut seen = HashSet::new();
-        if !lp.iter().step_by(2).all(|f| seen.insert(f.to_bytes())) {
+        if lp.has_twice(limits.seed) {
             return Err(Corrupt("hash: a field twice"));
         }
         let longest = lp.iter().map(|e| e.len()).max().unwrap_or(0);
         let fits =
             lp.len() / 2 <= limits.hash_max_listpack_entries && longest <= limits.hash_max_listpack_value;
-        let mut h = Hash(Repr::Packed(lp));
+        let mut h = Hash(Word::small(lp));
         if !fits {
             h.make_table(limits);
         }
@@ -79,25 +72,31 @@ impl Hash {
 
     /// The listpack, while it is one: as it goes into files.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.0 {
-            Repr::Packed(lp) => Some(lp),
-            Repr::Table(_) => None,
+        match self.0.get() {
+            Size::Small(lp) => Some(lp),
+            Size::Large(_) => None,
         }
     }
 
     /// Number of fields.
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Packed(lp) => lp.len() / 2,
-            Repr::Table(t) => t.len(),
+        match self.0.get() {
+            Size::Small(lp) => lp.len() / 2,
+            Size::Large(t) => t.len(),
         }
+    }
+
+    /// Has the beginning of what it keeps elsewhere fetched into the processor's cache.
+    #[inline]
+    pub fn fetch(&self) {
+        self.0.prefetch();
     }
 
     /// Has a part of what it takes to find a field fetched, by its hash.
     #[inline]
     pub fn prefetch(&self, hash: u64, stage: Stage) {
-        if let Repr::Table(t) = &self.0 {
+        if let Size::Large(t) = self.0.get() {
             t.prefetch(hash, stage);
         }
     }
@@ -110,12 +109,12 @@ impl Hash {
     /// The value of a field.
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Elem<'_>> {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 let at = lp.find(lp.first(), field, 2)?;
                 lp.next(at).map(|p| lp.get(p))
             }
-            Repr::Table(t) => t.find(field).map(|f| Elem::Bytes(&f.value)),
+            Size::Large(t) => t.find(field).map(|f| Elem::Bytes(&f.value)),
         }
     }
 
@@ -126,7 +125,7 @@ impl Hash {
 
     /// Sets a field; true if it is new.
     pub fn insert(&mut self, limits: &Limits, field: &[u8], value: &[u8]) -> bool {
-        if let Repr::Packed(lp) = &mut self.0 {
+        if let Size::Small(lp) = self.0.get_mut() {
             let at = lp.find(lp.first(), field, 2);
             let longest = field.len().max(value.len());
             let full = at.is_none() && lp.len() / 2 >= limits.hash_max_listpack_entries;
@@ -155,89 +154,100 @@ impl Hash {
     }
 
     fn make_table(&mut self, limits: &Limits) -> &mut Dict<Box<Field>> {
-        if let Repr::Packed(lp) = &self.0 {
-            let mut table = Box::new(Dict::new(limits.seed));
+        if let Size::Small(lp) = self.0.get() {
+            let mut table = Dict::new(limits.seed);
             let mut items = lp.iter();
             while let (Some(name), Some(value)) = (items.next(), items.next()) {
                 let (name, value) = (SmallBytes::new(&name.to_bytes()), SmallBytes::new(&value.to_bytes()));
                 table.insert(Box::new(Field { name, value }));
             }
-            self.0 = Repr::Table(table);
+            self.0 = Word::large(Box::new(table));
         }
-        match &mut self.0 {
-            Repr::Table(t) => t,
-            Repr::Packed(_) => unreachable!("it has just been made a table"),
+        match self.0.get_mut() {
+            Size::Large(t) => t,
+            Size::Small(_) => unreachable!("it has just been made a table"),
         }
     }
 
     /// Removes a field; false if it was not there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.0 {
-            Repr::Packed(lp) => match lp.find(lp.first(), field, 2) {
+        match self.0.get_mut() {
+            Size::Small(lp) => match lp.find(lp.first(), field, 2) {
                 Some(at) => {
                     lp.remove(at, 2);
                     true
                 }
                 None => false,
             },
-            Repr::Table(t) => t.remove(field).is_some(),
+            Size::Large(t) => t.remove(field).is_some(),
         }
     }
 
     /// Fields with their values.
     pub fn iter(&self) -> impl Iterator<Item = (Elem<'_>, Elem<'_>)> {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 let mut items = lp.iter();
                 Either::One(std::iter::from_fn(move || Some((items.next()?, items.next()?))))
             }
-            Repr::Table(t) => Either::Two(t.iter().map(|f| (Elem::Bytes(&f.name), Elem::Bytes(&f.value)))),
+            Size::Large(t) => Either::Two(t.iter().map(|f| (Elem::Bytes(&f.name), Elem::Bytes(&f.value)))),
         }
     }
 
     /// One field with its value, all with the same probability.
     pub fn random(&self, rng: &mut Rng) -> Option<(Elem<'_>, Elem<'_>)> {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 let at = lp.seek(2 * rng.below(lp.len() / 2) as i64)?;
                 Some((lp.get(at), lp.get(lp.next(at)?)))
             }
-            Repr::Table(t) => t.random(rng).map(|f| (Elem::Bytes(&f.name), Elem::Bytes(&f.value))),
+            Size::Large(t) => t.random(rng).map(|f| (Elem::Bytes(&f.name), Elem::Bytes(&f.value))),
         }
     }
 
     /// See `Dict::scan`; a listpack is given whole.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Elem, Elem)) -> u64 {
-        match &self.0 {
-            Repr::Packed(_) => {
+        match self.0.get() {
+            Size::Small(_) => {
                 self.iter().for_each(|(field, value)| f(field, value));
                 0
             }
-            Repr::Table(t) => t.scan(cursor, &mut |x| f(Elem::Bytes(&x.name), Elem::Bytes(&x.value))),
+            Size::Large(t) => t.scan(cursor, &mut |x| f(Elem::Bytes(&x.name), Elem::Bytes(&x.value))),
+        }
+    }
+
+    /// As [`Dict::part`]; a listpack is given whole.
+    pub fn part(&self, from: usize, least: usize, f: &mut dyn FnMut(Elem, Elem)) -> Option<usize> {
+        match self.0.get() {
+            Size::Small(_) => {
+                self.iter().for_each(|(field, value)| f(field, value));
+                None
+            }
+            Size::Large(t) => t.part(from, least, &mut |x| f(Elem::Bytes(&x.name), Elem::Bytes(&x.value))),
         }
     }
 
     /// The name `OBJECT ENCODING` gives it.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Packed(_) => "listpack",
-            Repr::Table(_) => "hashtable",
+        match self.0.get() {
+            Size::Small(_) => "listpack",
+            Size::Large(_) => "hashtable",
         }
     }
 
     /// Number of entries in each slot, where it is a table.
     pub fn chain_lengths(&self) -> Option<Vec<usize>> {
-        match &self.0 {
-            Repr::Table(t) => Some(t.chain_lengths()),
-            _ => None,
+        match self.0.get() {
+            Size::Large(t) => Some(t.chain_lengths()),
+            Size::Small(_) => None,
         }
     }
 
     /// Memory beyond its own size; `sample` fields of a table are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
-        match &self.0 {
-            Repr::Packed(lp) => lp.heap_bytes(),
-            Repr::Table(t) => super::table_bytes(t, sample, size_of::<Field>(), |f| {
+        match self.0.get() {
+            Size::Small(lp) => lp.heap_bytes(),
+            Size::Large(t) => super::table_bytes(t, sample, size_of::<Field>(), |f| {
                 f.name.heap_bytes() + f.value.heap_bytes()
             }),
         }

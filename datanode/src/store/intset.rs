@@ -3,12 +3,47 @@
 //! Layout: bytes per integer (u32 LE), number of integers (u32 LE), the integers (LE), in ascending order.
 
 use super::Corrupt;
+use super::thin::{IsThin, Measured, Thin};
 
 const HEADER: usize = 8;
 
 /// See the module's description.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intset(Vec<u8>);
+#[derive(Clone)]
+#[repr(transparent)]
+pub struct Intset(Thin<Header>);
+
+// SAFETY: it is transparent.
+#[allow(unsafe_code)]
+unsafe impl IsThin for Intset {}
+
+impl std::fmt::Debug for Intset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Intset {
+    fn eq(&self, other: &Intset) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Intset {}
+
+/// Width and number, in front of the integers.
+struct Header;
+
+impl Measured for Header {
+    const HEAD: usize = HEADER;
+    #[inline]
+    fn measure(head: &[u8]) -> usize {
+        HEADER + usize::from(head[0]) * u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize
+    }
+    fn state(head: &mut [u8], len: usize) {
+        let count = (len - HEADER) / usize::from(head[0]);
+        head[4..8].copy_from_slice(&(count as u32).to_le_bytes());
+    }
+}
 
 impl Default for Intset {
     fn default() -> Self {
@@ -29,11 +64,12 @@ fn width_for(n: i64) -> usize {
 impl Intset {
     /// An empty one.
     pub fn new() -> Intset {
-        Intset(vec![2, 0, 0, 0, 0, 0, 0, 0])
+        Intset(Thin::copy_of(&[2, 0, 0, 0, 0, 0, 0, 0]))
     }
 
     /// Takes over bytes from a file, after checking them.
-    pub fn from_bytes(b: Vec<u8>) -> Result<Intset, Corrupt> {
+    pub fn from_bytes(b: impl AsRef<[u8]>) -> Result<Intset, Corrupt> {
+        let b = b.as_ref();
         if b.len() < HEADER {
             return Err(Corrupt("intset: too short"));
         }
@@ -45,7 +81,7 @@ impl Intset {
         if u64::from(width) * u64::from(len) != (b.len() - HEADER) as u64 {
             return Err(Corrupt("intset: its length is not the one it states"));
         }
-        let set = Intset(b);
+        let set = Intset(Thin::copy_of(b));
         if set.iter().zip(set.iter().skip(1)).any(|(a, b)| a >= b) {
             return Err(Corrupt("intset: not in ascending order"));
         }
@@ -53,36 +89,37 @@ impl Intset {
     }
 
     /// As it goes into files.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// Memory it holds.
     pub fn heap_bytes(&self) -> usize {
-        self.0.capacity()
+        self.0.heap_bytes()
     }
 
     #[inline]
     fn width(&self) -> usize {
-        usize::from(self.0[0])
+        usize::from(self.as_bytes()[0])
     }
 
     /// Number of integers.
     #[inline]
     pub fn len(&self) -> usize {
-        (self.0.len() - HEADER) / self.width()
+        (self.as_bytes().len() - HEADER) / self.width()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.len() == HEADER
+        self.as_bytes().len() == HEADER
     }
 
     /// Integer number `i`, in ascending order.
     #[inline]
     pub fn get(&self, i: usize) -> Option<i64> {
         let width = self.width();
-        let raw = self.0.get(HEADER + i * width..HEADER + (i + 1) * width)?;
+        let raw = self.as_bytes().get(HEADER + i * width..HEADER + (i + 1) * width)?;
         Some(match *raw {
             [a, b] => i64::from(i16::from_le_bytes([a, b])),
             [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
@@ -115,11 +152,6 @@ impl Intset {
         self.search(n).is_ok()
     }
 
-    fn set_len(&mut self) {
-        let len = self.len() as u32;
-        self.0[4..8].copy_from_slice(&len.to_le_bytes());
-    }
-
     /// Adds `n`; false if it was there.
     pub fn insert(&mut self, n: i64) -> bool {
         if width_for(n) > self.width() {
@@ -127,31 +159,26 @@ impl Intset {
         }
         let Err(i) = self.search(n) else { return false };
         let width = self.width();
-        let at = HEADER + i * width;
-        let total = self.0.len();
-        self.0.resize(total + width, 0);
-        self.0.copy_within(at..total, at + width);
-        self.0[at..at + width].copy_from_slice(&n.to_le_bytes()[..width]);
-        self.set_len();
+        self.0.reshape(HEADER + i * width, 0, width);
+        self.0.body_mut()[i * width..(i + 1) * width].copy_from_slice(&n.to_le_bytes()[..width]);
         true
     }
 
     fn widen(&mut self, width: usize) {
         let mut wide = Vec::with_capacity(HEADER + (self.len() + 1) * width);
         wide.extend_from_slice(&(width as u32).to_le_bytes());
-        wide.extend_from_slice(&self.0[4..8]);
+        wide.extend_from_slice(&self.as_bytes()[4..8]);
         for n in self.iter() {
             wide.extend_from_slice(&n.to_le_bytes()[..width]);
         }
-        self.0 = wide;
+        self.0 = Thin::copy_of(&wide);
     }
 
     /// Removes `n`; false if it was not there.
     pub fn remove(&mut self, n: i64) -> bool {
         let Ok(i) = self.search(n) else { return false };
-        let at = HEADER + i * self.width();
-        self.0.drain(at..at + self.width());
-        self.set_len();
+        let width = self.width();
+        self.0.reshape(HEADER + i * width, width, 0);
         true
     }
 }
@@ -174,7 +201,7 @@ mod tests {
             assert!(ints.iter().all(|&n| set.insert(n)));
             let bytes: String = set.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
             assert_eq!(bytes, hex);
-            assert_eq!(Intset::from_bytes(set.as_bytes().to_vec()), Ok(set));
+            assert_eq!(Intset::from_bytes(set.as_bytes()), Ok(set));
         }
     }
 
@@ -193,7 +220,7 @@ mod tests {
                 assert_eq!((set.len(), set.contains(n)), (model.len(), model.contains(&n)));
             }
             assert!(set.iter().eq(model.iter().copied()));
-            assert!(Intset::from_bytes(set.as_bytes().to_vec()).is_ok());
+            assert!(Intset::from_bytes(set.as_bytes()).is_ok());
         }
         let mut set = Intset::new();
         for n in [i64::MIN, i64::MAX, 0, -1, i64::from(i16::MIN), i64::from(i32::MAX)] {
@@ -210,7 +237,7 @@ mod tests {
             s.as_bytes().to_vec()
         };
         for n in 0..good.len() {
-            assert!(Intset::from_bytes(good[..n].to_vec()).is_err());
+            assert!(Intset::from_bytes(&good[..n]).is_err());
         }
         let mut rng = Rng::new(2);
         for _ in 0..20_000 {

@@ -7,14 +7,13 @@
 //! the sink gets each entry that existed at `begin_snapshot` exactly once, with the value and expiry it had then, under the
 //! number that its database had then.
 
-use super::dict::{Dict, Entry, HashSeed, Remains};
-use super::prefetch::{Stage, fetch_block};
+use super::dict::{Dict, HashSeed, Remains};
+pub use super::entry::KeyEntry;
+use super::prefetch::Stage;
 use super::rng::Rng;
 use super::slot::key_slot;
-use super::small::SmallBytes;
 use super::value::Value;
 use std::any::Any;
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// A time before all expiries.
@@ -24,67 +23,6 @@ pub const SEE_ALL: i64 = i64::MIN;
 const VOLATILE_TRIES: usize = 16;
 /// Tries of `random` to hit a key that has not expired.
 const LIVE_TRIES: usize = 100;
-const NO_EXPIRY: i64 = i64::MAX;
-
-/// A key with what belongs to it.
-pub struct KeyEntry {
-    key: SmallBytes,
-    /// What it holds. To be changed only through `Keyspace::lookup_write` and `get_or_insert`.
-    pub value: Value,
-    expire_at_ms: i64,
-    /// The LRU or LFU clock of its last use. Not part of what a snapshot freezes.
-    pub access: Cell<u32>,
-}
-
-const _: () = assert!(size_of::<KeyEntry>() == 64);
-
-impl Entry for Box<KeyEntry> {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    #[inline]
-    fn fetch(&self) {
-        fetch_block(&raw const **self, size_of::<KeyEntry>());
-    }
-
-    #[inline]
-    fn fetch_contents(&self) {
-        self.value.prefetch();
-    }
-}
-
-impl KeyEntry {
-    /// The key.
-    #[inline]
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// When it expires (unix ms), if it does.
-    #[inline]
-    pub fn expire_at(&self) -> Option<i64> {
-        (self.expire_at_ms != NO_EXPIRY).then_some(self.expire_at_ms)
-    }
-
-    /// Whether its time is up. As in Redis, it is still there in its last millisecond.
-    #[inline]
-    pub fn is_expired(&self, now_ms: i64) -> bool {
-        now_ms > self.expire_at_ms
-    }
-
-    /// Key, value and expiry, for putting the value elsewhere.
-    pub fn into_parts(self) -> (SmallBytes, Value, Option<i64>) {
-        let expire_at = self.expire_at();
-        (self.key, self.value, expire_at)
-    }
-
-    /// Memory in bytes, without the allocator's overhead (MEMORY USAGE); `sample` elements are looked at (0: all).
-    pub fn memory_usage(&self, sample: usize) -> usize {
-        size_of::<KeyEntry>() + size_of::<usize>() + self.key.heap_bytes() + self.value.heap_bytes(sample)
-    }
-}
 
 /// A use that a command will make of a key, by hashes.
 #[derive(Debug, Clone, Copy)]
@@ -101,10 +39,21 @@ pub struct Use {
 pub trait SnapshotSink: Any + Send {
     /// One key. `db` is the number its database had when the snapshot began.
     fn entry(&mut self, db: usize, e: &KeyEntry);
+
+    /// Whether a key is so large that it is better taken in parts.
+    fn in_parts(&self, _e: &KeyEntry) -> bool {
+        false
+    }
+
+    /// A part of one key, from 0 on; where to go on, if that was not all. Nothing else is given in between.
+    fn part(&mut self, db: usize, e: &KeyEntry, _from: usize) -> Option<usize> {
+        self.entry(db, e);
+        None
+    }
 }
 
 /// What is left of a flushed database, to be freed step by step or on another thread.
-pub type Garbage = Remains<Box<KeyEntry>>;
+pub type Garbage = Remains<KeyEntry>;
 
 /// A snapshot is already being taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +62,7 @@ pub struct SnapshotInProgress;
 
 /// One numbered database.
 struct Db {
-    dict: Dict<Box<KeyEntry>>,
+    dict: Dict<KeyEntry>,
     /// (time, hash of the key) of every key that expires.
     expiry: BTreeSet<(i64, u64)>,
     /// The sum of these times, for the average.
@@ -127,30 +76,86 @@ impl Db {
         Db { dict: Dict::new(seed), expiry: BTreeSet::new(), expiry_sum: 0, snapshot_number: 0 }
     }
 
-    fn index(&mut self, key: &[u8], from: i64, to: i64) {
+    fn index(&mut self, key: &[u8], from: Option<i64>, to: Option<i64>) {
         if from == to {
             return;
         }
         let hash = self.dict.seed().hash(key);
-        if from != NO_EXPIRY && self.expiry.remove(&(from, hash)) {
+        if let Some(from) = from.filter(|&at| self.expiry.remove(&(at, hash))) {
             self.expiry_sum -= i128::from(from);
         }
-        if to != NO_EXPIRY && self.expiry.insert((to, hash)) {
+        if let Some(to) = to.filter(|&at| self.expiry.insert((at, hash))) {
             self.expiry_sum += i128::from(to);
         }
     }
 
     /// The key behind an element of the expiry index.
     fn indexed(&self, &(at, hash): &(i64, u64)) -> Option<&KeyEntry> {
-        self.dict.find_hashed(hash, |e| e.expire_at_ms == at).map(|e| &**e)
+        self.dict.find_hashed(hash, |e| e.expire_at() == Some(at))
     }
 }
 
 struct Snapshot {
     sink: Box<dyn SnapshotSink>,
     /// Flushed databases that have not been walked to the end.
-    frozen: Vec<(usize, Dict<Box<KeyEntry>>)>,
+    frozen: Vec<(usize, Dict<KeyEntry>)>,
+    /// Keys to be given in parts, with the numbers their databases had, once all others have been given: until then, and
+    /// in between, whoever is about to change one has it given as a whole.
+    large: Vec<(usize, Box<[u8]>)>,
+    /// How much of the last of them has been given.
+    given: usize,
 }
+
+impl Snapshot {
+    /// Gives a key that the walk has come to, or puts it off. `now`: the key that is about to change.
+    fn give(
+        sink: &mut dyn SnapshotSink,
+        large: &mut Vec<(usize, Box<[u8]>)>,
+        db: usize,
+        e: &KeyEntry,
+        now: Option<&[u8]>,
+    ) {
+        if sink.in_parts(e) && now != Some(e.key()) {
+            large.push((db, e.key().into()));
+        } else {
+            sink.entry(db, e);
+        }
+    }
+
+    /// Gives the rest of the last of the large keys.
+    fn finish_last(&mut self, dbs: &[Db]) {
+        while !self.step_last(dbs) {}
+    }
+
+    /// Gives a part of the last of the large keys; true if that was the end of it, or there is none.
+    fn step_last(&mut self, dbs: &[Db]) -> bool {
+        let Some((n, key)) = self.large.last() else { return true };
+        let entry = dbs.iter().find(|db| db.snapshot_number == *n).and_then(|db| db.dict.find(key));
+        let next = entry.and_then(|e| self.sink.part(*n, e, self.given));
+        self.given = next.unwrap_or(0);
+        if next.is_none() {
+            self.large.pop();
+        }
+        next.is_none()
+    }
+
+    /// Gives those of the large keys for which `is` holds.
+    fn give_large(&mut self, dbs: &[Db], is: impl Fn(usize, &[u8]) -> bool) {
+        while let Some(i) = self.large.iter().rposition(|(n, key)| is(*n, key)) {
+            if self.given > 0 {
+                // Only a whole key may be followed by another.
+                self.finish_last(dbs);
+            } else {
+                let last = self.large.len() - 1;
+                self.large.swap(i, last);
+                self.finish_last(dbs);
+            }
+        }
+    }
+}
+
+/// The number that a database has that did not exist when the snapshot began.
+const NO_NUMBER: usize = usize::MAX;
 
 /// All databases of a server.
 pub struct Keyspace {
@@ -167,6 +172,11 @@ impl Keyspace {
         Keyspace { dbs, seed, snapshot: None, garbage: Vec::new() }
     }
 
+    /// Makes room for so many keys in a database that is still empty.
+    pub fn reserve(&mut self, db: usize, keys: usize) {
+        self.dbs[db].dict.reserve(keys);
+    }
+
     /// Number of databases.
     pub fn databases(&self) -> usize {
         self.dbs.len()
@@ -181,7 +191,7 @@ impl Keyspace {
     /// The key, even if its time is up.
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<&KeyEntry> {
-        self.dbs[db].dict.find(key).map(|e| &**e)
+        self.dbs[db].dict.find(key)
     }
 
     /// The hash of a key, or of an element of a collection.
@@ -203,7 +213,7 @@ impl Keyspace {
             for used in uses {
                 if let Some(element) = used.element {
                     let dict = &self.dbs[used.db].dict;
-                    dict.guess(used.key, |e| e.value.prefetch_element(element, stage));
+                    dict.guess(used.key, |e| e.value().prefetch_element(element, stage));
                 }
             }
         }
@@ -213,7 +223,7 @@ impl Keyspace {
     pub fn lookup_write(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<&mut KeyEntry> {
         self.touch(db, key);
         let e = self.dbs[db].dict.find_mut(key)?;
-        (!e.is_expired(now_ms)).then_some(&mut **e)
+        (!e.is_expired(now_ms)).then_some(e)
     }
 
     /// The key, to be changed, with a new value if there was none; true if it was made. One whose time is up is replaced.
@@ -230,8 +240,8 @@ impl Keyspace {
             // A removal may have merged buckets, and the insertion may split others.
             self.touch(db, key);
         }
-        let (e, made) = self.dbs[db].dict.find_or_insert_with(key, || new_entry(key, make(), NO_EXPIRY));
-        (&mut **e, made)
+        let (e, made) = self.dbs[db].dict.find_or_insert_with(key, || KeyEntry::new(key, make(), None));
+        (e, made)
     }
 
     /// Sets a key, with its expiry, whatever was there; returns the value it replaced.
@@ -243,38 +253,37 @@ impl Keyspace {
         expire_at_ms: Option<i64>,
     ) -> Option<Value> {
         self.touch(db, key);
-        let at = expire_at_ms.unwrap_or(NO_EXPIRY);
         let mut value = Some(value);
         let db = &mut self.dbs[db];
-        let (e, made) =
-            db.dict.find_or_insert_with(key, || new_entry(key, value.take().expect("it is made once"), at));
-        let was = if made { NO_EXPIRY } else { std::mem::replace(&mut e.expire_at_ms, at) };
-        let old = value.map(|v| std::mem::replace(&mut e.value, v));
-        db.index(key, was, at);
+        let (e, made) = db.dict.find_or_insert_with(key, || {
+            KeyEntry::new(key, value.take().expect("it is made once"), expire_at_ms)
+        });
+        let was = if made { None } else { e.set_expire_at(expire_at_ms) };
+        let old = value.map(|v| e.replace(v));
+        db.index(key, was, expire_at_ms);
         old
     }
 
     /// Removes a key, even if its time is up, and returns what it was.
-    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Box<KeyEntry>> {
+    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<KeyEntry> {
         self.touch(db, key);
         self.remove_touched(db, key)
     }
 
-    fn remove_touched(&mut self, db: usize, key: &[u8]) -> Option<Box<KeyEntry>> {
+    fn remove_touched(&mut self, db: usize, key: &[u8]) -> Option<KeyEntry> {
         let db = &mut self.dbs[db];
         let e = db.dict.remove(key)?;
-        db.index(key, e.expire_at_ms, NO_EXPIRY);
+        db.index(key, e.expire_at(), None);
         Some(e)
     }
 
-    /// Sets or takes away a key's expiry (unix ms; not `i64::MAX`); false if there is no such key.
+    /// Sets or takes away a key's expiry (unix ms); false if there is no such key.
     pub fn set_expire(&mut self, db: usize, key: &[u8], expire_at_ms: Option<i64>) -> bool {
         self.touch(db, key);
         let db = &mut self.dbs[db];
         let Some(e) = db.dict.find_mut(key) else { return false };
-        let at = expire_at_ms.unwrap_or(NO_EXPIRY);
-        let was = std::mem::replace(&mut e.expire_at_ms, at);
-        db.index(key, was, at);
+        let was = e.set_expire_at(expire_at_ms);
+        db.index(key, was, expire_at_ms);
         true
     }
 
@@ -306,7 +315,7 @@ impl Keyspace {
     pub fn expired_keys(&self, now_ms: i64, limit: usize) -> Vec<(usize, Vec<u8>)> {
         let due = |(n, db)| {
             let db: &Db = db;
-            db.expiry.range(..(now_ms, 0)).filter_map(move |i| Some((n, db.indexed(i)?.key.to_vec())))
+            db.expiry.range(..(now_ms, 0)).filter_map(move |i| Some((n, db.indexed(i)?.key().to_vec())))
         };
         self.dbs.iter().enumerate().flat_map(due).take(limit).collect()
     }
@@ -325,7 +334,7 @@ impl Keyspace {
     /// A key whose time is not up, all with the same probability; none if a bounded number of tries finds none.
     pub fn random(&self, db: usize, rng: &mut Rng, now_ms: i64) -> Option<&KeyEntry> {
         let dict = &self.dbs[db].dict;
-        (0..LIVE_TRIES).map_while(|_| dict.random(rng)).map(|e| &**e).find(|e| !e.is_expired(now_ms))
+        (0..LIVE_TRIES).map_while(|_| dict.random(rng)).find(|e| !e.is_expired(now_ms))
     }
 
     /// A key with an expiry, for eviction: an even choice where such keys are common, else by a random point in time.
@@ -350,7 +359,7 @@ impl Keyspace {
 
     /// All keys of a database, those whose time is up too.
     pub fn iter(&self, db: usize) -> impl Iterator<Item = &KeyEntry> {
-        self.dbs[db].dict.iter().map(|e| &**e)
+        self.dbs[db].dict.iter()
     }
 
     /// Number of keys of database 0 in a hash slot. Goes over all keys.
@@ -360,16 +369,21 @@ impl Keyspace {
 
     /// Up to `limit` keys of database 0 in a hash slot. Goes over the keys until it has them.
     pub fn keys_in_slot(&self, slot: u16, limit: usize) -> Vec<Vec<u8>> {
-        self.in_slot(slot).take(limit).map(|e| e.key.to_vec()).collect()
+        self.in_slot(slot).take(limit).map(|e| e.key().to_vec()).collect()
     }
 
     fn in_slot(&self, slot: u16) -> impl Iterator<Item = &KeyEntry> {
-        self.iter(0).filter(move |e| key_slot(&e.key) == slot)
+        self.iter(0).filter(move |e| key_slot(e.key()) == slot)
     }
 
     /// Makes a database empty; returns how many keys it had. What was in it is left in the garbage.
     pub fn flush(&mut self, db: usize) -> usize {
-        let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
+        if let Some(s) = &mut self.snapshot {
+            let n = self.dbs[db].snapshot_number;
+            s.give_large(&self.dbs, |of, _| of == n);
+        }
+        let fresh = Db { snapshot_number: NO_NUMBER, ..Db::new(self.seed) };
+        let old = std::mem::replace(&mut self.dbs[db], fresh);
         let len = old.dict.len();
         match &mut self.snapshot {
             Some(s) if old.dict.is_walking() => s.frozen.push((old.snapshot_number, old.dict)),
@@ -424,7 +438,7 @@ impl Keyspace {
             db.snapshot_number = n;
             db.dict.begin_walk();
         }
-        self.snapshot = Some(Snapshot { sink, frozen: Vec::new() });
+        self.snapshot = Some(Snapshot { sink, frozen: Vec::new(), large: Vec::new(), given: 0 });
         Ok(())
     }
 
@@ -445,9 +459,13 @@ impl Keyspace {
             self.garbage.extend(s.frozen.pop().map(|(_, dict)| dict.into_remains()));
             return false;
         }
-        let Some(db) = self.dbs.iter_mut().find(|db| db.dict.is_walking()) else { return true };
+        let Some(db) = self.dbs.iter_mut().find(|db| db.dict.is_walking()) else {
+            return s.step_last(&self.dbs) && s.large.is_empty();
+        };
         let n = db.snapshot_number;
-        db.dict.walk(budget, &mut |e| s.sink.entry(n, e)) && !self.dbs.iter().any(|db| db.dict.is_walking())
+        let (sink, large) = (&mut *s.sink, &mut s.large);
+        db.dict.walk(budget, &mut |e| Snapshot::give(sink, large, n, e, None));
+        false
     }
 
     /// The sink of the running snapshot, to take out what it has gathered (by way of `Any`).
@@ -466,15 +484,14 @@ impl Keyspace {
     #[inline]
     fn touch(&mut self, db: usize, key: &[u8]) {
         if let Some(s) = &mut self.snapshot {
-            let db = &mut self.dbs[db];
-            let n = db.snapshot_number;
-            db.dict.touch(key, &mut |e| s.sink.entry(n, e));
+            let n = self.dbs[db].snapshot_number;
+            if !s.large.is_empty() {
+                s.give_large(&self.dbs, |of, large| of == n && large == key);
+            }
+            let (sink, large) = (&mut *s.sink, &mut s.large);
+            self.dbs[db].dict.touch(key, &mut |e| Snapshot::give(sink, large, n, e, Some(key)));
         }
     }
-}
-
-fn new_entry(key: &[u8], value: Value, expire_at_ms: i64) -> Box<KeyEntry> {
-    Box::new(KeyEntry { key: SmallBytes::new(key), value, expire_at_ms, access: Cell::new(0) })
 }
 
 #[cfg(test)]

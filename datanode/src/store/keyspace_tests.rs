@@ -1,4 +1,5 @@
 use super::super::str::Str;
+use super::super::value::ValueRef;
 use super::*;
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,8 +8,8 @@ fn text(s: &str) -> Value {
 }
 
 fn shown(e: &KeyEntry) -> String {
-    match &e.value {
-        Value::Str(s) => String::from_utf8(s.to_bytes().into_owned()).unwrap(),
+    match e.value() {
+        ValueRef::Str(s) => String::from_utf8(s.to_bytes().into_owned()).unwrap(),
         v => v.type_name().into(),
     }
 }
@@ -79,7 +80,7 @@ fn choices_for_eviction() {
         ks.remove(0, format!("k{}", i + 1).as_bytes()).unwrap();
     }
     assert_eq!(ks.random(0, &mut rng, 10).map(KeyEntry::key), Some(&b"k0"[..]));
-    assert!(ks.memory_estimate(0, &mut rng, 20) > 10 * 64);
+    assert!(ks.memory_estimate(0, &mut rng, 20) > 10 * 32);
 }
 
 #[test]
@@ -96,11 +97,32 @@ fn slots() {
 
 type Content = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
 
+/// Those given, and the one that is being given in parts.
 #[derive(Default)]
-struct Recorder(Content);
+struct Recorder(Content, Option<(Vec<u8>, String)>);
 
 impl SnapshotSink for Recorder {
+    /// As if a value were large.
+    fn in_parts(&self, e: &KeyEntry) -> bool {
+        e.key().len().is_multiple_of(2)
+    }
+
+    fn part(&mut self, db: usize, e: &KeyEntry, from: usize) -> Option<usize> {
+        const PARTS: usize = 4;
+        let is = (e.key().to_vec(), shown(e));
+        let was = self.1.take();
+        assert_eq!(was.is_some(), from > 0);
+        assert!(was.is_none_or(|was| was == is), "another one, or changed in between");
+        if from + 1 < PARTS {
+            self.1 = Some(is);
+            return Some(from + 1);
+        }
+        self.entry(db, e);
+        None
+    }
+
     fn entry(&mut self, db: usize, e: &KeyEntry) {
+        assert!(self.1.is_none(), "given between the parts of another");
         let twice = self.0.insert((db, e.key().to_vec()), (shown(e), e.expire_at()));
         assert!(twice.is_none(), "given twice: {db} {:?}", e.key());
     }
@@ -132,7 +154,7 @@ fn change(ks: &mut Keyspace, model: &mut Content, rng: &mut Rng, now: i64, space
             let e = ks.lookup_write(db, &key, now);
             assert_eq!(e.is_some(), live(model));
             if let Some(e) = e {
-                e.value = text("written");
+                e.replace(text("written"));
                 model.get_mut(&at).unwrap().0 = "written".into();
             }
         }
@@ -143,7 +165,7 @@ fn change(ks: &mut Keyspace, model: &mut Content, rng: &mut Rng, now: i64, space
         }
         165..185 => {
             let (e, made) = ks.get_or_insert(db, &key, now, || text("made"));
-            e.value = text("got");
+            e.replace(text("got"));
             assert_eq!(made, !live(model));
             let x = if made { None } else { model[&at].1 };
             model.insert(at, ("got".into(), x));

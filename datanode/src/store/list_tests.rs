@@ -13,16 +13,23 @@ fn texts<'a>(items: impl Iterator<Item = Elem<'a>>) -> Vec<Vec<u8>> {
 
 /// Counts are right, no node is empty, none is larger than allowed.
 fn check(list: &List, limits: &Limits) {
-    assert_eq!(list.len, list.nodes.iter().map(Node::len).sum::<usize>());
-    for node in &list.nodes {
-        assert!(!node.is_empty());
+    let lens = list.nodes().map(|n| match n {
+        NodeRef::Packed(lp) => lp.len(),
+        NodeRef::Plain(_) => 1,
+    });
+    assert_eq!(list.len(), lens.sum::<usize>());
+    // One word as soon as one listpack is all there is.
+    let packed = list.nodes().all(|n| matches!(n, NodeRef::Packed(_)));
+    assert_eq!(matches!(list.0.get(), Size::Small(_)), packed && list.nodes().len() < 2);
+    for node in list.nodes() {
         match node {
-            Node::Packed(lp) => {
+            NodeRef::Packed(lp) => {
                 validate(lp.as_bytes()).unwrap();
+                assert!(!lp.is_empty());
                 assert!(lp.byte_len() <= limits.list_node_bytes() + 10 + 7, "{}", lp.byte_len());
                 assert!(lp.len() <= limits.list_node_len());
             }
-            Node::Plain(b) => assert!(b.len() > limits.list_node_bytes()),
+            NodeRef::Plain(b) => assert!(b.len() > limits.list_node_bytes()),
         }
     }
 }
@@ -106,7 +113,12 @@ fn behaves_like_a_queue() {
             }
         }
         let mut copy = List::new();
-        list.nodes.drain(..).for_each(|n| copy.push_node(n));
+        for node in list.nodes() {
+            copy.push_node(match node {
+                NodeRef::Packed(lp) => Node::Packed(lp.clone()),
+                NodeRef::Plain(b) => Node::Plain(b.into()),
+            });
+        }
         copy.push_node(Node::Packed(Listpack::new()));
         assert_eq!(texts(copy.iter()), Vec::from(model));
         check(&copy, &limits);

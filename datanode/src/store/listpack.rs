@@ -6,8 +6,11 @@
 //! Positions are offsets of elements; they are valid until the listpack changes.
 
 use super::Corrupt;
+use super::dict::HashSeed;
 use super::elem::Elem;
-use super::num::parse_int;
+use super::num::{IntBuf, parse_int};
+use super::thin::{IsThin, Measured, Thin};
+use std::collections::HashSet;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
@@ -16,8 +19,35 @@ const COUNT_UNKNOWN: u16 = u16::MAX;
 pub const MAX_BYTES: usize = 1 << 30;
 
 /// See the module's description.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Listpack(Vec<u8>);
+#[derive(Clone)]
+#[repr(transparent)]
+pub struct Listpack(Thin<Total>);
+
+// SAFETY: it is transparent.
+#[allow(unsafe_code)]
+unsafe impl IsThin for Listpack {}
+
+impl PartialEq for Listpack {
+    fn eq(&self, other: &Listpack) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Listpack {}
+
+/// The length in front of a listpack.
+struct Total;
+
+impl Measured for Total {
+    const HEAD: usize = 4;
+    #[inline]
+    fn measure(head: &[u8]) -> usize {
+        u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
+    }
+    fn state(head: &mut [u8], len: usize) {
+        head.copy_from_slice(&(len as u32).to_le_bytes());
+    }
+}
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -174,44 +204,41 @@ pub fn validate(b: &[u8]) -> Result<(), Corrupt> {
 impl Listpack {
     /// An empty one.
     pub fn new() -> Listpack {
-        Listpack(vec![7, 0, 0, 0, 0, 0, END])
+        Listpack(Thin::copy_of(&[7, 0, 0, 0, 0, 0, END]))
     }
 
     /// Takes over bytes from a file, after `validate`.
-    pub fn from_bytes(b: Vec<u8>) -> Result<Listpack, Corrupt> {
-        validate(&b)?;
-        Ok(Listpack(b))
+    pub fn from_bytes(b: impl AsRef<[u8]>) -> Result<Listpack, Corrupt> {
+        validate(b.as_ref())?;
+        Ok(Listpack(Thin::copy_of(b.as_ref())))
     }
 
     /// As it goes into files.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// Size in bytes, header and end included.
     #[inline]
     pub fn byte_len(&self) -> usize {
-        self.0.len()
+        self.as_bytes().len()
     }
 
     /// Memory it holds.
     pub fn heap_bytes(&self) -> usize {
-        self.0.capacity()
-    }
-
-    /// Gives memory back that it does not use.
-    pub fn shrink(&mut self) {
-        self.0.shrink_to_fit();
+        self.0.heap_bytes()
     }
 
     /// Whether another `extra` bytes of data may be added.
     pub fn has_room(&self, extra: usize) -> bool {
         // No encoding adds more than 5 bytes in front and 5 behind.
-        self.0.len() + extra + 10 <= MAX_BYTES
+        self.byte_len() + extra + 10 <= MAX_BYTES
     }
 
     fn stated_count(&self) -> u16 {
-        u16::from_le_bytes([self.0[4], self.0[5]])
+        let b = self.as_bytes();
+        u16::from_le_bytes([b[4], b[5]])
     }
 
     /// Number of elements.
@@ -226,16 +253,16 @@ impl Listpack {
     /// Whether there is no element.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0.len() == HEADER + 1
+        self.byte_len() == HEADER + 1
     }
 
     fn end(&self) -> usize {
-        self.0.len() - 1
+        self.byte_len() - 1
     }
 
     #[inline]
     fn read(&self, pos: usize) -> (Elem<'_>, usize) {
-        decode(&self.0[pos..]).expect("a position names an element")
+        decode(&self.as_bytes()[pos..]).expect("a position names an element")
     }
 
     /// The element at a position.
@@ -275,7 +302,7 @@ impl Listpack {
         if pos <= HEADER {
             return None;
         }
-        let len = read_back_len(&self.0[..pos]).expect("elements can be read backwards");
+        let len = read_back_len(&self.as_bytes()[..pos]).expect("elements can be read backwards");
         Some(pos - len - back_len_size(len))
     }
 
@@ -325,34 +352,27 @@ impl Listpack {
         }
     }
 
-    fn set_header(&mut self, count: u16) {
-        let total = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&total.to_le_bytes());
-        self.0[4..6].copy_from_slice(&count.to_le_bytes());
+    fn set_count(&mut self, count: u16) {
+        self.0.body_mut()[..2].copy_from_slice(&count.to_le_bytes());
     }
 
-    /// Replaces the bytes `at..at + old` by the element. The header is left to the caller.
+    /// Replaces the bytes `at..at + old` by the element. The count is left to the caller.
     fn write(&mut self, at: usize, old: usize, e: Elem) {
         let enc = Encoded::new(e);
         let len = enc.len();
         let new = len + back_len_size(len);
-        let total = self.0.len();
-        if new > old {
-            self.0.resize(total + new - old, 0);
-        }
-        if new != old {
-            self.0.copy_within(at + old..total, at + new);
-            self.0.truncate(total + new - old);
-        }
-        self.0[at..at + enc.head_len].copy_from_slice(&enc.head[..enc.head_len]);
-        self.0[at + enc.head_len..at + len].copy_from_slice(enc.data);
-        put_back_len(&mut self.0[at + len..at + new], len);
+        self.0.reshape(at, old, new);
+        let at = at - Total::HEAD;
+        let place = &mut self.0.body_mut()[at..at + new];
+        place[..enc.head_len].copy_from_slice(&enc.head[..enc.head_len]);
+        place[enc.head_len..len].copy_from_slice(enc.data);
+        put_back_len(&mut place[len..], len);
     }
 
     fn insert_at(&mut self, at: usize, e: Elem) {
         self.write(at, 0, e);
         // Saturates at "unknown".
-        self.set_header(self.stated_count().saturating_add(1));
+        self.set_count(self.stated_count().saturating_add(1));
     }
 
     /// Adds an element before the one at `pos`, which then is the position of the new one.
@@ -382,7 +402,6 @@ impl Listpack {
     pub fn replace(&mut self, pos: usize, e: Elem) {
         let old = self.after(pos) - pos;
         self.write(pos, old, e);
-        self.set_header(self.stated_count());
     }
 
     /// Removes `count` elements (or as many as there are) from `pos` on; what then is at `pos`, if anything, is what
@@ -393,29 +412,40 @@ impl Listpack {
             to = self.after(to);
             removed += 1;
         }
-        self.0.drain(pos..to);
+        self.0.reshape(pos, to - pos, 0);
         let known = match self.stated_count() {
             COUNT_UNKNOWN => COUNT_UNKNOWN,
             n => n - removed as u16,
         };
-        self.set_header(known);
+        self.set_count(known);
         (pos < self.end()).then_some(pos)
     }
 
     /// Moves the elements from `pos` on into a new listpack.
     pub fn split_off(&mut self, pos: usize) -> Listpack {
-        let mut tail = Listpack(Vec::with_capacity(HEADER + self.0.len() - pos));
-        tail.0.extend_from_slice(&[0; HEADER]);
-        tail.0.extend_from_slice(&self.0[pos..]);
-        tail.set_header(COUNT_UNKNOWN);
-        let moved = tail.iter().count();
-        tail.set_header(u16::try_from(moved).unwrap_or(COUNT_UNKNOWN));
-        self.0.truncate(pos);
-        self.0.push(END);
-        self.set_header(COUNT_UNKNOWN);
-        let left = self.iter().count();
-        self.set_header(u16::try_from(left).unwrap_or(COUNT_UNKNOWN));
+        let end = self.end();
+        let mut tail = Listpack::new();
+        tail.0.reshape(HEADER, 0, end - pos);
+        tail.0.body_mut()[HEADER - Total::HEAD..][..end - pos].copy_from_slice(&self.as_bytes()[pos..end]);
+        self.0.reshape(pos, end - pos, 0);
+        for lp in [&mut tail, self] {
+            let count = lp.iter().count();
+            lp.set_count(u16::try_from(count).unwrap_or(COUNT_UNKNOWN));
+        }
         tail
+    }
+
+    /// Whether two of every second element, from the first on, are the same: a field or member twice.
+    pub fn has_twice(&self, seed: HashSeed) -> bool {
+        let mut buf = IntBuf::new();
+        let hashes = self.iter().step_by(2).map(|e| seed.hash(e.as_bytes(&mut buf)));
+        let mut hashes: Vec<u64> = hashes.collect();
+        hashes.sort_unstable();
+        if hashes.windows(2).all(|w| w[0] != w[1]) {
+            return false;
+        }
+        let mut seen = HashSet::new();
+        !self.iter().step_by(2).all(|e| seen.insert(e.to_bytes()))
     }
 
     /// The elements, from either end.

@@ -222,3 +222,19 @@ fn hostile_bytes_are_refused_or_harmless() {
     assert!(validate(&[]).is_err());
     assert!(validate(&[7, 0, 0, 0, 0, 0, 0xff]).is_ok());
 }
+
+#[test]
+fn an_element_twice_is_found() {
+    let seed = super::super::dict::HashSeed::repeatable(1);
+    let mut lp = Listpack::new();
+    for i in 0..200i64 {
+        lp.push_back(Elem::Int(i * 1000));
+        lp.push_back(Elem::Int(7));
+    }
+    assert!(!lp.has_twice(seed), "only every second counts");
+    lp.push_back(Elem::Bytes(b"x"));
+    lp.push_back(Elem::Int(7));
+    assert!(!lp.has_twice(seed));
+    lp.push_back(Elem::Bytes(b"3000"));
+    assert!(lp.has_twice(seed));
+}

@@ -4,6 +4,7 @@
 pub mod dict;
 mod either;
 pub mod elem;
+pub mod entry;
 pub mod extended;
 pub mod geohash;
 pub mod hash;
@@ -29,6 +30,7 @@ pub mod stream_ids;
 pub mod stream_log;
 pub mod stream_node;
 mod stream_radix;
+pub mod thin;
 pub mod value;
 pub mod zset;
 

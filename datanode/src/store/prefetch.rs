@@ -4,8 +4,6 @@
 const LINE: usize = 64;
 /// The most that is fetched of one block: what is read in order after that is fetched ahead by the processor itself.
 const MOST: usize = 4 * LINE;
-/// The allocator's own word in front of a block, which is needed when the block is freed.
-const HEADER: usize = 8;
 
 /// What it takes to find something in a table, in the order in which one leads to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +30,11 @@ pub fn fetch<T: ?Sized>(place: *const T) {
     let _ = place;
 }
 
-/// Has a block of the allocator fetched, which is of `size` bytes: its beginning, with the word in front of it.
+/// Has the beginning of a block of `size` bytes fetched.
 #[inline]
 pub fn fetch_block<T: ?Sized>(block: *const T, size: usize) {
-    let start = block.cast::<u8>().wrapping_sub(HEADER);
-    let lines = (start.addr() % LINE + HEADER + size.min(MOST)).div_ceil(LINE);
+    let start = block.cast::<u8>();
+    let lines = (start.addr() % LINE + size.min(MOST)).div_ceil(LINE);
     for i in 0..lines {
         fetch(start.wrapping_add(i * LINE));
     }

@@ -9,16 +9,11 @@ use super::num::{IntBuf, parse_int};
 use super::prefetch::{Stage, fetch_block};
 use super::rng::Rng;
 use super::small::SmallBytes;
+use super::thin::{Size, Word};
 
 /// A set value.
 #[derive(Clone)]
-pub struct Set(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Ints(Intset),
-    Table(Box<Dict<Box<SmallBytes>>>),
-}
+pub struct Set(Word<Intset, Dict<Box<SmallBytes>>>);
 
 impl Entry for Box<SmallBytes> {
     #[inline]
@@ -41,13 +36,13 @@ impl Default for Set {
 impl Set {
     /// An empty one.
     pub fn new() -> Set {
-        Set(Repr::Ints(Intset::new()))
+        Set(Word::small(Intset::new()))
     }
 
     /// Takes over an intset from a file.
     pub fn from_intset(ints: Intset, limits: &Limits) -> Set {
         let fits = ints.len() <= limits.set_max_intset_entries;
-        let mut s = Set(Repr::Ints(ints));
+        let mut s = Set(Word::small(ints));
         if !fits {
             s.make_table(limits);
         }
@@ -56,25 +51,31 @@ impl Set {
 
     /// The intset, while it is one: as it goes into files.
     pub fn as_intset(&self) -> Option<&Intset> {
-        match &self.0 {
-            Repr::Ints(ints) => Some(ints),
-            Repr::Table(_) => None,
+        match self.0.get() {
+            Size::Small(ints) => Some(ints),
+            Size::Large(_) => None,
         }
     }
 
     /// Number of members.
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Ints(ints) => ints.len(),
-            Repr::Table(t) => t.len(),
+        match self.0.get() {
+            Size::Small(ints) => ints.len(),
+            Size::Large(t) => t.len(),
         }
+    }
+
+    /// Has the beginning of what it keeps elsewhere fetched into the processor's cache.
+    #[inline]
+    pub fn fetch(&self) {
+        self.0.prefetch();
     }
 
     /// Has a part of what it takes to find a member fetched, by its hash.
     #[inline]
     pub fn prefetch(&self, hash: u64, stage: Stage) {
-        if let Repr::Table(t) = &self.0 {
+        if let Size::Large(t) = self.0.get() {
             t.prefetch(hash, stage);
         }
     }
@@ -87,15 +88,15 @@ impl Set {
     /// Whether it has this member.
     #[inline]
     pub fn contains(&self, member: &[u8]) -> bool {
-        match &self.0 {
-            Repr::Ints(ints) => parse_int(member).is_some_and(|n| ints.contains(n)),
-            Repr::Table(t) => t.contains(member),
+        match self.0.get() {
+            Size::Small(ints) => parse_int(member).is_some_and(|n| ints.contains(n)),
+            Size::Large(t) => t.contains(member),
         }
     }
 
     /// Adds a member; false if it was there.
     pub fn insert(&mut self, limits: &Limits, member: &[u8]) -> bool {
-        if let Repr::Ints(ints) = &mut self.0
+        if let Size::Small(ints) = self.0.get_mut()
             && let Some(n) = parse_int(member)
         {
             if ints.contains(n) {
@@ -110,75 +111,86 @@ impl Set {
     }
 
     fn make_table(&mut self, limits: &Limits) -> &mut Dict<Box<SmallBytes>> {
-        if let Repr::Ints(ints) = &self.0 {
-            let mut table = Box::new(Dict::new(limits.seed));
+        if let Size::Small(ints) = self.0.get() {
+            let mut table = Dict::new(limits.seed);
             for n in ints.iter() {
                 table.insert(Box::new(SmallBytes::new(IntBuf::new().format(n))));
             }
-            self.0 = Repr::Table(table);
+            self.0 = Word::large(Box::new(table));
         }
-        match &mut self.0 {
-            Repr::Table(t) => t,
-            Repr::Ints(_) => unreachable!("it has just been made a table"),
+        match self.0.get_mut() {
+            Size::Large(t) => t,
+            Size::Small(_) => unreachable!("it has just been made a table"),
         }
     }
 
     /// Removes a member; false if it was not there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        match &mut self.0 {
-            Repr::Ints(ints) => parse_int(member).is_some_and(|n| ints.remove(n)),
-            Repr::Table(t) => t.remove(member).is_some(),
+        match self.0.get_mut() {
+            Size::Small(ints) => parse_int(member).is_some_and(|n| ints.remove(n)),
+            Size::Large(t) => t.remove(member).is_some(),
         }
     }
 
     /// The members; integers of an intset in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Elem<'_>> {
-        match &self.0 {
-            Repr::Ints(ints) => Either::One(ints.iter().map(Elem::Int)),
-            Repr::Table(t) => Either::Two(t.iter().map(|m| Elem::Bytes(m))),
+        match self.0.get() {
+            Size::Small(ints) => Either::One(ints.iter().map(Elem::Int)),
+            Size::Large(t) => Either::Two(t.iter().map(|m| Elem::Bytes(m))),
         }
     }
 
     /// One member, all with the same probability.
     pub fn random(&self, rng: &mut Rng) -> Option<Elem<'_>> {
-        match &self.0 {
-            Repr::Ints(ints) => ints.get(rng.below(ints.len())).map(Elem::Int),
-            Repr::Table(t) => t.random(rng).map(|m| Elem::Bytes(m)),
+        match self.0.get() {
+            Size::Small(ints) => ints.get(rng.below(ints.len())).map(Elem::Int),
+            Size::Large(t) => t.random(rng).map(|m| Elem::Bytes(m)),
         }
     }
 
     /// See `Dict::scan`; an intset is given whole.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Elem)) -> u64 {
-        match &self.0 {
-            Repr::Ints(ints) => {
+        match self.0.get() {
+            Size::Small(ints) => {
                 ints.iter().for_each(|n| f(Elem::Int(n)));
                 0
             }
-            Repr::Table(t) => t.scan(cursor, &mut |m| f(Elem::Bytes(m))),
+            Size::Large(t) => t.scan(cursor, &mut |m| f(Elem::Bytes(m))),
+        }
+    }
+
+    /// As [`Dict::part`]; a small set is given whole.
+    pub fn part(&self, from: usize, least: usize, f: &mut dyn FnMut(Elem)) -> Option<usize> {
+        match self.0.get() {
+            Size::Small(_) => {
+                self.iter().for_each(f);
+                None
+            }
+            Size::Large(t) => t.part(from, least, &mut |x| f(Elem::Bytes(x))),
         }
     }
 
     /// The name `OBJECT ENCODING` gives it.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Ints(_) => "intset",
-            Repr::Table(_) => "hashtable",
+        match self.0.get() {
+            Size::Small(_) => "intset",
+            Size::Large(_) => "hashtable",
         }
     }
 
     /// Number of entries in each slot, where it is a table.
     pub fn chain_lengths(&self) -> Option<Vec<usize>> {
-        match &self.0 {
-            Repr::Table(t) => Some(t.chain_lengths()),
-            _ => None,
+        match self.0.get() {
+            Size::Large(t) => Some(t.chain_lengths()),
+            Size::Small(_) => None,
         }
     }
 
     /// Memory beyond its own size; `sample` members of a table are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
-        match &self.0 {
-            Repr::Ints(ints) => ints.heap_bytes(),
-            Repr::Table(t) => super::table_bytes(t, sample, size_of::<SmallBytes>(), |m| m.heap_bytes()),
+        match self.0.get() {
+            Size::Small(ints) => ints.heap_bytes(),
+            Size::Large(t) => super::table_bytes(t, sample, size_of::<SmallBytes>(), |m| m.heap_bytes()),
         }
     }
 }

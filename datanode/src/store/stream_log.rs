@@ -150,11 +150,7 @@ impl Log {
             let (live, deleted) = node.counts();
             let full = node.byte_len().saturating_add(bytes) >= max_bytes
                 || limits.stream_node_max_entries > 0 && live + deleted >= limits.stream_node_max_entries;
-            if full {
-                node.finish();
-                return None;
-            }
-            Some(last)
+            (!full).then_some(last)
         });
         match last {
             Some(mut last) => {

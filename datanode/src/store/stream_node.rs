@@ -175,11 +175,6 @@ impl Node {
         self.0.byte_len()
     }
 
-    /// Gives memory back that it does not use: nothing will be added any more.
-    pub fn finish(&mut self) {
-        self.0.shrink();
-    }
-
     fn first(&self) -> usize {
         self.0.first().expect("a node has a master entry")
     }

@@ -8,7 +8,7 @@ use super::str::Str;
 use super::stream::Stream;
 use super::zset::ZSet;
 
-/// A value of one of Redis' types. Collections are never left empty by the commands: an empty one is removed.
+/// A value of one of Redis' types, by itself. Collections are never left empty by the commands: an empty one is removed.
 #[derive(Clone)]
 pub enum Value {
     /// A string.
@@ -27,41 +27,71 @@ pub enum Value {
 
 const _: () = assert!(size_of::<Value>() == 24);
 
+/// A value to be read, wherever it is kept.
+#[derive(Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string.
+    Str(&'a Str),
+    /// A list.
+    List(&'a List),
+    /// A set.
+    Set(&'a Set),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A sorted set.
+    ZSet(&'a ZSet),
+    /// A stream.
+    Stream(&'a Stream),
+}
+
+/// A value to be changed where it is kept.
+pub enum ValueMut<'a> {
+    /// A string.
+    Str(&'a mut Str),
+    /// A list.
+    List(&'a mut List),
+    /// A set.
+    Set(&'a mut Set),
+    /// A hash.
+    Hash(&'a mut Hash),
+    /// A sorted set.
+    ZSet(&'a mut ZSet),
+    /// A stream.
+    Stream(&'a mut Stream),
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(v: &'a Value) -> Self {
+        match v {
+            Value::Str(v) => ValueRef::Str(v),
+            Value::List(v) => ValueRef::List(v),
+            Value::Set(v) => ValueRef::Set(v),
+            Value::Hash(v) => ValueRef::Hash(v),
+            Value::ZSet(v) => ValueRef::ZSet(v),
+            Value::Stream(v) => ValueRef::Stream(v),
+        }
+    }
+}
+
 impl Value {
+    /// To be read.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        self.into()
+    }
+
     /// The name `TYPE` answers.
     pub fn type_name(&self) -> &'static str {
-        match self {
-            Value::Str(_) => "string",
-            Value::List(_) => "list",
-            Value::Set(_) => "set",
-            Value::Hash(_) => "hash",
-            Value::ZSet(_) => "zset",
-            Value::Stream(_) => "stream",
-        }
+        self.as_ref().type_name()
     }
 
     /// The name `OBJECT ENCODING` answers, as Redis 7.0 does.
     pub fn encoding(&self) -> &'static str {
-        match self {
-            Value::Str(v) => v.encoding(),
-            Value::List(v) => v.encoding(),
-            Value::Set(v) => v.encoding(),
-            Value::Hash(v) => v.encoding(),
-            Value::ZSet(v) => v.encoding(),
-            Value::Stream(v) => v.encoding(),
-        }
+        self.as_ref().encoding()
     }
 
     /// Number of elements of a collection, bytes of a string.
     pub fn len(&self) -> usize {
-        match self {
-            Value::Str(v) => v.len(),
-            Value::List(v) => v.len(),
-            Value::Set(v) => v.len(),
-            Value::Hash(v) => v.len(),
-            Value::ZSet(v) => v.len(),
-            Value::Stream(v) => v.log.len() as usize,
-        }
+        self.as_ref().len()
     }
 
     /// Whether it has no elements or bytes.
@@ -71,55 +101,125 @@ impl Value {
 
     /// Whether it is a collection without elements, which no key may hold.
     pub fn is_void(&self) -> bool {
-        !matches!(self, Value::Str(_) | Value::Stream(_)) && self.is_empty()
+        self.as_ref().is_void()
+    }
+
+    /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
+    pub fn free_effort(&self) -> usize {
+        self.as_ref().free_effort()
+    }
+
+    /// See [`ValueRef::heap_bytes`].
+    pub fn heap_bytes(&self, sample: usize) -> usize {
+        self.as_ref().heap_bytes(sample)
+    }
+}
+
+impl ValueRef<'_> {
+    /// The name `TYPE` answers.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            ValueRef::Str(_) => "string",
+            ValueRef::List(_) => "list",
+            ValueRef::Set(_) => "set",
+            ValueRef::Hash(_) => "hash",
+            ValueRef::ZSet(_) => "zset",
+            ValueRef::Stream(_) => "stream",
+        }
+    }
+
+    /// The name `OBJECT ENCODING` answers, as Redis 7.0 does.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            ValueRef::Str(v) => v.encoding(),
+            ValueRef::List(v) => v.encoding(),
+            ValueRef::Set(v) => v.encoding(),
+            ValueRef::Hash(v) => v.encoding(),
+            ValueRef::ZSet(v) => v.encoding(),
+            ValueRef::Stream(v) => v.encoding(),
+        }
+    }
+
+    /// Number of elements of a collection, bytes of a string.
+    pub fn len(self) -> usize {
+        match self {
+            ValueRef::Str(v) => v.len(),
+            ValueRef::List(v) => v.len(),
+            ValueRef::Set(v) => v.len(),
+            ValueRef::Hash(v) => v.len(),
+            ValueRef::ZSet(v) => v.len(),
+            ValueRef::Stream(v) => v.log.len() as usize,
+        }
+    }
+
+    /// Whether it has no elements or bytes.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it is a collection without elements, which no key may hold.
+    pub fn is_void(self) -> bool {
+        !matches!(self, ValueRef::Str(_) | ValueRef::Stream(_)) && self.is_empty()
     }
 
     /// Has the memory behind it fetched into the processor's cache.
     #[inline]
-    pub fn prefetch(&self) {
+    pub fn prefetch(self) {
         match self {
-            Value::Str(v) => v.prefetch(),
-            Value::List(v) => fetch_block(&raw const **v, size_of::<List>()),
-            Value::Set(v) => fetch_block(&raw const **v, size_of::<Set>()),
-            Value::Hash(v) => fetch_block(&raw const **v, size_of::<Hash>()),
-            Value::ZSet(v) => fetch_block(&raw const **v, size_of::<ZSet>()),
-            Value::Stream(v) => fetch_block(&raw const **v, size_of::<Stream>()),
+            ValueRef::Str(v) => v.prefetch(),
+            ValueRef::List(v) => v.fetch(),
+            ValueRef::Set(v) => v.fetch(),
+            ValueRef::Hash(v) => v.fetch(),
+            ValueRef::ZSet(v) => v.fetch(),
+            ValueRef::Stream(v) => fetch_block(&raw const *v, size_of::<Stream>()),
         }
     }
 
     /// Has a part of what it takes to find an element fetched, where there is a table to find it in.
     #[inline]
-    pub fn prefetch_element(&self, hash: u64, stage: Stage) {
+    pub fn prefetch_element(self, hash: u64, stage: Stage) {
         match self {
-            Value::Set(v) => v.prefetch(hash, stage),
-            Value::Hash(v) => v.prefetch(hash, stage),
-            Value::ZSet(v) => v.prefetch(hash, stage),
-            Value::Str(_) | Value::List(_) | Value::Stream(_) => {}
+            ValueRef::Set(v) => v.prefetch(hash, stage),
+            ValueRef::Hash(v) => v.prefetch(hash, stage),
+            ValueRef::ZSet(v) => v.prefetch(hash, stage),
+            ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => {}
         }
     }
 
-    /// How many allocations freeing it takes, about: what decides whether it is freed elsewhere.
-    pub fn free_effort(&self) -> usize {
+    /// A copy by itself.
+    pub fn to_value(self) -> Value {
         match self {
-            Value::List(v) => v.nodes().len(),
-            Value::Set(v) if v.as_intset().is_none() => v.len(),
-            Value::Hash(v) if v.as_listpack().is_none() => v.len(),
-            Value::ZSet(v) if v.as_listpack().is_none() => v.len(),
-            Value::Stream(v) => v.free_effort(),
+            ValueRef::Str(v) => Value::Str(v.clone()),
+            ValueRef::List(v) => Value::List(Box::new(v.clone())),
+            ValueRef::Set(v) => Value::Set(Box::new(v.clone())),
+            ValueRef::Hash(v) => Value::Hash(Box::new(v.clone())),
+            ValueRef::ZSet(v) => Value::ZSet(Box::new(v.clone())),
+            ValueRef::Stream(v) => Value::Stream(Box::new(v.clone())),
+        }
+    }
+
+    /// See [`Value::free_effort`].
+    pub fn free_effort(self) -> usize {
+        match self {
+            ValueRef::List(v) => v.nodes().len(),
+            ValueRef::Set(v) if v.as_intset().is_none() => v.len(),
+            ValueRef::Hash(v) if v.as_listpack().is_none() => v.len(),
+            ValueRef::ZSet(v) if v.as_listpack().is_none() => v.len(),
+            ValueRef::Stream(v) => v.free_effort(),
             _ => 1,
         }
     }
 
     /// Memory in bytes beyond its own size, without the allocator's overhead: an estimate from `sample` elements of a
     /// large collection (0: from all), as `MEMORY USAGE … SAMPLES` asks for.
-    pub fn heap_bytes(&self, sample: usize) -> usize {
+    pub fn heap_bytes(self, sample: usize) -> usize {
         match self {
-            Value::Str(v) => v.heap_bytes(),
-            Value::List(v) => size_of::<List>() + v.heap_bytes(sample),
-            Value::Set(v) => size_of::<Set>() + v.heap_bytes(sample),
-            Value::Hash(v) => size_of::<Hash>() + v.heap_bytes(sample),
-            Value::ZSet(v) => size_of::<ZSet>() + v.heap_bytes(sample),
-            Value::Stream(v) => size_of::<Stream>() + v.heap_bytes(sample),
+            ValueRef::Str(v) => v.heap_bytes(),
+            ValueRef::List(v) => v.heap_bytes(sample),
+            ValueRef::Set(v) => v.heap_bytes(sample),
+            ValueRef::Hash(v) => v.heap_bytes(sample),
+            ValueRef::ZSet(v) => v.heap_bytes(sample),
+            ValueRef::Stream(v) => v.heap_bytes(sample),
         }
     }
 }

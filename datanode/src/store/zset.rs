@@ -14,20 +14,14 @@ use super::prefetch::{Stage, fetch_block};
 use super::ranktree::RankTree;
 use super::rng::Rng;
 use super::small::SmallBytes;
+use super::thin::{Size, Word};
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A sorted set value.
 #[derive(Clone)]
-pub struct ZSet(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Packed(Listpack),
-    Tree(Box<Tree>),
-}
+pub struct ZSet(Word<Listpack, Tree>);
 
 struct Tree {
     members: Dict<Arc<Member>>,
@@ -194,8 +188,8 @@ impl Clone for Tree {
 }
 
 impl Tree {
-    fn new(limits: &Limits) -> Box<Tree> {
-        Box::new(Tree { members: Dict::new(limits.seed), order: RankTree::default() })
+    fn new(limits: &Limits) -> Tree {
+        Tree { members: Dict::new(limits.seed), order: RankTree::default() }
     }
 
     fn insert(&mut self, name: &[u8], score: f64) -> Option<f64> {
@@ -231,14 +225,14 @@ impl Tree {
 impl ZSet {
     /// An empty one.
     pub fn new() -> ZSet {
-        ZSet(Repr::Packed(Listpack::new()))
+        ZSet(Word::small(Listpack::new()))
     }
 
     /// An empty one that is to get so many members, the longest of them of so many bytes: in the encoding that it will
     /// have then, without a conversion on the way.
     pub fn sized(limits: &Limits, members: usize, longest: usize) -> ZSet {
         let fits = members <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value;
-        ZSet(if fits { Repr::Packed(Listpack::new()) } else { Repr::Tree(Tree::new(limits)) })
+        ZSet(if fits { Word::small(Listpack::new()) } else { Word::large(Box::new(Tree::new(limits))) })
     }
 
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
@@ -250,16 +244,16 @@ impl ZSet {
         if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {
             return Err(Corrupt("sorted set: not a score"));
         }
-        let mut seen = HashSet::new();
-        if !lp.iter().step_by(2).all(|m| seen.insert(m.to_bytes())) {
+        if lp.has_twice(limits.seed) {
             return Err(Corrupt("sorted set: a member twice"));
         }
-        let longest = seen.iter().map(|m| m.len()).max().unwrap_or(0);
-        let mut z = ZSet::sized(limits, seen.len(), longest);
-        let sorted = Pairs(lp.iter())
-            .is_sorted_by(|a, b| compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less);
+        let longest = lp.iter().step_by(2).map(|m| m.len()).max().unwrap_or(0);
+        let mut z = ZSet::sized(limits, lp.len() / 2, longest);
+        let sorted = Pairs(lp.iter()).is_sorted_by(|a, b| {
+            a.1 < b.1 || compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less
+        });
         if sorted && z.as_listpack().is_some() {
-            return Ok(ZSet(Repr::Packed(lp)));
+            return Ok(ZSet(Word::small(lp)));
         }
         for (member, score) in Pairs(lp.iter()) {
             z.insert(limits, &member.to_bytes(), score);
@@ -269,25 +263,31 @@ impl ZSet {
 
     /// The listpack, while it is one: as it goes into files.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.0 {
-            Repr::Packed(lp) => Some(lp),
-            Repr::Tree(_) => None,
+        match self.0.get() {
+            Size::Small(lp) => Some(lp),
+            Size::Large(_) => None,
         }
     }
 
     /// Number of members.
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Packed(lp) => lp.len() / 2,
-            Repr::Tree(t) => t.members.len(),
+        match self.0.get() {
+            Size::Small(lp) => lp.len() / 2,
+            Size::Large(t) => t.members.len(),
         }
+    }
+
+    /// Has the beginning of what it keeps elsewhere fetched into the processor's cache.
+    #[inline]
+    pub fn fetch(&self) {
+        self.0.prefetch();
     }
 
     /// Has a part of what it takes to find a member fetched, by its hash.
     #[inline]
     pub fn prefetch(&self, hash: u64, stage: Stage) {
-        if let Repr::Tree(t) = &self.0 {
+        if let Size::Large(t) = self.0.get() {
             t.members.prefetch(hash, stage);
         }
     }
@@ -300,19 +300,19 @@ impl ZSet {
     /// The score of a member.
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 let at = lp.find(lp.first(), member, 2)?;
                 lp.next(at).map(|p| score_at(lp, p))
             }
-            Repr::Tree(t) => t.members.find(member).map(|m| m.score),
+            Size::Large(t) => t.members.find(member).map(|m| m.score),
         }
     }
 
     /// Adds a member or changes its score (which must not be NaN); returns the score it had.
     pub fn insert(&mut self, limits: &Limits, member: &[u8], score: f64) -> Option<f64> {
         debug_assert!(!score.is_nan());
-        if let Repr::Packed(lp) = &mut self.0 {
+        if let Size::Small(lp) = self.0.get_mut() {
             let at = lp.find(lp.first(), member, 2);
             let full = at.is_none() && lp.len() / 2 >= limits.zset_max_listpack_entries;
             if !full && member.len() <= limits.zset_max_listpack_value && lp.has_room(member.len() + 64) {
@@ -331,37 +331,37 @@ impl ZSet {
     }
 
     fn make_tree(&mut self, limits: &Limits) -> &mut Tree {
-        if let Repr::Packed(lp) = &self.0 {
+        if let Size::Small(lp) = self.0.get() {
             let mut tree = Tree::new(limits);
             for (member, score) in Pairs(lp.iter()) {
                 tree.insert(&member.to_bytes(), score);
             }
-            self.0 = Repr::Tree(tree);
+            self.0 = Word::large(Box::new(tree));
         }
-        match &mut self.0 {
-            Repr::Tree(t) => t,
-            Repr::Packed(_) => unreachable!("it has just been made a tree"),
+        match self.0.get_mut() {
+            Size::Large(t) => t,
+            Size::Small(_) => unreachable!("it has just been made a tree"),
         }
     }
 
     /// Removes a member; returns the score it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        match &mut self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get_mut() {
+            Size::Small(lp) => {
                 let at = lp.find(lp.first(), member, 2)?;
                 let score = lp.next(at).map(|p| score_at(lp, p));
                 lp.remove(at, 2);
                 score
             }
-            Repr::Tree(t) => t.remove(member),
+            Size::Large(t) => t.remove(member),
         }
     }
 
     /// The rank of a member, from 0 for the lowest score.
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
-        match &self.0 {
-            Repr::Packed(lp) => lp.iter().step_by(2).position(|m| m.eq_bytes(member)),
-            Repr::Tree(t) => {
+        match self.0.get() {
+            Size::Small(lp) => lp.iter().step_by(2).position(|m| m.eq_bytes(member)),
+            Size::Large(t) => {
                 let m = t.members.find(member)?;
                 let before = |i: &Item| compare((i.score, &i.member.name), (m.score, &m.name)).is_lt();
                 Some(t.order.partition_point(before))
@@ -371,12 +371,12 @@ impl ZSet {
 
     /// The ranks of the members with scores from `min` to `max`.
     pub fn by_score(&self, min: ScoreBound, max: ScoreBound) -> Range<usize> {
-        let (from, to) = match &self.0 {
-            Repr::Packed(lp) => (
+        let (from, to) = match self.0.get() {
+            Size::Small(lp) => (
                 Pairs(lp.iter()).take_while(|&(_, s)| min.is_after(s)).count(),
                 Pairs(lp.iter()).take_while(|&(_, s)| max.reaches(s)).count(),
             ),
-            Repr::Tree(t) => (
+            Size::Large(t) => (
                 t.order.partition_point(|i| min.is_after(i.score)),
                 t.order.partition_point(|i| max.reaches(i.score)),
             ),
@@ -386,14 +386,14 @@ impl ZSet {
 
     /// The ranks of the members from `min` to `max`; only of use where all scores are the same.
     pub fn by_lex(&self, min: LexBound, max: LexBound) -> Range<usize> {
-        let (from, to) = match &self.0 {
-            Repr::Packed(lp) => {
+        let (from, to) = match self.0.get() {
+            Size::Small(lp) => {
                 let before = |f: &dyn Fn(&[u8]) -> bool| {
                     Pairs(lp.iter()).take_while(|(m, _)| f(m.as_bytes(&mut IntBuf::new()))).count()
                 };
                 (before(&|m| min.is_after(m)), before(&|m| max.reaches(m)))
             }
-            Repr::Tree(t) => (
+            Size::Large(t) => (
                 t.order.partition_point(|i| min.is_after(&i.member.name)),
                 t.order.partition_point(|i| max.reaches(&i.member.name)),
             ),
@@ -403,14 +403,14 @@ impl ZSet {
 
     /// The members of a range of ranks (cut to the length) with their scores; `rev()` for descending order.
     pub fn range(&self, ranks: Range<usize>) -> impl DoubleEndedIterator<Item = (Elem<'_>, f64)> {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 let to = ranks.end.min(lp.len() / 2);
                 let from = ranks.start.min(to);
                 let part = lp.slice(2 * from, 2 * (to - from));
                 Either::One(Pairs(part))
             }
-            Repr::Tree(t) => {
+            Size::Large(t) => {
                 Either::Two(t.order.range(ranks).map(|i| (Elem::Bytes(&i.member.name), i.score)))
             }
         }
@@ -429,13 +429,13 @@ impl ZSet {
             return 0;
         }
         self.range(ranks.start..to).for_each(|(member, score)| f(member, score));
-        match &mut self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get_mut() {
+            Size::Small(lp) => {
                 if let Some(at) = lp.seek(2 * ranks.start as i64) {
                     lp.remove(at, 2 * count);
                 }
             }
-            Repr::Tree(t) => {
+            Size::Large(t) => {
                 for _ in 0..count {
                     if let Some(item) = t.order.get(ranks.start).cloned() {
                         t.order.remove(&item);
@@ -449,47 +449,47 @@ impl ZSet {
 
     /// One member with its score, all with the same probability.
     pub fn random(&self, rng: &mut Rng) -> Option<(Elem<'_>, f64)> {
-        match &self.0 {
-            Repr::Packed(_) => {
+        match self.0.get() {
+            Size::Small(_) => {
                 let i = rng.below(self.len());
                 self.range(i..i + 1).next()
             }
-            Repr::Tree(t) => t.members.random(rng).map(|m| (Elem::Bytes(&m.name), m.score)),
+            Size::Large(t) => t.members.random(rng).map(|m| (Elem::Bytes(&m.name), m.score)),
         }
     }
 
     /// See `Dict::scan`; a listpack is given whole.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Elem, f64)) -> u64 {
-        match &self.0 {
-            Repr::Packed(lp) => {
+        match self.0.get() {
+            Size::Small(lp) => {
                 Pairs(lp.iter()).for_each(|(member, score)| f(member, score));
                 0
             }
-            Repr::Tree(t) => t.members.scan(cursor, &mut |m| f(Elem::Bytes(&m.name), m.score)),
+            Size::Large(t) => t.members.scan(cursor, &mut |m| f(Elem::Bytes(&m.name), m.score)),
         }
     }
 
     /// The name `OBJECT ENCODING` gives it.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Packed(_) => "listpack",
-            Repr::Tree(_) => "skiplist",
+        match self.0.get() {
+            Size::Small(_) => "listpack",
+            Size::Large(_) => "skiplist",
         }
     }
 
     /// Number of members in each slot, where there is a table.
     pub fn chain_lengths(&self) -> Option<Vec<usize>> {
-        match &self.0 {
-            Repr::Tree(t) => Some(t.members.chain_lengths()),
-            Repr::Packed(_) => None,
+        match self.0.get() {
+            Size::Large(t) => Some(t.members.chain_lengths()),
+            Size::Small(_) => None,
         }
     }
 
     /// Memory beyond its own size; `sample` members of a tree are looked at (0: all).
     pub fn heap_bytes(&self, sample: usize) -> usize {
-        match &self.0 {
-            Repr::Packed(lp) => lp.heap_bytes(),
-            Repr::Tree(t) => {
+        match self.0.get() {
+            Size::Small(lp) => lp.heap_bytes(),
+            Size::Large(t) => {
                 // An `Arc` counts its references in front of the value.
                 let each = size_of::<Member>() + 2 * size_of::<usize>();
                 let table = super::table_bytes(&t.members, sample, each, |m| m.name.heap_bytes());

@@ -191,7 +191,7 @@ fn converts_where_redis_does() {
     assert_eq!(z.insert(&limits, b"zero", -0.0), Some(0.0));
     assert!(z.score(b"zero").is_some_and(|s| s.is_sign_positive()));
     // Nothing but the table and one place in the tree holds a member, whatever has happened.
-    let Repr::Tree(t) = &mut z.0 else { panic!("it is a tree") };
+    let Size::Large(t) = z.0.get_mut() else { panic!("it is a tree") };
     for i in 0..1000 {
         t.insert(format!("{}", i % 300).as_bytes(), f64::from(i * 7 % 100));
     }

@@ -6,7 +6,7 @@ use sha1_smol::Sha1;
 use crate::store::keyspace::{KeyEntry, Keyspace};
 use crate::store::num::{IntBuf, format_float};
 use crate::store::stream_id::StreamId;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 
 /// A fingerprint in the making.
 #[derive(Default)]
@@ -34,19 +34,19 @@ impl Digest {
 
     fn value(&mut self, entry: &KeyEntry) {
         let (mut buf, mut other) = (IntBuf::new(), IntBuf::new());
-        self.ordered(&type_number(&entry.value).to_be_bytes());
-        match &entry.value {
-            Value::Str(v) => self.ordered(v.as_bytes(&mut buf)),
-            Value::List(v) => v.iter().for_each(|e| self.ordered(e.as_bytes(&mut buf))),
-            Value::Set(v) => v.iter().for_each(|e| self.unordered(e.as_bytes(&mut buf))),
-            Value::Hash(v) => {
+        self.ordered(&type_number(entry.value()).to_be_bytes());
+        match entry.value() {
+            ValueRef::Str(v) => self.ordered(v.as_bytes(&mut buf)),
+            ValueRef::List(v) => v.iter().for_each(|e| self.ordered(e.as_bytes(&mut buf))),
+            ValueRef::Set(v) => v.iter().for_each(|e| self.unordered(e.as_bytes(&mut buf))),
+            ValueRef::Hash(v) => {
                 v.iter().for_each(|(f, v)| self.pair(f.as_bytes(&mut buf), v.as_bytes(&mut other)));
             }
-            Value::ZSet(v) => {
+            ValueRef::ZSet(v) => {
                 v.iter()
                     .for_each(|(m, score)| self.pair(m.as_bytes(&mut buf), format_float(score).as_bytes()));
             }
-            Value::Stream(v) => {
+            ValueRef::Stream(v) => {
                 for entry in v.log.range(StreamId::MIN, StreamId::MAX) {
                     self.ordered(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
                     for (name, value) in entry.fields() {
@@ -67,14 +67,14 @@ impl Digest {
 }
 
 /// The number that Redis has for a type.
-fn type_number(value: &Value) -> u32 {
+fn type_number(value: ValueRef<'_>) -> u32 {
     match value {
-        Value::Str(_) => 0,
-        Value::List(_) => 1,
-        Value::Set(_) => 2,
-        Value::ZSet(_) => 3,
-        Value::Hash(_) => 4,
-        Value::Stream(_) => 6,
+        ValueRef::Str(_) => 0,
+        ValueRef::List(_) => 1,
+        ValueRef::Set(_) => 2,
+        ValueRef::ZSet(_) => 3,
+        ValueRef::Hash(_) => 4,
+        ValueRef::Stream(_) => 6,
     }
 }
 

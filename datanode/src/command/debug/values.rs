@@ -4,8 +4,8 @@ use crate::command::{Ctx, Error, Result};
 use crate::rdb::dump;
 use crate::rdb::encode::ValueWriter;
 use crate::store::keyspace::KeyEntry;
-use crate::store::list::{List, Node};
-use crate::store::value::Value;
+use crate::store::list::{List, NodeRef};
+use crate::store::value::ValueRef;
 
 /// Bytes of a DUMP payload around the value itself: type, version, checksum.
 const AROUND_VALUE: usize = 11;
@@ -22,11 +22,11 @@ pub fn object(ctx: &mut Ctx<'_>) -> Result {
     let config = &ctx.keys.server.config;
     let (compression, fill) = (config.rdbcompression, config.list_max_listpack_size);
     let e = entry(ctx)?;
-    let length = dump::encode(&mut ValueWriter::new(compression), &e.value).len() - AROUND_VALUE;
-    let (at, encoding, stamp) = (&raw const *e, e.value.encoding(), e.access.get());
-    let nodes = match &e.value {
-        Value::List(list) => {
-            let (count, bytes) = (list.nodes().len(), list.nodes().map(node_bytes).sum::<usize>());
+    let length = dump::encode(&mut ValueWriter::new(compression), e.value()).len() - AROUND_VALUE;
+    let (at, encoding, stamp) = (&raw const *e, e.value().encoding(), e.access().get());
+    let nodes = match e.value() {
+        ValueRef::List(list) => {
+            let (count, bytes) = (list.nodes().len(), list.nodes().map(NodeRef::byte_len).sum::<usize>());
             format!(
                 " ql_nodes:{count} ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{bytes}",
                 list.len() as f64 / count.max(1) as f64,
@@ -42,21 +42,15 @@ pub fn object(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-fn node_bytes(node: &Node) -> usize {
-    match node {
-        Node::Packed(lp) => lp.as_bytes().len(),
-        Node::Plain(b) => b.len(),
-    }
-}
-
 /// `DEBUG SDSLEN key`
 pub fn sdslen(ctx: &mut Ctx<'_>) -> Result {
     let e = entry(ctx)?;
-    let Value::Str(s) = &e.value else { return Err("ERR Not an sds encoded string.".into()) };
+    let ValueRef::Str(s) = e.value() else { return Err("ERR Not an sds encoded string.".into()) };
     if s.as_int().is_some() {
         return Err("ERR Not an sds encoded string.".into());
     }
-    let key = e.memory_usage(0) - size_of::<KeyEntry>() - size_of::<usize>() - s.heap_bytes();
+    // The key is a part of its entry.
+    let key = e.memory_usage(0) - size_of::<usize>() - s.heap_bytes();
     let (length, heap) = (s.len(), s.heap_bytes());
     let text = format!(
         "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {key}, val_sds_len:{length}, val_sds_avail:{}, val_zmalloc: {heap}",
@@ -70,9 +64,9 @@ pub fn sdslen(ctx: &mut Ctx<'_>) -> Result {
 /// `DEBUG LISTPACK key`: prints the elements of a value that is one listpack.
 pub fn listpack(ctx: &mut Ctx<'_>) -> Result {
     let e = entry(ctx)?;
-    let packed = match &e.value {
-        Value::Hash(v) => v.as_listpack(),
-        Value::ZSet(v) => v.as_listpack(),
+    let packed = match e.value() {
+        ValueRef::Hash(v) => v.as_listpack(),
+        ValueRef::ZSet(v) => v.as_listpack(),
         _ => None,
     };
     let lp = packed.ok_or("ERR Not a listpack encoded object.")?;
@@ -88,7 +82,7 @@ pub fn listpack(ctx: &mut Ctx<'_>) -> Result {
 pub fn quicklist(ctx: &mut Ctx<'_>) -> Result {
     let full = super::number(ctx.args.at(3)) != 0;
     let e = entry(ctx)?;
-    let Value::List(list) = &e.value else { return Err("ERR Not a quicklist encoded object.".into()) };
+    let ValueRef::List(list) = e.value() else { return Err("ERR Not a quicklist encoded object.".into()) };
     print_nodes(list, full);
     ctx.reply.simple("Quicklist structure printed on stdout");
     Ok(())
@@ -97,11 +91,11 @@ pub fn quicklist(ctx: &mut Ctx<'_>) -> Result {
 fn print_nodes(list: &List, full: bool) {
     println!("{{count : {}}} {{nodes : {}}}", list.len(), list.nodes().len());
     for (i, node) in list.nodes().enumerate() {
-        let kind = if matches!(node, Node::Plain(_)) { "PLAIN" } else { "PACKED" };
+        let kind = if matches!(node, NodeRef::Plain(_)) { "PLAIN" } else { "PACKED" };
         println!(
             "{{node {i} {{container : {kind}}} {{count : {}}} {{size : {}}}}}",
             node.len(),
-            node_bytes(node)
+            node.byte_len()
         );
         if full {
             node.iter().for_each(|e| println!("  {}", String::from_utf8_lossy(&e.to_bytes())));
@@ -126,10 +120,10 @@ pub fn htstats(ctx: &mut Ctx<'_>) -> Result {
 
 /// `DEBUG HTSTATS-KEY key`
 pub fn htstats_key(ctx: &mut Ctx<'_>) -> Result {
-    let lengths = match &entry(ctx)?.value {
-        Value::Set(v) => v.chain_lengths(),
-        Value::Hash(v) => v.chain_lengths(),
-        Value::ZSet(v) => v.chain_lengths(),
+    let lengths = match entry(ctx)?.value() {
+        ValueRef::Set(v) => v.chain_lengths(),
+        ValueRef::Hash(v) => v.chain_lengths(),
+        ValueRef::ZSet(v) => v.chain_lengths(),
         _ => None,
     };
     let lengths =

@@ -6,8 +6,9 @@ use super::super::zsets::store_result;
 use super::super::{Ctx, Error, Result};
 use super::{position, reply_distance, reply_position, unit};
 use crate::store::geohash::{Area, Form, Point};
+use crate::store::keyspace::KeyEntry;
 use crate::store::partial_sort::sort_first;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 use crate::store::zset::{ScoreBound, ZSet};
 
 /// What the command's name says already.
@@ -110,7 +111,7 @@ fn rectangle(ctx: &Ctx<'_>, i: usize) -> Result<(Form, f64)> {
 /// The position of a member of the set at a key. `None`: there is no set.
 fn member_position(ctx: &mut Ctx<'_>, key: &[u8], i: usize) -> Result<Option<Point>> {
     let member = ctx.args.at(i);
-    let Some(Value::ZSet(z)) = ctx.keys.peek(key).map(|e| &e.value) else { return Ok(None) };
+    let Some(ValueRef::ZSet(z)) = ctx.keys.peek(key).map(KeyEntry::value) else { return Ok(None) };
     match z.score(member) {
         Some(score) => Ok(Some(Point::from_score(score))),
         None => Err("ERR could not decode requested zset member".into()),
@@ -328,8 +329,8 @@ pub(super) fn run(ctx: &mut Ctx<'_>, search: Search) -> Result {
     let key = ctx.args.at(search.source());
     ctx.keys.zset(key)?;
     let query = Query::parse(ctx, search)?;
-    let found = match ctx.keys.peek(key).map(|e| &e.value) {
-        Some(Value::ZSet(z)) => query.find(z),
+    let found = match ctx.keys.peek(key).map(KeyEntry::value) {
+        Some(ValueRef::ZSet(z)) => query.find(z),
         _ => Vec::new(),
     };
     match query.target {

@@ -9,7 +9,7 @@ use crate::command::{Ctx, Error, Keys, Result};
 use crate::store::elem::Elem;
 use crate::store::num::IntBuf;
 use crate::store::set::Set;
-use crate::store::value::Value;
+use crate::store::value::ValueRef;
 use crate::store::zset::ZSet;
 
 /// How sets are combined.
@@ -159,8 +159,8 @@ impl<'a> Request<'a> {
         let numkeys = numkeys as usize;
         let keys: Vec<&[u8]> = args.from(at + 1).take(numkeys).collect();
         for key in &keys {
-            match ctx.keys.find(key).map(|e| &e.value) {
-                None | Some(Value::ZSet(_) | Value::Set(_)) => {}
+            match ctx.keys.find(key).map(|e| e.value()) {
+                None | Some(ValueRef::ZSet(_) | ValueRef::Set(_)) => {}
                 Some(_) => return Err(Error::WrongType),
             }
         }
@@ -203,10 +203,10 @@ impl<'a> Request<'a> {
 
     /// The sets with their weights.
     fn inputs<'k>(&self, keys: &'k Keys<'_>) -> Vec<(Input<'k>, f64)> {
-        let value = |key: &[u8]| keys.server.keyspace.lookup(keys.db, key, keys.now_ms).map(|e| &e.value);
+        let value = |key: &[u8]| keys.server.keyspace.lookup(keys.db, key, keys.now_ms).map(|e| e.value());
         let input = |key: &&[u8]| match value(key) {
-            Some(Value::ZSet(z)) => Input::Sorted(z),
-            Some(Value::Set(s)) => Input::Plain(s),
+            Some(ValueRef::ZSet(z)) => Input::Sorted(z),
+            Some(ValueRef::Set(s)) => Input::Plain(s),
             _ => Input::Empty,
         };
         self.keys.iter().map(input).zip(self.weights.iter().copied()).collect()
