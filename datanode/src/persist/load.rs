@@ -239,13 +239,15 @@ impl Server {
         let text = |e: std::io::Error| e.to_string();
         self.persist.restore_error = None;
         if self.config.appendonly {
-            let len = self.disk.len(temp).map_err(text)?;
-            let mut log = Log::begin(self.open_aof_files()?, self.repl.offset())?;
+            let disk = self.disk.clone();
+            let len = disk.len(temp).map_err(text)?;
+            let log = self.log_begun_anew()?;
             let base = log.temp_base();
-            self.disk.rename(temp, &base).map_err(text)?;
-            let file = self.disk.open_append(&base).map_err(text)?;
+            disk.rename(temp, &base).map_err(text)?;
+            let file = disk.open_append(&base).map_err(text)?;
             log.publish_base(&*file, len, BaseFormat::Rdb)?;
-            self.persist.log = Some(log);
+            // That was one.
+            self.persist.rewrite_scheduled = false;
             self.remove_history(io);
         } else if !self.config.save.is_empty() {
             let file = self.disk.open_append(temp).map_err(text)?;

@@ -46,9 +46,22 @@ impl SharedFiles {
     /// Does something with the files, unless the log has been given up.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut AofFiles) -> Result<R, FilesError>) -> io::Result<R> {
         let mut shared = self.lock();
-        let shared =
-            shared.as_mut().ok_or_else(|| io::Error::other("the append-only file was switched off"))?;
+        let shared = shared.as_mut().ok_or_else(switched_off)?;
         f(&mut shared.files).map_err(io::Error::other)
+    }
+
+    /// Publishes a base, if `may` says by then that it still may be.
+    pub(super) fn publish_base(
+        &self,
+        file: &dyn DiskFile,
+        format: BaseFormat,
+        may: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        // Asked with the files locked: whoever begins another base afterwards has taken the permission back before.
+        let mut shared = self.lock();
+        let shared = shared.as_mut().ok_or_else(switched_off)?;
+        may()?;
+        shared.files.publish_base(file, format).map_err(io::Error::other)
     }
 
     /// Prepares a new end for the log.
@@ -64,6 +77,10 @@ impl SharedFiles {
     }
 }
 
+fn switched_off() -> io::Error {
+    io::Error::other("the append-only file was switched off")
+}
+
 /// The open append-only file.
 pub(super) struct Log {
     files: SharedFiles,
@@ -77,8 +94,7 @@ pub(super) struct Log {
     fresh: bool,
     /// How far it has been fed.
     fed: Fed,
-    /// The file's length, and how far it had been fed, when the sync under way began.
-    syncing: Option<(u64, Fed)>,
+    syncing: Option<Syncing>,
     durable: Fed,
     /// How far it had been fed when the present file was begun: what a base holds that is published for it.
     in_base: Fed,
@@ -90,6 +106,16 @@ pub(super) struct Log {
     before: u64,
     /// Files of an earlier time have not been replaced yet by a base.
     anew: bool,
+}
+
+/// A sync under way.
+struct Syncing {
+    /// Tells it from one of a file before.
+    serial: u64,
+    /// The file's length when it began.
+    len: u64,
+    /// How far the log had been fed then.
+    fed: Fed,
 }
 
 /// How far the log has been fed.
@@ -214,8 +240,8 @@ impl Log {
         Ok(())
     }
 
-    pub(super) fn synced(&mut self, result: io::Result<u64>) {
-        if let Some((len, fed)) = self.syncing.take() {
+    pub(super) fn synced(&mut self, serial: u64, result: io::Result<u64>) {
+        if let Some(Syncing { len, fed, .. }) = self.syncing.take_if(|s| s.serial == serial) {
             let outcome = result.map(|_| ());
             if let Err(e) = &outcome {
                 tracing::error!("fsync of the AOF failed: {e}");
@@ -239,8 +265,9 @@ impl Log {
         self.error().is_some() || self.anew
     }
 
-    /// Directs what follows into a file that continues none before it. Waits for the disk.
-    pub(super) fn begin_anew(&mut self) -> Result<(), String> {
+    /// Directs what follows into a file that continues none before it; the replication stream is at `offset`. A base has to
+    /// follow. Waits for the disk.
+    pub(super) fn begin_anew(&mut self, offset: u64) -> Result<(), String> {
         // Until the new base is there: what is on disk lacks what could not be synced.
         self.anew = true;
         let end = self.files.with(AofFiles::begin_anew).map_err(|e| e.to_string())?;
@@ -248,6 +275,9 @@ impl Log {
             shared.next = None;
         }
         self.old = None;
+        self.fed.offset = offset;
+        // Counts from the base on, which holds it.
+        self.durable = self.fed;
         self.go_on(end);
         Ok(())
     }
@@ -405,11 +435,13 @@ impl Server {
     }
 
     pub(super) fn sync_log_in_background(&mut self, io: &mut Io) {
+        // No job has been asked for since this number was given.
+        let serial = self.next_job;
         let Some(log) = &mut self.persist.log else { return };
         log.synced_at_ms = io.now.mono_ms();
-        log.syncing = Some((log.end.written(), log.fed));
+        log.syncing = Some(Syncing { serial, len: log.end.written(), fed: log.fed });
         let file = log.end.file();
-        let id = self.job(JobKind::Persist(PersistJob::SyncLog));
+        let id = self.job(JobKind::Persist(PersistJob::SyncLog(serial)));
         io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
     }
 
@@ -488,6 +520,21 @@ impl Server {
         Ok(())
     }
 
+    /// The log, begun anew where the replication stream is; a base has to follow. The files stay the same object: jobs of
+    /// before may still be at work on them.
+    pub(super) fn log_begun_anew(&mut self) -> Result<&mut Log, String> {
+        let offset = self.repl.offset();
+        let log = match self.persist.log.take() {
+            None => Log::begin(self.open_aof_files()?, offset)?,
+            Some(mut log) => {
+                let begun = log.begin_anew(offset);
+                let log = self.persist.log.insert(log);
+                return begun.map(|()| log);
+            }
+        };
+        Ok(self.persist.log.insert(log))
+    }
+
     pub(super) fn open_aof_files(&self) -> Result<AofFiles, String> {
         let c = &self.config;
         AofFiles::open(self.disk.clone(), &c.dir, &c.appenddirname, &c.appendfilename)
@@ -548,13 +595,13 @@ mod tests {
         disk.set_fault(Fault::None);
         assert!(!log.is_durable() && log.durable_mark() < Some(mark));
         assert!(log.must_begin_anew());
-        log.begin_anew().unwrap();
+        log.begin_anew(0).unwrap();
         disk.set_fault(Fault::FailAt(1));
         publish(&disk, &mut log).unwrap_err();
         disk.set_fault(Fault::None);
         assert_eq!(log.durable_mark(), None, "what is on disk lacks what could not be synced");
         assert!(log.must_begin_anew());
-        log.begin_anew().unwrap();
+        log.begin_anew(0).unwrap();
         publish(&disk, &mut log).unwrap();
         assert!(log.is_durable() && log.durable_mark() == Some(mark));
     }
@@ -577,6 +624,36 @@ mod tests {
         assert!(!log.is_durable() && log.durable_mark() < Some(fed.mark));
         log.note_old_synced(fed, Ok(0));
         assert!(log.is_durable() && log.durable_mark() == Some(fed.mark));
+    }
+
+    #[test]
+    fn begun_anew_it_counts_from_its_base_on() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let (mut log, fed) = gone_on(&disk);
+        let given_up = disk.create(&log.temp_base()).unwrap();
+        log.begin_anew(7).unwrap();
+        let may_not = || Err(io::ErrorKind::Other.into());
+        log.files().publish_base(&*given_up, BaseFormat::Rdb, may_not).unwrap_err();
+        assert_eq!((log.durable_offset(), log.durable_mark()), (None, None));
+        publish(&disk, &mut log).unwrap();
+        assert_eq!((log.durable_offset(), log.durable_mark()), (Some(7), Some(fed.mark)));
+        assert!(log.is_durable());
+    }
+
+    #[test]
+    fn a_sync_of_a_file_before_says_nothing_about_the_present_one() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        publish(&disk, &mut log).unwrap();
+        log.begin_anew(0).unwrap();
+        publish(&disk, &mut log).unwrap();
+        let mark = feed(&mut log);
+        log.end.flush().unwrap();
+        log.syncing = Some(Syncing { serial: 2, len: log.end.written(), fed: log.fed });
+        log.synced(1, Ok(0));
+        assert!(!log.is_durable() && log.durable_mark() < Some(mark));
+        log.synced(2, Ok(0));
+        assert!(log.is_durable() && log.durable_mark() == Some(mark));
     }
 
     #[test]

@@ -31,8 +31,8 @@ const SNAPSHOT_RETRY_MS: u64 = 5000;
 /// What a background job of persistence was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersistJob {
-    /// An fsync of the append-only file.
-    SyncLog,
+    /// The fsync of the append-only file of this serial number.
+    SyncLog(u64),
     /// A file was made for the append-only file to go on in.
     PrepareRewrite,
     /// The file before the present one was synced: what it had been fed so far is durable.
@@ -232,9 +232,9 @@ impl Server {
     /// A background job has ended.
     pub(crate) fn persist_job_done(&mut self, io: &mut Io, job: PersistJob, result: std::io::Result<u64>) {
         match job {
-            PersistJob::SyncLog => {
+            PersistJob::SyncLog(serial) => {
                 if let Some(log) = &mut self.persist.log {
-                    log.synced(result);
+                    log.synced(serial, result);
                 }
                 self.note_more_durable();
             }

@@ -15,7 +15,6 @@ use crate::rdb::Meta;
 use crate::rdb::encode::{Encoder, Preamble, Replication, ValueWriter};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
 use crate::replication::random_id;
-use crate::resp::encode_command;
 use crate::server::{JobKind, Server};
 use crate::store::keyspace::{KeyEntry, SnapshotSink};
 
@@ -134,11 +133,11 @@ impl Running {
 impl Server {
     fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
         if aof_base && !self.config.aof_use_rdb_preamble {
-            let mut out = Vec::with_capacity(CHUNK);
+            let (mut writer, mut out) = (CommandWriter::default(), Vec::with_capacity(CHUNK));
             for library in self.scripting.libraries.iter() {
-                encode_command(&mut out, &[b"FUNCTION".as_slice(), b"LOAD", &library.text]);
+                writer.function(&mut out, &library.text);
             }
-            return FileSink { form: Form::Commands(CommandWriter::default()), out };
+            return FileSink { form: Form::Commands(writer), out };
         }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
@@ -314,7 +313,7 @@ impl Server {
         };
         tracing::info!("Background append only file rewriting started");
         if log.must_begin_anew() {
-            let begun = log.begin_anew();
+            let begun = log.begin_anew(self.repl.offset());
             return self.capture_base(io, begun);
         }
         self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
@@ -480,9 +479,7 @@ impl Server {
             (Target::Base, Some(file)) => {
                 let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
                 files.map(|files| -> crate::io::Job {
-                    Box::new(move || {
-                        whole().and_then(|()| files.with(|f| f.publish_base(&*file, format))).map(|()| 0)
-                    })
+                    Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
                 })
             }
             (_, None) => None,
@@ -571,10 +568,12 @@ impl Server {
     pub(super) fn abort_snapshot(&mut self, io: &mut Io) {
         let Some(s) = self.persist.snapshot.take() else { return };
         self.keyspace.end_snapshot();
+        // What is still to be done for it is not done.
+        s.failure.get_or_init(|| "it was given up".into());
         match s.target {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
-            Target::Base => {}
+            Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
         }
     }
 
