@@ -17,7 +17,7 @@ pub trait DiskFile: Send + Sync {
 
 /// A file system.
 pub trait Disk: Send + Sync {
-    /// Creates or truncates a file for writing.
+    /// Creates a file for writing, in the place of one of that name: who is still writing to that one writes to another.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file, or creates it, to append to its end.
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
@@ -103,7 +103,10 @@ impl DiskFile for std::fs::File {
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(std::fs::File::create(path)?))
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => Ok(Arc::new(std::fs::File::create_new(path)?)),
+        }
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -156,6 +159,18 @@ mod tests {
         file.truncate(5).unwrap();
         file.append(b"!").unwrap();
         assert_eq!(read(&RealDisk, &path).unwrap(), b"whole!");
+        RealDisk.remove(&path).unwrap();
+    }
+
+    #[test]
+    fn who_writes_to_a_replaced_file_does_not_write_to_the_new_one() {
+        let path = std::env::temp_dir().join(format!("disk-create-{}", std::process::id()));
+        let given_up = RealDisk.create(&path).unwrap();
+        given_up.append(b"old").unwrap();
+        let file = RealDisk.create(&path).unwrap();
+        given_up.append(b"late").unwrap();
+        file.append(b"new").unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap(), b"new");
         RealDisk.remove(&path).unwrap();
     }
 

@@ -206,6 +206,10 @@ impl State {
         if let Some(Entry::File(inode)) = self.names.get(path) {
             return Ok(inode.clone());
         }
+        self.create(path)
+    }
+
+    fn create(&mut self, path: &Path) -> io::Result<Inode> {
         let inode = Inode::default();
         self.make(vec![(path.to_owned(), Some(Entry::File(inode.clone())))])?;
         Ok(inode)
@@ -237,8 +241,7 @@ impl DiskFile for FakeFile {
 
 impl Disk for FakeDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let inode = self.change()?.open(path)?;
-        lock(&inode).now.clear();
+        let inode = self.change()?.create(path)?;
         Ok(Arc::new(FakeFile { disk: self.clone(), inode }))
     }
 
