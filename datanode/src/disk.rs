@@ -104,7 +104,7 @@ impl DiskFile for std::fs::File {
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         match std::fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(Arc::new(std::fs::File::create_new(path)?)),
         }
     }

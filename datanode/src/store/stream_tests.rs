@@ -114,7 +114,7 @@ fn as_a_map_would() {
         }
         let mut copy = Log::default();
         for (own, node) in log.nodes() {
-            copy.push_node(own, Listpack::from_bytes(node.as_bytes().to_vec()).unwrap()).unwrap();
+            copy.push_node(own, Listpack::from_bytes(node.as_bytes()).unwrap()).unwrap();
         }
         copy.finish(*log.totals()).unwrap();
         assert_eq!(copy.totals(), log.totals());
