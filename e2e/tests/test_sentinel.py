@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 from harness import wait
-from harness.process import free_port, ours
+from harness.process import free_port, ours, peer
 from redis.sentinel import Sentinel
 
 # Not less: a real sentinel connects to a new master up to a second after it has heard of it, and would see that second as
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="needs 
 
 
 @pytest.fixture(scope="session")
-def binary():
-    """Our program, by its own name."""
-    program = ours()
-    yield program.program(program.name)
+def programs():
+    """What starts a sentinel, by its make."""
+    own, real = ours(), peer()
+    yield {"ours": [own.program(own.name), "sentinel"], "real": [real.program("redis-sentinel")]}
 
 
 def until(condition, timeout=20.0, what="condition"):
@@ -35,8 +35,8 @@ def until(condition, timeout=20.0, what="condition"):
 class Group:
     """Real redis-servers and sentinels of both makes in one directory, all ended with it."""
 
-    def __init__(self, directory, binary):
-        self.dir, self.binary, self.processes = directory, binary, {}
+    def __init__(self, directory, programs):
+        self.dir, self.programs, self.processes = directory, programs, {}
 
     def _run(self, name, words):
         log = open(self.dir / f"{name}.log", "ab")
@@ -61,8 +61,7 @@ class Group:
                 f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n"
                 f"sentinel failover-timeout {NAME} 10000\n{extra}"
             )
-        words = ["redis-sentinel", str(conf)] if real else [self.binary, "sentinel", str(conf)]
-        self._run(f"sentinel-{port}", words)
+        self._run(f"sentinel-{port}", [*self.programs["real" if real else "ours"], str(conf)])
         until(lambda: redis.Redis(port=port).ping(), what=f"sentinel {port}")
 
     def kill(self, name, how=signal.SIGKILL):
@@ -78,8 +77,8 @@ class Group:
 
 
 @pytest.fixture
-def group(tmp_path, binary):
-    g = Group(tmp_path, binary)
+def group(tmp_path, programs):
+    g = Group(tmp_path, programs)
     yield g
     g.end()
 
@@ -257,10 +256,10 @@ def test_scripts_are_called(group):
 
 @pytest.mark.parametrize("line,text", [("nonsense 1", "Bad directive"), ("sentinel nonsense x y", "Unrecognized"),
                                        (f"sentinel monitor {NAME} host 6379 2", "resolve")])
-def test_bad_configuration_is_refused(tmp_path, binary, line, text):
+def test_bad_configuration_is_refused(tmp_path, programs, line, text):
     conf = tmp_path / "s.conf"
     conf.write_text(f"port 0\n{line}\n")
     before = conf.read_text()
-    done = subprocess.run([binary, "sentinel", str(conf)], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([*programs["ours"], str(conf)], capture_output=True, text=True, timeout=10)
     assert done.returncode == 1 and text in done.stderr and "line 2" in done.stderr and line in done.stderr
     assert conf.read_text() == before

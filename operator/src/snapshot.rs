@@ -131,6 +131,13 @@ pub enum Failure {
     Error(String),
 }
 
+impl Failure {
+    /// It is alive, and does not accept the password of the Secret.
+    pub fn is_about_the_password(&self) -> bool {
+        matches!(self, Failure::Error(text) if text.contains("WRONGPASS") || text.contains("NOAUTH"))
+    }
+}
+
 /// The last failures of actions, which a later decision takes into account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::connection::{Connection, Failure};
 use super::options::{By, Options};
-use super::show::{self, Form};
+use super::show::Form;
+use crate::config::value::quote;
 use crate::resp::reader::Value;
 
 /// After so many SCAN calls the pause of `-i` is made.
@@ -48,7 +49,7 @@ pub fn scan(connection: &mut Connection, options: &Options) -> Result<(), Failur
     walk(connection, options, |_, keys| {
         let mut out = std::io::stdout().lock();
         for key in keys {
-            let line = if quoted { show::quoted(&key).into_bytes() } else { key };
+            let line = if quoted { quote(&key).into_bytes() } else { key };
             if out.write_all(&line).and_then(|()| out.write_all(b"\n")).is_err() {
                 return Err(Failure::Broken("the keys cannot be printed".into()));
             }
@@ -126,7 +127,7 @@ fn biggest(connection: &mut Connection, options: &Options, by: By, total: i64) -
             kind.total += size;
             if size > kind.biggest {
                 kind.biggest = size;
-                let quoted = show::quoted(key);
+                let quoted = quote(key);
                 println!(
                     "[{shown:05.2}%] Biggest {:<6} found so far '{quoted}' with {size} {}",
                     kind.name,
@@ -211,7 +212,7 @@ fn hottest(connection: &mut Connection, options: &Options, total: i64) -> Result
             seen += 1;
             let lowest = hot.last().map_or(0, |(least, _)| *least);
             if frequency > 0 && (hot.len() < HOTTEST || frequency > lowest) {
-                let quoted = show::quoted(key);
+                let quoted = quote(key);
                 println!("[{shown:05.2}%] Hot key '{quoted}' found so far with counter {frequency}");
                 let at = hot.partition_point(|(other, _)| *other >= frequency);
                 hot.insert(at, (frequency, quoted));

@@ -1,5 +1,6 @@
 //! How the client prints replies: for people, raw, as CSV, and as JSON; in redis-cli's forms.
 
+use crate::config::value::quote;
 use crate::resp::reader::Value;
 
 /// A way to print replies.
@@ -31,32 +32,13 @@ pub fn text(reply: &Value, form: Form, within: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The bytes in quotes, with escapes for what is not printable ASCII.
-pub fn quoted(bytes: &[u8]) -> String {
-    let mut out = String::from("\"");
-    for &b in bytes {
-        match b {
-            b'\\' | b'"' => out.extend(['\\', b as char]),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            7 => out.push_str("\\a"),
-            8 => out.push_str("\\b"),
-            b' '..=b'~' => out.push(b as char),
-            _ => out.push_str(&format!("\\x{b:02x}")),
-        }
-    }
-    out.push('"');
-    out
-}
-
 fn pretty(out: &mut Vec<u8>, reply: &Value, indent: &str) {
     match reply {
         Value::Error(text) => line(out, &format!("(error) {text}")),
         Value::Simple(text) => line(out, text),
         Value::Int(n) => line(out, &format!("(integer) {n}")),
         Value::Number(text) => line(out, &format!("(double) {text}")),
-        Value::Bulk(bytes) => line(out, &quoted(bytes)),
+        Value::Bulk(bytes) => line(out, &quote(bytes)),
         Value::Verbatim(bytes) => {
             out.extend_from_slice(bytes);
             out.push(b'\n');
@@ -146,9 +128,9 @@ fn joined<T>(out: &mut Vec<u8>, items: &[T], between: &[u8], mut one: impl FnMut
 
 fn csv(out: &mut Vec<u8>, reply: &Value) {
     match reply {
-        Value::Error(text) => out.extend_from_slice(format!("ERROR,{}", quoted(text.as_bytes())).as_bytes()),
-        Value::Simple(text) => out.extend_from_slice(quoted(text.as_bytes()).as_bytes()),
-        Value::Bulk(bytes) | Value::Verbatim(bytes) => out.extend_from_slice(quoted(bytes).as_bytes()),
+        Value::Error(text) => out.extend_from_slice(format!("ERROR,{}", quote(text.as_bytes())).as_bytes()),
+        Value::Simple(text) => out.extend_from_slice(quote(text.as_bytes()).as_bytes()),
+        Value::Bulk(bytes) | Value::Verbatim(bytes) => out.extend_from_slice(quote(bytes).as_bytes()),
         Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
         Value::Number(text) => out.extend_from_slice(text.as_bytes()),
         Value::Null => out.extend_from_slice(b"NULL"),
@@ -202,7 +184,7 @@ fn json(out: &mut Vec<u8>, reply: &Value, ascii: bool) {
 fn json_string(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) {
     if ascii {
         // The escapes are a text of their own within the string: each backslash of theirs is escaped in turn.
-        let quoted = quoted(bytes);
+        let quoted = quote(bytes);
         let inner = quoted[1..quoted.len() - 1].replace('\\', "\\\\");
         return out.extend_from_slice(format!("\"{inner}\"").as_bytes());
     }

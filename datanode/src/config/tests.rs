@@ -322,3 +322,11 @@ fn a_managed_node_writes_no_master() {
     assert!(!std::fs::read_to_string(dir.0.join("m.conf")).unwrap().contains("other"));
     dir.load(&["m.conf"]).unwrap();
 }
+
+#[test]
+fn quoted_bytes_are_read_back() {
+    let bytes = b"a\"b\\\n\x01\xff";
+    let text = super::value::quote(bytes);
+    assert_eq!(text, r#""a\"b\\\n\x01\xff""#);
+    assert_eq!(crate::resp::parse::split_words(text.as_bytes()), Some(vec![bytes.to_vec()]));
+}

@@ -1,11 +1,9 @@
 //! `MONITOR`: every command as a line to those who watch; and what must not be shown, there or in the slow log.
 
-use std::fmt::Write;
-
 use super::Server;
 use super::dispatch::Origin;
 use crate::command::{Args, Spec};
-use crate::config;
+use crate::config::{self, value::quote};
 use crate::io::{ConnId, Io};
 
 /// Stands for an argument that must not be shown.
@@ -24,27 +22,6 @@ pub fn is_secret(spec: &Spec, args: Args<'_>, i: usize) -> bool {
         }
         _ => false,
     }
-}
-
-/// Quotes bytes as Redis' logs do.
-fn quoted(out: &mut String, bytes: &[u8]) {
-    out.push('"');
-    for &b in bytes {
-        match b {
-            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            7 => out.push_str("\\a"),
-            8 => out.push_str("\\b"),
-            b' '..=b'~' => out.push(char::from(b)),
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\x{b:02x}");
-            }
-        }
-    }
-    out.push('"');
 }
 
 impl Server {
@@ -70,7 +47,7 @@ impl Server {
         let mut line = format!("+{}.{:06} [{db} {peer}]", now / 1000, now % 1000 * 1000);
         for (i, arg) in args.iter().enumerate() {
             line.push(' ');
-            quoted(&mut line, if is_secret(spec, args, i) { REDACTED } else { arg });
+            line.push_str(&quote(if is_secret(spec, args, i) { REDACTED } else { arg }));
         }
         line.push_str("\r\n");
         for &monitor in &self.monitors {
@@ -100,12 +77,5 @@ mod tests {
         assert_eq!(secrets("ACL SETUSER u >p on"), [2, 3, 4]);
         assert_eq!(secrets("ACL GETUSER u"), [0usize; 0]);
         assert_eq!(secrets("GET auth"), [0usize; 0]);
-    }
-
-    #[test]
-    fn bytes_are_quoted() {
-        let mut out = String::new();
-        quoted(&mut out, b"a\"b\\\n\x01\xff");
-        assert_eq!(out, r#""a\"b\\\n\x01\xff""#);
     }
 }

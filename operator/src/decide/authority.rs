@@ -180,6 +180,8 @@ fn master_lost(s: &Snapshot, shard: &Shard) -> Option<String> {
         Err(Failure::Absent) if s.pod(master).is_none_or(|pod| pod.deleting) => {
             Some(format!("{name} is gone"))
         }
+        // The others will not be told anything with this password either.
+        Err(failure) if failure.is_about_the_password() => None,
         Err(failure) => (silent >= limit).then(|| format!("{name} {failure} for {silent} ms")),
     }
 }

@@ -112,7 +112,7 @@ fn trouble(s: &Snapshot, place: &NodeAddr, failure: &Failure, silent_ms: u64, pl
         return plan.degraded("PodFailing", format!("{name}: {why}"));
     }
     match failure {
-        Failure::Error(text) if text.contains("WRONGPASS") || text.contains("NOAUTH") => {
+        Failure::Error(text) if failure.is_about_the_password() => {
             plan.degraded(
                 "WrongPassword",
                 format!("{name} does not accept the password of the Secret {}: {text}", s.desired.secret),

@@ -48,6 +48,8 @@ struct World {
     refuse_config: bool,
     fail_handover: bool,
     runs: u64,
+    /// Since when nobody accepts the password of the Secret.
+    locked_since_ms: Option<u64>,
     reasons: BTreeSet<&'static str>,
     deleted: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl World {
             refuse_config: false,
             fail_handover: false,
             runs: 0,
+            locked_since_ms: None,
             reasons: BTreeSet::new(),
             deleted: Vec::new(),
         }
@@ -96,7 +99,13 @@ impl World {
                 false => Err(Failure::Silent),
             };
             let silent_since_ms = if node.up { self.now_ms } else { node.silent_since_ms };
-            (at.clone(), Probe { answer, silent_since_ms })
+            match self.locked_since_ms {
+                Some(silent_since_ms) if answer.is_ok() => {
+                    let answer = Err(Failure::Error("WRONGPASS invalid username-password pair".into()));
+                    (at.clone(), Probe { answer, silent_since_ms })
+                }
+                _ => (at.clone(), Probe { answer, silent_since_ms }),
+            }
         });
         let sentinels = (0..self.desired.sentinels).map(|ordinal| {
             let at: NodeAddr = self.desired.sentinel(ordinal).parse().unwrap();
@@ -503,6 +512,21 @@ fn the_operator_replaces_a_master_that_is_silent_for_long_enough() {
     world.settle();
     assert!(world.labelled("replica").contains(&old.as_str()), "the old master comes back as a replica");
     assert!(world.reasons.contains("ElectionStarted") && world.reasons.contains("Promoted"));
+}
+
+#[test]
+fn a_wrong_password_is_no_reason_to_replace_a_master() {
+    let mut world = World::reached(json!({"sentinels": 0}));
+    let epoch = world.map().shards[0].epoch;
+    world.locked_since_ms = Some(world.now_ms);
+    for _ in 0..30 {
+        world.step();
+    }
+    assert_eq!(world.map().shards[0].epoch, epoch);
+    assert!(world.record.as_ref().unwrap().elections.is_empty());
+    world.locked_since_ms = None;
+    world.settle();
+    assert_eq!(world.map().shards[0].epoch, epoch);
 }
 
 #[test]
