@@ -1,12 +1,12 @@
 //! The binary with many names: data server, sentinel, the client, and the tools that check files.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datanode::config::types::Supervised;
-use datanode::config::{Config, Mode, Source};
+use datanode::config::{Config, Mode, REDIS_VERSION, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
 use datanode::net::{self, Listeners, Threads};
@@ -16,7 +16,7 @@ use datanode::server::{Origins, Server, alloc};
 use datanode::system::pidfile::PidFile;
 use datanode::system::supervisor::Supervisor;
 use datanode::system::{COMMAND_LINE, background, crash, kernel, title};
-use datanode::{check, cli};
+use datanode::{check, cli, logging};
 
 #[global_allocator]
 static ALLOCATOR: alloc::Allocator = alloc::Allocator;
@@ -52,8 +52,9 @@ fn main() {
         if background && !detached {
             return background::start_detached(&program, &args, stdin.as_deref()).map(|()| 0);
         }
-        datanode::logging::init(&config);
+        logging::init(&config);
         title::init(&program);
+        announce(mode, &config);
         match mode {
             Mode::Server => serve(&program, config),
             Mode::Sentinel => watch(config),
@@ -62,9 +63,48 @@ fn main() {
     match code {
         Ok(code) => std::process::exit(code),
         Err(text) => {
-            datanode::logging::fatal(&text);
+            logging::fatal(&text);
             std::process::exit(1);
         }
+    }
+}
+
+/// The first lines of the log, which tools read the process id and the port from.
+fn announce(mode: Mode, config: &Config) {
+    let pid = std::process::id();
+    let (role, name) = match mode {
+        Mode::Sentinel => (logging::Role::Sentinel, "sentinel"),
+        Mode::Server if config.cluster_enabled => (logging::Role::Child, "cluster"),
+        Mode::Server => (logging::Role::Child, "standalone"),
+    };
+    logging::set_role(role);
+    tracing::warn!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    tracing::warn!(
+        "Redis version={REDIS_VERSION}, bits=64, commit=00000000, modified=0, pid={pid}, just started"
+    );
+    if config.extra.config_file.is_some() {
+        tracing::warn!("Configuration loaded");
+    } else {
+        tracing::warn!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use \
+             redis-server /path/to/redis.conf"
+        );
+    }
+    if mode == Mode::Server {
+        logging::set_role(logging::Role::Master);
+    }
+    if config.always_show_logo || std::io::stdout().is_terminal() && config.logfile.is_empty() {
+        let rule = "-".repeat(48);
+        logging::plain(
+            config,
+            &format!(
+                "{rule}\n  Redis {REDIS_VERSION} (datanode {}) 64 bit\n  Running in {name} mode\n  Port: {}\n  PID: {pid}\n{rule}\n",
+                env!("CARGO_PKG_VERSION"),
+                config.port
+            ),
+        );
+    } else {
+        tracing::info!("Running mode={name}, port={}.", config.port);
     }
 }
 
@@ -111,7 +151,7 @@ fn serve(program: &str, config: Config) -> Result<i32, String> {
     let now = start_time();
     let seed = net::random_seed();
     let mut server = Server::new(config, Arc::new(RealDisk), seed, now, origins)?;
-    tracing::info!("Server initialized");
+    tracing::warn!("Server initialized");
     let mut io = Io::default();
     io.now = now;
     server.metrics = board(server.config.metrics_port)?;
@@ -152,7 +192,7 @@ fn watch(config: Config) -> Result<i32, String> {
     let mut sentinel =
         Sentinel::new(config, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
     sentinel.metrics = board(metrics_port)?;
-    tracing::info!("Sentinel ID is {}", sentinel.id());
+    tracing::warn!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();
     io.now = now;
     io.outgoing = outgoing;

@@ -20,7 +20,7 @@ const UNIX: usize = 32;
 
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("Could not create server listening socket {address}: {error}")]
+#[error("Failed listening on {address}, aborting: {error}")]
 pub struct ListenError {
     address: String,
     error: std::io::Error,
@@ -182,7 +182,7 @@ fn bind_all(hosts: &[String], port: u16, options: Options) -> Result<Vec<TcpList
         match bind_one(name, port, options) {
             Ok(socket) => sockets.push(socket),
             Err(e) if optional && is_missing(&e) => tracing::debug!("not listening on {name}:{port}: {e}"),
-            Err(error) => return Err(ListenError { address: format!("{name}:{port}"), error }),
+            Err(error) => return Err(ListenError { address: format!("port {port} (TCP) of {name}"), error }),
         }
     }
     Ok(sockets)

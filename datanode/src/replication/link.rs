@@ -8,6 +8,7 @@ use crate::command::{Args, Flags, OwnedArgs, table};
 use crate::config::types::PropagationError;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
+use crate::logging::{self, Role};
 use crate::resp::encode_command;
 use crate::resp::parse::{ArgRanges, Parsed};
 use crate::resp::reader;
@@ -158,6 +159,7 @@ impl Server {
                 self.drop_replicas(io);
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
+                logging::set_role(Role::Replica);
                 self.link_cron(io);
             }
             None if had_link => {
@@ -166,6 +168,7 @@ impl Server {
                 self.drop_replicas(io);
                 self.repl.ensure_backlog(&self.config);
                 self.repl.alone_since_ms = io.now.mono_ms();
+                logging::set_role(Role::Master);
                 tracing::info!("MASTER MODE enabled");
             }
             None => {}
