@@ -131,6 +131,7 @@ impl Server {
                 "repl-backlog-size" => self.repl.resize_backlog(self.config.repl_backlog_size),
                 "slowlog-max-len" => self.slowlog.trim(&self.config),
                 "loglevel" => crate::logging::set_level(self.config.loglevel),
+                "aof-disable-auto-gc" => self.remove_history(io),
                 "write-ack-replicas" => self.repl.acks_changed = true,
                 _ => {}
             }

@@ -313,6 +313,7 @@ impl Keys<'_> {
             self.expire_if_due(key);
         }
         let old = self.server.keyspace.insert(self.db, key, value, expire_at_ms);
+        self.note_own_expire(key, expire_at_ms);
         if let Some(e) = self.server.keyspace.peek(self.db, key) {
             e.access().set(self.server.access_clock.fresh(&self.server.config));
         }
@@ -373,7 +374,18 @@ impl Keys<'_> {
 
     /// Sets or takes away a key's expiry; false if there is no such key.
     pub fn set_expire(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        self.note_own_expire(key, at_ms);
         self.server.keyspace.set_expire(self.db, key, at_ms)
+    }
+
+    /// On a writable replica: a client has given a key an expiry, of which no master is going to tell us.
+    fn note_own_expire(&mut self, key: &[u8], at_ms: Option<i64>) {
+        if let Some(at) = at_ms
+            && self.origin == Origin::Client
+            && self.server.repl.link.is_some()
+        {
+            self.server.own_expires.insert((at, self.db, key.into()));
+        }
     }
 
     /// A key was changed: counts it, breaks transactions that watch it, has caches forget it, announces the event.

@@ -175,6 +175,14 @@ impl Driver for Loop {
         own
     }
 
+    fn hang_up(&mut self, conn: ConnId) {
+        if let Some(Some(socket)) = self.sockets.get(conn.slot())
+            && socket.id == conn
+        {
+            socket.stream.hang_up();
+        }
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }

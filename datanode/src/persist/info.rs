@@ -60,7 +60,8 @@ impl Server {
             _ => -1,
         };
         let saving = p.snapshot.as_ref().is_some_and(|s| s.is_rdb() || s.is_for_replicas());
-        let rewriting = p.snapshot.as_ref().is_some_and(Running::is_rewrite);
+        // It is over once the files are there that are to stay, and no others.
+        let rewriting = p.removing_history || p.snapshot.as_ref().is_some_and(Running::is_rewrite);
         let progress = p.snapshot.as_ref().map(Running::progress).unwrap_or_default();
         PersistInfo {
             loading: self.loading,

@@ -6,7 +6,7 @@ use super::log::{Log, POSITION};
 use crate::aof::files::{BaseFormat, LoadPart};
 use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
 use crate::aof::read::ReadError;
-use crate::command::OwnedArgs;
+use crate::command::{OwnedArgs, table};
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) counts: Counts,
     /// Replication id and offset.
     position: Option<(String, u64)>,
+    /// Keys, with their databases, that were left out because they had expired: those who followed us have them.
+    left_out: Vec<(u32, Vec<u8>)>,
     /// Texts of libraries of functions.
     functions: Vec<Vec<u8>>,
     /// The database that was named last.
@@ -54,7 +56,11 @@ impl Server {
                 self.persist.restore_error = Some(e);
                 Ok(())
             }
-            Err(e) => Err(e),
+            Err(e) if self.config.appendonly => Err(e),
+            Err(e) => {
+                tracing::error!("{e}");
+                Err("Fatal error loading the DB, check server logs. Exiting.".into())
+            }
         }
     }
 
@@ -100,7 +106,17 @@ impl Server {
                 // A master takes a new id; those who followed the old one can go on from here.
                 self.repl.fork(&mut self.rng);
                 self.repl.ensure_backlog(&self.config);
+                self.tell_of_left_out(facts);
             }
+        }
+    }
+
+    /// Replicas that go on from where they were keep what has expired until they are told: they are, by the stream.
+    fn tell_of_left_out(&mut self, facts: &Facts) {
+        let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        for (db, key) in &facts.left_out {
+            self.add_effect(*db as usize, &[name, key], Origin::Client);
+            self.release_effects();
         }
     }
 
@@ -148,6 +164,10 @@ impl Server {
         let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
         loop {
             let event = decoder.next_event().map_err(|e| failed(&e))?;
+            let left_out = decoder.take_left_out();
+            if facts.position.is_some() {
+                facts.left_out.extend(left_out);
+            }
             if take_event(event, &mut keyspace, facts, len).map_err(|e| failed(&e))? == Whole::Yes {
                 facts.counts = decoder.counts();
                 return Ok(keyspace);
@@ -181,7 +201,15 @@ impl Server {
                 }
                 Ok(Some(Step::Command(command))) => {
                     let command = OwnedArgs::collect(command.iter());
-                    self.apply(io, NOBODY, command.as_args(), Origin::Aof).map_err(|e| {
+                    let args = command.as_args();
+                    if table::find(args).is_err() {
+                        return Err(format!(
+                            "Unknown command '{}' reading the append only file {}",
+                            String::from_utf8_lossy(args.at(0)),
+                            part.path.display()
+                        ));
+                    }
+                    self.apply(io, NOBODY, args, Origin::Aof).map_err(|e| {
                         format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
                     })?;
                 }

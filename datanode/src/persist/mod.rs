@@ -21,7 +21,7 @@ use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
-use log::{Fed, Log};
+use log::{Fed, Log, SharedFiles};
 use snapshot::Running;
 
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
@@ -75,6 +75,10 @@ pub struct Persistence {
     restore_error: Option<String>,
     log: Option<Log>,
     snapshot: Option<Running>,
+    /// Where a base is put, or was, while no append-only file is written.
+    lone_base: Option<SharedFiles>,
+    /// Replaced files of the append-only file are being removed.
+    removing_history: bool,
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
     next_try_ms: u64,
@@ -119,6 +123,8 @@ impl Persistence {
             restore_error: None,
             log: None,
             snapshot: None,
+            lone_base: None,
+            removing_history: false,
             preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
@@ -266,6 +272,7 @@ impl Server {
             PersistJob::WriteSnapshot(bytes) => self.snapshot_written(bytes),
             PersistJob::FinishSnapshot(serial) => self.snapshot_finished(io, serial, result),
             PersistJob::RemoveHistory => {
+                self.persist.removing_history = false;
                 if let Err(e) = result {
                     tracing::warn!("Replaced AOF files could not be removed: {e}");
                 }

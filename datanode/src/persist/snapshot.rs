@@ -5,6 +5,7 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
@@ -190,6 +191,18 @@ impl Server {
             }
             return FileSink::new(Form::Commands(writer), out);
         }
+        let (mut encoder, mut out) = self.encoder(io, aof_base, true);
+        for db in 0..self.keyspace.databases() {
+            let keys = self.keyspace.len(db) as u64;
+            if keys > 0 {
+                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
+            }
+        }
+        FileSink::new(Form::Rdb(encoder), out)
+    }
+
+    /// What an RDB file begins with; with the libraries of functions, if they are wanted.
+    fn encoder(&self, io: &Io, aof_base: bool, functions: bool) -> (Encoder, Vec<u8>) {
         let lineage = self.persist.lineage();
         let preamble = Preamble {
             redis_version: REDIS_VERSION,
@@ -207,16 +220,16 @@ impl Server {
         let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
         let mut out = Vec::with_capacity(CHUNK);
         encoder.preamble(&mut out, &preamble);
-        for library in self.scripting.libraries.iter() {
+        for library in self.scripting.libraries.iter().filter(|_| functions) {
             encoder.function(&mut out, &library.text);
         }
-        for db in 0..self.keyspace.databases() {
-            let keys = self.keyspace.len(db) as u64;
-            if keys > 0 {
-                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
-            }
-        }
-        FileSink::new(Form::Rdb(encoder), out)
+        (encoder, out)
+    }
+
+    /// A whole RDB file that holds no keys.
+    pub(crate) fn snapshot_without_keys(&self, io: &Io, functions: bool) -> Vec<u8> {
+        let (encoder, out) = self.encoder(io, false, functions);
+        FileSink::new(Form::Rdb(encoder), out).end()
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -359,8 +372,7 @@ impl Server {
             return;
         }
         let Some(log) = &mut self.persist.log else {
-            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
-            return;
+            return self.start_lone_base(io);
         };
         tracing::info!("Background append only file rewriting started");
         if log.must_begin_anew() {
@@ -369,6 +381,25 @@ impl Server {
         }
         self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
         self.prepare_rewrite(io);
+    }
+
+    /// A base without a log: what `BGREWRITEAOF` leaves under `appendonly no`.
+    fn start_lone_base(&mut self, io: &mut Io) {
+        if let Some(before) = self.persist.lone_base.take() {
+            before.give_up();
+        }
+        tracing::info!("Background append only file rewriting started");
+        let files = self.open_aof_files().and_then(SharedFiles::alone);
+        let begun = files.map(|files| self.persist.lone_base = Some(files));
+        self.capture_base(io, begun);
+    }
+
+    /// A log is going to be begun: its files are no longer somebody else's.
+    pub(super) fn give_up_lone_base(&mut self, io: &mut Io) {
+        if let Some(files) = self.persist.lone_base.take() {
+            self.abort_rewrite(io);
+            files.give_up();
+        }
     }
 
     /// The file is there into which the log goes on from now on, the moment that the base is to hold.
@@ -384,8 +415,11 @@ impl Server {
     }
 
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
-        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
-        match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
+        let create = |files: SharedFiles| {
+            let temp = files.with(|f| Ok(f.temp_base())).map_err(|e| e.to_string())?;
+            self.disk.create(&temp).map_err(|e| e.to_string())
+        };
+        match begun.and_then(|()| self.base_files().map(create).transpose()) {
             Ok(file) => {
                 self.selected_db = None;
                 self.begin(io, Target::Base, file, true);
@@ -560,7 +594,7 @@ impl Server {
                 }))
             }
             (Target::Base, Some(file)) => {
-                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
+                let (files, format) = (self.base_files(), self.base_format());
                 files.map(|files| -> crate::io::Job {
                     Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
                 })
@@ -658,6 +692,14 @@ impl Server {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
             Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
+        }
+    }
+
+    /// The data have been flushed: nobody wants a file, or a replica's copy, of what they were. Replicas ask again.
+    pub(crate) fn abort_stale_snapshot(&mut self, io: &mut Io) {
+        if self.persist.snapshot.as_ref().is_some_and(|s| !s.is_rewrite() && !s.is_with_disk()) {
+            tracing::info!("There is a snapshot of the flushed data under way. Giving it up");
+            self.abort_snapshot(io);
         }
     }
 

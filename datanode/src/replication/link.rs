@@ -158,6 +158,7 @@ impl Server {
         let had_link = self.repl.link.is_some();
         self.close_link(io);
         self.repl.link = None;
+        self.own_expires.clear();
         self.release_effects();
         self.selected_db = None;
         match master {
@@ -188,7 +189,7 @@ impl Server {
     fn close_link(&mut self, io: &mut Io) {
         let Some(link) = self.repl.link.as_mut() else { return };
         if let Some(conn) = link.conn.take() {
-            io.close(conn, false);
+            io.hang_up(conn);
         }
         if let State::Receiving(t) = &link.state {
             let _ = self.disk.remove(&t.temp);

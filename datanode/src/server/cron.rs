@@ -93,6 +93,9 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
+        if self.repl.link.is_some() {
+            return self.expire_own(io);
+        }
         if !self.active_expire
             || self.debug.pause_cron
             || !self.is_master()
@@ -114,6 +117,19 @@ impl Server {
         }
         self.stats.expire_cycle_us += started.elapsed().as_micros() as u64;
         self.latency_end("expire-cycle", began);
+    }
+
+    /// On a writable replica: removes what its own clients have written and the master knows nothing of.
+    fn expire_own(&mut self, io: &mut Io) {
+        for _ in 0..EXPIRES_PER_TICK {
+            let due = self.own_expires.first().is_some_and(|(at, ..)| *at < io.now.unix_ms);
+            let Some((at, db, key)) = due.then(|| self.own_expires.pop_first()).flatten() else { return };
+            // It may have been changed since, by the master or by another client.
+            if self.keyspace.peek(db, &key).and_then(|e| e.expire_at()) == Some(at) {
+                self.expire_now(db, &key);
+                self.after_unit(io);
+            }
+        }
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only

@@ -291,7 +291,7 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "latest_fork_usec:0");
     line!(p, "total_forks:0");
     line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
-    line!(p, "slave_expires_tracked_keys:0");
+    line!(p, "slave_expires_tracked_keys:{}", p.server.own_expires.len());
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");
     line!(p, "active_defrag_key_hits:0");

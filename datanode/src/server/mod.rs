@@ -72,6 +72,9 @@ pub struct Pause {
     pub all: bool,
 }
 
+/// Keys by their expiry (unix milliseconds) and database.
+type OwnExpires = std::collections::BTreeSet<(i64, usize, Box<[u8]>)>;
+
 /// What `DEBUG` switches for tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DebugSwitches {
@@ -163,6 +166,8 @@ pub struct Server {
     pub no_touch: bool,
     /// Largest `used_memory` seen.
     pub peak_memory: u64,
+    /// Keys that this replica's own clients gave an expiry, by that time: no master is going to remove them.
+    pub own_expires: OwnExpires,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
     /// What else `DEBUG` has switched.

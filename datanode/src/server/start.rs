@@ -118,6 +118,7 @@ impl Server {
             frozen: false,
             no_touch: false,
             peak_memory: 0,
+            own_expires: Default::default(),
             active_expire: true,
             debug: Default::default(),
             shutdown: None,
@@ -189,11 +190,11 @@ impl Server {
             // Nothing new may be written while replicas catch up with the last of it.
             self.pause = super::Pause { until_ms: u64::MAX, all: false };
         }
-        self.repl.wants_acks = true;
         self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
         self.shutdown_cron(io);
         if self.shutdown.is_some_and(|s| !s.done) && self.is_master() {
             tracing::info!("Waiting for replicas before shutting down.");
+            self.repl.wants_acks = true;
         }
     }
 
