@@ -1,6 +1,7 @@
 //! The figures of persistence that INFO, the metrics and the memory accounts show.
 
 use super::log::Log;
+use super::progress::Loading;
 use super::snapshot::Running;
 use crate::server::Server;
 
@@ -9,6 +10,8 @@ use crate::server::Server;
 #[allow(missing_docs)]
 pub struct PersistInfo {
     pub loading: bool,
+    /// The present data are served while others are being loaded.
+    pub async_loading: bool,
     /// Unix seconds.
     pub loading_start_time: i64,
     pub loading_total_bytes: u64,
@@ -64,10 +67,11 @@ impl Server {
         let rewriting = p.removing_history || p.snapshot.as_ref().is_some_and(Running::is_rewrite);
         let progress = p.snapshot.as_ref().map(Running::progress).unwrap_or_default();
         PersistInfo {
-            loading: self.loading,
-            loading_start_time: 0,
-            loading_total_bytes: 0,
-            loading_loaded_bytes: 0,
+            loading: self.load_state() == Loading::Plain,
+            async_loading: self.load_state() == Loading::Async,
+            loading_start_time: p.progress.map_or(0, |p| p.started_s),
+            loading_total_bytes: p.progress.map_or(0, |p| p.total),
+            loading_loaded_bytes: p.progress.map_or(0, |p| p.loaded),
             current_cow_size: progress.early,
             current_save_keys_processed: progress.keys,
             current_save_keys_total: progress.all,

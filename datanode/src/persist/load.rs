@@ -42,6 +42,7 @@ impl Server {
         let started = std::time::Instant::now();
         let outcome = self.load_files(io);
         self.loading = false;
+        self.persist.progress = None;
         match outcome {
             Ok(()) => {
                 let keys = self.keyspace.all_keys();
@@ -129,7 +130,7 @@ impl Server {
         }
         let follows = self.config.replicaof.is_some() || self.managed.is_some();
         let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
-        self.keyspace = self.read_rdb(&path, expired, facts)?;
+        self.keyspace = self.read_rdb(io, &path, expired, facts)?;
         self.note_loaded(facts.counts);
         self.take_functions(facts)
     }
@@ -152,7 +153,8 @@ impl Server {
 
     /// Reads an RDB file into a keyspace of its own.
     pub(super) fn read_rdb(
-        &self,
+        &mut self,
+        io: &mut Io,
         path: &Path,
         expired: Expired,
         facts: &mut Facts,
@@ -162,7 +164,10 @@ impl Server {
         let mut keyspace = self.empty_keyspace();
         let len = self.disk.len(path).map_err(|e| failed(&e))?;
         let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
+        self.begin_progress(io, len);
         loop {
+            self.delay_load(decoder.counts().keys);
+            self.note_progress(io, decoder.offset())?;
             let event = decoder.next_event().map_err(|e| failed(&e))?;
             let left_out = decoder.take_left_out();
             if facts.position.is_some() {
@@ -184,8 +189,11 @@ impl Server {
     ) -> Result<Option<u64>, String> {
         let mut reader = PartReader::open(&*self.disk, part, &self.limits).map_err(|e| e.to_string())?;
         let mut preamble = None;
+        let mut commands = 0u64;
+        self.begin_progress(io, part.len);
         self.origin_db = 0;
         let cut = loop {
+            self.note_progress(io, reader.offset())?;
             match reader.next_step() {
                 Ok(None) => break None,
                 Ok(Some(Step::Preamble(event))) => {
@@ -202,6 +210,8 @@ impl Server {
                 Ok(Some(Step::Command(command))) => {
                     let command = OwnedArgs::collect(command.iter());
                     let args = command.as_args();
+                    commands += 1;
+                    self.delay_load(commands);
                     if table::find(args).is_err() {
                         return Err(format!(
                             "Unknown command '{}' reading the append only file {}",
@@ -248,9 +258,13 @@ impl Server {
         if let Some(board) = &self.metrics {
             board.busy("the master's snapshot is being loaded");
         }
-        self.loading = true;
-        let read = self.read_rdb(temp, Expired::Keep, &mut facts);
-        self.loading = false;
+        match self.shares_history() {
+            true => self.async_loading = true,
+            false => self.loading = true,
+        }
+        let read = self.read_rdb(io, temp, Expired::Keep, &mut facts);
+        (self.loading, self.async_loading) = (false, false);
+        self.persist.progress = None;
         let keyspace = read?;
         self.take_functions(&mut facts)?;
         self.take_keyspace(io, keyspace);

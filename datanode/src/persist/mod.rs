@@ -6,6 +6,7 @@
 
 mod load;
 mod log;
+pub(crate) mod progress;
 pub(crate) mod reload;
 mod snapshot;
 
@@ -71,6 +72,8 @@ pub struct Persistence {
     pub rewrite_failures: u64,
     /// What was in the RDB file that was read last: keys, and how many of them had expired.
     pub loaded: Counts,
+    /// How far the file is that is being loaded.
+    pub progress: Option<progress::LoadProgress>,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
@@ -119,6 +122,7 @@ impl Persistence {
             rewrites: 0,
             rewrite_failures: 0,
             loaded: Counts::default(),
+            progress: None,
             lineage: Lineage::default(),
             restore_error: None,
             log: None,

@@ -25,14 +25,19 @@ pub struct Reload {
 impl Server {
     /// `DEBUG RELOAD`
     pub(crate) fn reload_rdb(&mut self, io: &mut Io, how: Reload) -> Result<(), Error> {
+        self.may_reload()?;
         self.release_effects();
         if how.save {
             // Why is in the log.
             self.save_now(io).map_err(|_| Error::from("ERR"))?;
         }
         let expired = if self.is_master() { Expired::Skip { now_ms: io.now.unix_ms } } else { Expired::Keep };
-        let mut facts = Facts::default();
-        let loaded = self.read_rdb(&self.rdb_path(), expired, &mut facts).map_err(|e| {
+        let (mut facts, path) = (Facts::default(), self.rdb_path());
+        self.loading = true;
+        let loaded = self.read_rdb(io, &path, expired, &mut facts);
+        self.loading = false;
+        self.persist.progress = None;
+        let loaded = loaded.map_err(|e| {
             tracing::warn!("DEBUG RELOAD: {e}");
             Error::from(NOT_LOADED)
         })?;
@@ -53,6 +58,11 @@ impl Server {
         }
         tracing::warn!("DB reloaded by DEBUG RELOAD");
         Ok(())
+    }
+
+    /// One file is loaded at a time.
+    fn may_reload(&self) -> Result<(), Error> {
+        if self.in_load() { Err("LOADING Redis is loading the dataset in memory".into()) } else { Ok(()) }
     }
 
     /// Adds all keys of another keyspace; unless they may `replace`, none if one is there already.
@@ -84,6 +94,7 @@ impl Server {
 
     /// `DEBUG LOADAOF`
     pub(crate) fn reload_log(&mut self, io: &mut Io) -> Result<(), Error> {
+        self.may_reload()?;
         self.release_effects();
         let failed = |e: String| {
             tracing::error!("DEBUG LOADAOF: {e}");
@@ -107,6 +118,7 @@ impl Server {
         self.loading = true;
         let outcome = self.read_log(io, &parts);
         self.loading = false;
+        self.persist.progress = None;
         if outcome.is_err() {
             self.scripting.libraries = libraries;
         }

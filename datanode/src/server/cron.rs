@@ -81,8 +81,10 @@ impl Server {
         }
     }
 
-    /// The little that goes on while a script waits: the data must not change.
-    pub(super) fn run_cron_in_script(&mut self, io: &mut Io) {
+    /// The little that goes on in the midst of a script, or while files are loaded: the data must not change.
+    pub(super) fn run_cron_in_midst(&mut self, io: &mut Io) {
+        watchdog::beat();
+        self.now_s = io.now.unix_ms / 1000;
         self.shutdown_cron(io);
         let now = io.now.mono_ms();
         if now >= self.cron.second + 1000 {

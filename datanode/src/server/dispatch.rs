@@ -9,6 +9,7 @@ use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
+use crate::persist::progress::Loading;
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
 use crate::store::keyspace::SEE_ALL;
@@ -318,6 +319,9 @@ impl Server {
             );
         }
         if self.loading && !spec.flags.any(Flags::LOADING) {
+            return Err(LOADING.into());
+        }
+        if spec.flags.any(Flags::NO_ASYNC_LOADING) && self.load_state() == Loading::Async {
             return Err(LOADING.into());
         }
         Ok(spec)

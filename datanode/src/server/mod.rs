@@ -134,6 +134,8 @@ pub struct Server {
     pub serving: Option<ConnId>,
     /// Loading the dataset at start or from the master.
     pub loading: bool,
+    /// Loading the master's dataset while the present one is served.
+    pub async_loading: bool,
     /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
     pub pause: Pause,
     /// Paused clients: `CLIENT PAUSE`.
@@ -295,8 +297,8 @@ impl Service for Server {
             self.stats.note_input(c.input.len() as u64);
         }
         if self.repl.link_conn() == Some(conn) {
-            // A script sees data that nothing else changes.
-            if !self.in_script() {
+            // A script sees data that nothing else changes; what is being loaded comes before what follows it.
+            if !self.in_script() && !self.in_load() {
                 self.link_received(io);
             }
         } else if self.errand_conn() == Some(conn) {
@@ -332,8 +334,8 @@ impl Service for Server {
     }
 
     fn tick(&mut self, io: &mut Io) {
-        if self.in_script() {
-            return self.run_cron_in_script(io);
+        if self.in_script() || self.in_load() {
+            return self.run_cron_in_midst(io);
         }
         self.run_cron(io);
     }

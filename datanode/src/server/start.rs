@@ -102,6 +102,7 @@ impl Server {
             tracking: super::tracking::Tracking::new(hash_seed),
             serving: None,
             loading: false,
+            async_loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
             migrations: Default::default(),
@@ -183,6 +184,8 @@ impl Server {
         if self.shutdown.is_some() {
             return;
         }
+        // There is nothing to be saved yet.
+        let mode = if self.in_load() { ShutdownMode { save: false, nosave: true, now: true, ..mode } } else { mode };
         let now = io.now.mono_ms();
         let wait = if mode.now { 0 } else { u64::from(self.config.shutdown_timeout) * 1000 };
         let handover_until_ms = if mode.now { 0 } else { self.ask_for_handover(io) };
