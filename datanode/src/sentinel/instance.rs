@@ -42,6 +42,8 @@ pub(super) enum Channel {
 pub(super) enum Expect {
     Ignore,
     Auth,
+    /// To hear the hello messages.
+    Subscribe,
     Ping,
     Info,
     Hello,
