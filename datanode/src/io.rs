@@ -71,6 +71,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Position in the stream of the first byte that has not been sent.
+    pub fn unsent_from(&self) -> u64 {
+        self.base + self.sent as u64
+    }
+
     /// Position in the stream right behind the last byte written.
     pub fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64

@@ -545,7 +545,8 @@ impl Server {
                     }
                 }
                 if !alive {
-                    tracing::warn!("All replicas that a snapshot was for are gone");
+                    // As Redis says it, whose child is our walk.
+                    tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
                     self.keyspace.end_snapshot();
                     self.persist.snapshot = None;
                 }
@@ -607,6 +608,9 @@ impl Server {
         }
         let Some(s) = self.persist.snapshot.take() else { return };
         if let Target::Replicas { receivers, mark } = s.target {
+            let up = receivers.iter().filter(|&&conn| io.conn(conn).is_some()).count();
+            tracing::warn!("Diskless rdb transfer, done reading from pipe, {up} replicas still up.");
+            tracing::info!("Background RDB transfer terminated with success");
             for &conn in &receivers {
                 self.end_snapshot_for(io, conn, &mark);
             }
@@ -727,7 +731,8 @@ impl Server {
         self.flush_stream(io);
         let mark = random_id(&mut self.rng);
         let receivers = self.start_sync_of_waiting(io, &mark);
-        tracing::info!("Starting snapshot for {} replicas", receivers.len());
+        tracing::info!("Starting BGSAVE for SYNC with target: replicas sockets");
+        tracing::info!("Background RDB transfer started by pid {}", std::process::id());
         self.begin(io, Target::Replicas { receivers, mark }, None, false);
     }
 }

@@ -108,15 +108,20 @@ impl Server {
         if !out.is_empty() || io.conn(conn).is_some_and(|c| c.output.pending() > 0) {
             return Err("ERR SYNC and PSYNC are invalid with pending output".into());
         }
-        let from = match full {
-            true => None,
-            false => u64::try_from(parse_i64(args.at(2)).ok_or(Error::NotInteger)?).ok(),
+        let peer = self.peer_name(conn);
+        tracing::info!("Replica {peer} asks for synchronization");
+        let from = match (full, parse_i64(args.at(2))) {
+            (true, _) => None,
+            (false, Some(from)) => u64::try_from(from).ok(),
+            (false, None) => {
+                tracing::warn!("Replica {peer} asks for synchronization but with a wrong offset");
+                return Err(Error::NotInteger);
+            }
         };
         self.repl.ensure_backlog(&self.config);
         // What is pending belongs in front of this replica's part of the stream.
         self.release_effects();
         self.flush_stream(io);
-        let peer = self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default();
         let now = io.now;
         let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
         let replica = client.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now)));
@@ -336,18 +341,31 @@ impl Server {
         let timeout = u64::from(self.config.repl_timeout) * 1000;
         let mut late = Vec::new();
         for &conn in &self.repl.replicas {
-            let Some(client) = self.clients.get(conn) else { continue };
-            let Some(replica) = &client.replica else { continue };
+            let Some(client) = self.clients.get_mut(conn) else { continue };
+            let Some(replica) = client.replica.as_mut() else { continue };
             match replica.stage {
-                Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => late.push(conn),
+                Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => {
+                    late.push((conn, "streaming sync"));
+                }
                 // Newlines keep the link alive while the replica has to wait.
                 Stage::WaitsForSnapshot => io.send(conn, b"\n"),
                 Stage::ReceivesSnapshot if replica.gathered.is_some() => io.send(conn, b"\n"),
+                Stage::ReceivesSnapshot => {
+                    // It holds up the others as long as it takes nothing.
+                    let unsent = io.conn(conn).map_or(0, |c| c.output.unsent_from());
+                    if unsent != replica.unsent_from {
+                        (replica.unsent_from, replica.unsent_since_ms) = (unsent, now);
+                    } else if io.conn(conn).is_some_and(|c| c.output.pending() > 0)
+                        && now > replica.unsent_since_ms + timeout
+                    {
+                        late.push((conn, "full sync"));
+                    }
+                }
                 _ => {}
             }
         }
-        for conn in late {
-            tracing::warn!("Disconnecting timedout replica {}", self.peer_name(conn));
+        for (conn, what) in late {
+            tracing::warn!("Disconnecting timedout replica ({what}): {}", self.peer_name(conn));
             self.close_client(io, conn, false);
         }
         let ttl = self.config.repl_backlog_ttl * 1000;

@@ -67,6 +67,10 @@ pub struct ReplicaState {
     pub acked_durable: Option<u64>,
     /// Monotonic milliseconds of the last acknowledgement.
     pub acked_at_ms: u64,
+    /// What of its output had been sent when that last changed, and when that was (monotonic milliseconds).
+    pub unsent_from: u64,
+    /// See `unsent_from`.
+    pub unsent_since_ms: u64,
     /// First offset of the stream behind the snapshot that is being sent to it.
     pub resumes_at: u64,
     /// The snapshot so far, for one that has to know its length beforehand.
@@ -93,6 +97,8 @@ impl ReplicaState {
             acked: 0,
             acked_durable: None,
             acked_at_ms: now.mono_ms(),
+            unsent_from: 0,
+            unsent_since_ms: now.mono_ms(),
             resumes_at: 0,
             gathered: None,
             rdb_only: false,

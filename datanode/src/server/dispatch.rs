@@ -152,6 +152,8 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
+        // What it is sent is the stream, and nothing else.
+        let streams = client.is_replica() && !client.monitor;
         let outer = self.serving.replace(conn);
         if let Err(e) = self.checked(io, conn, spec, args, out) {
             self.stats.count_error(&e.code());
@@ -160,6 +162,10 @@ impl Server {
         }
         self.after_unit(io);
         self.serving = outer;
+        if streams && out.len() > start {
+            self.refuse_replica(io, conn, spec, &out[start..]);
+            out.truncate(start);
+        }
         let pushed = self.own_invalidations();
         let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
         let holds = self.write_ack_replicas() > 0;
@@ -191,6 +197,22 @@ impl Server {
                 self.hold_reply(io, conn, start, offset, out);
             }
         }
+    }
+
+    /// A replica has sent a command that is answered.
+    fn refuse_replica(&mut self, io: &mut Io, conn: ConnId, spec: Option<&'static Spec>, reply: &[u8]) {
+        const SHOWN: usize = 128;
+        let name = spec.map_or("?", |s| s.name);
+        let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN)]);
+        if let Some(error) = text.strip_prefix('-') {
+            tracing::warn!(
+                "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{name}'",
+                error.trim_end()
+            );
+            self.stats.unexpected_errors += 1;
+        }
+        tracing::warn!("Replica generated a reply to command '{name}', disconnecting it: {}", text.trim_end());
+        self.close_client(io, conn, false);
     }
 
     /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
@@ -296,6 +318,9 @@ impl Server {
                  context",
                 spec.name
             )));
+        }
+        if client.is_replica() && !client.monitor && spec.flags.any(Flags::WRITE | Flags::READONLY) {
+            return Err("ERR Replica can't interact with the keyspace".into());
         }
         let exec = spec.name == "exec";
         let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
