@@ -16,7 +16,7 @@ pub struct PersistInfo {
     pub loading_start_time: i64,
     pub loading_total_bytes: u64,
     pub loading_loaded_bytes: u64,
-    /// Bytes that the snapshot under way had to encode before their turn: what writes cost it.
+    /// Memory of what the snapshot under way had to encode before its turn: what would be copied in a fork, bytes.
     pub current_cow_size: u64,
     pub current_save_keys_processed: u64,
     pub current_save_keys_total: u64,

@@ -88,11 +88,11 @@ pub struct Persistence {
     waiting_since_ms: Option<u64>,
     /// The snapshot under way waits for something.
     snapshot_idles: bool,
-    /// How much was encoded before its turn for the last snapshot of each kind, bytes.
+    /// The same of the last snapshot of each kind.
     last_early: LastEarly,
 }
 
-/// Bytes that snapshots had to encode before their turn, because commands were about to change what they hold.
+/// Memory of what snapshots had to encode before its turn, because commands were about to change it, bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct LastEarly {
     rdb: u64,

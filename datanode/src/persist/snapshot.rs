@@ -32,6 +32,9 @@ const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
 const IN_FLIGHT_MAX: u64 = 1 << 20;
 
+/// Elements by which the memory of what is encoded before its turn is estimated.
+const EARLY_SAMPLE: usize = 5;
+
 /// What a snapshot is for.
 enum Target {
     /// The RDB file.
@@ -69,7 +72,7 @@ pub(super) struct Progress {
     pub(super) keys: u64,
     /// Keys there were when it was begun.
     pub(super) all: u64,
-    /// Bytes that were encoded before their turn, because commands were about to change them.
+    /// Memory of what was encoded before its turn because commands were about to change it, bytes.
     pub(super) early: u64,
 }
 
@@ -88,14 +91,14 @@ struct FileSink {
     keys: u64,
     /// Entries come from the walk, not from a command that is about to change them.
     walking: bool,
-    /// Bytes of entries that commands have had encoded before it was their turn.
+    /// Memory of the entries that commands have had encoded before it was their turn, bytes.
     early: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
-        let (db, before) = (db as u32, self.out.len());
-        self.keys += 1;
+        let db = db as u32;
+        self.note(e);
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -103,7 +106,6 @@ impl SnapshotSink for FileSink {
             }
             Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
         }
-        self.note_early(before);
     }
 
     fn in_parts(&self, e: &KeyEntry) -> bool {
@@ -115,10 +117,11 @@ impl SnapshotSink for FileSink {
             self.entry(db, e);
             return None;
         };
-        let (meta, before) = (Meta { expire_at_ms: e.expire_at(), ..Meta::default() }, self.out.len());
+        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
         let next = encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from);
-        self.keys += u64::from(next.is_none());
-        self.note_early(before);
+        if next.is_none() {
+            self.note(e);
+        }
         next
     }
 }
@@ -128,9 +131,11 @@ impl FileSink {
         FileSink { form, out, keys: 0, walking: false, early: 0 }
     }
 
-    fn note_early(&mut self, before: usize) {
+    /// A key has been encoded.
+    fn note(&mut self, e: &KeyEntry) {
+        self.keys += 1;
         if !self.walking {
-            self.early += (self.out.len() - before) as u64;
+            self.early += e.memory_usage(EARLY_SAMPLE) as u64;
         }
     }
 
