@@ -338,6 +338,13 @@ impl Server {
         if writes {
             self.refuse_write(io)?;
         }
+        // Whoever watches a server that cannot persist hears of it. Under a shard map it is in the status.
+        if spec.name == "ping"
+            && self.managed.is_none()
+            && let Some(text) = self.persist.write_refusal(&self.config)
+        {
+            return Err(Error::Text(text.into()));
+        }
         if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
             return Err(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
