@@ -513,8 +513,9 @@ impl Server {
         sink.walking = false;
         let (keys, early) = (sink.keys, sink.early);
         if let Some(s) = &mut self.persist.snapshot {
+            // What commands have had encoded meanwhile takes as long.
+            s.rests_until_us = io.now.mono_us + delay_us(delay, s.progress.keys, keys);
             s.progress = Progress { keys, early, ..s.progress };
-            s.rests_until_us = io.now.mono_us + delay_us(delay, before.1, keys);
         }
         done
     }
