@@ -345,3 +345,17 @@ def test_a_snapshot_without_keys(servers, ours, peer, tmp_path):
     copy.start()
     with binary(copy) as client:
         assert client.dbsize() == 0 and client.fcall("f", 0) == 1
+
+
+def test_a_replica_that_loads_for_long_is_not_taken_for_lost(servers, source, target):
+    """It sends empty lines meanwhile: the master's `repl-timeout` is shorter than the loading takes."""
+    master = servers.start(source, {"repl-diskless-sync-delay": 0, "enable-debug-command": "yes", "rdbcompression": "no"})
+    replica = servers.start(target, {"key-load-delay": 40_000, "loading-process-events-interval-bytes": 1024})
+    with binary(master) as m, binary(replica) as r:
+        m.execute_command("DEBUG", "POPULATE", 100, "key", 2000)
+        m.config_set("repl-timeout", 2)
+        m.config_set("repl-ping-replica-period", 1)
+        r.replicaof("127.0.0.1", master.port)
+        until("it is loaded", lambda: linked(r) and r.dbsize() == 100, timeout=30, ignore=ERRORS)
+        stats = m.info("stats")
+        assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 0)

@@ -287,6 +287,18 @@ impl Server {
         io.send(conn, &out);
     }
 
+    /// Has the master know that we are alive, while we load what it has sent.
+    pub(crate) fn greet_while_loading(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        if let Some(link) = self.repl.link.as_mut()
+            && let (Some(conn), State::Loading(_)) = (link.conn, &link.state)
+            && now >= link.acked_at_ms + ACK_PERIOD_MS
+        {
+            link.acked_at_ms = now;
+            io.send(conn, b"\n");
+        }
+    }
+
     pub(crate) fn link_connected(
         &mut self,
         io: &mut Io,
