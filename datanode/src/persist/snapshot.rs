@@ -466,7 +466,7 @@ impl Server {
         if self.persist.snapshot.is_none() {
             return self.start_sync_if_due(io);
         }
-        self.persist.snapshot_idles = self.snapshot_rests(io) || self.snapshot_must_wait(io);
+        self.persist.snapshot_idles = self.snapshot_must_wait(io) || self.snapshot_rests(io);
         if self.persist.snapshot_idles {
             return;
         }

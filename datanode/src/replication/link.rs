@@ -173,7 +173,10 @@ impl Server {
                     "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."
                 );
                 self.repl.ensure_backlog(&self.config);
-                self.drop_replicas(io);
+                if self.managed.is_some() {
+                    self.drop_replicas(io);
+                }
+                // Without a shard map they stay: only another history is a reason to ask anew.
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
                 logging::set_role(Role::Replica);
