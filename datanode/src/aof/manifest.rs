@@ -78,13 +78,18 @@ impl Manifest {
                 }
                 b"seq" => {
                     let n = parse_i64(&pair[1]).filter(|&n| n > 0);
-                    seq = Some(n.ok_or("Invalid AOF manifest file format: the sequence number is not a positive integer")?);
+                    seq = Some(n.ok_or(
+                        "Invalid AOF manifest file format: the sequence number is not a positive integer",
+                    )?);
                 }
                 b"type" => kind = Some(pair[1].as_slice()),
                 _ => {}
             }
         }
-        let part = Part { name: name.ok_or("Invalid AOF manifest file format: `file` is missing")?, seq: seq.ok_or("Invalid AOF manifest file format: `seq` is missing")? };
+        let part = Part {
+            name: name.ok_or("Invalid AOF manifest file format: `file` is missing")?,
+            seq: seq.ok_or("Invalid AOF manifest file format: `seq` is missing")?,
+        };
         match kind.ok_or("Invalid AOF manifest file format: `type` is missing")? {
             b"b" if self.base.is_some() => return Err("Found duplicate base file information"),
             b"b" => self.base = Some(part),

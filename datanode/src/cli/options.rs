@@ -272,7 +272,9 @@ impl Options {
             self.protocol = Some(3);
         }
         if self.quoted_input {
-            self.words = self.words.iter()
+            self.words = self
+                .words
+                .iter()
                 .map(|word| unquoted(word).ok_or(Stop::WrongArgument("Invalid quoted string")))
                 .collect::<Result<_, _>>()?;
         }

@@ -53,7 +53,8 @@ fn set(ctx: &mut Ctx<'_>) -> Result {
         (2..ctx.args.len()).step_by(2).map(|i| (ctx.args.at(i), ctx.args.at(i + 1))).collect();
     let local_client = ctx.client().is_none_or(|c| c.is_local());
     let server = &mut *ctx.keys.server;
-    let context = SetContext { loading: server.load_state() != Loading::No, local_client, disk: &*server.disk };
+    let context =
+        SetContext { loading: server.load_state() != Loading::No, local_client, disk: &*server.disk };
     let change = server.config.set(&pairs, &context).map_err(|text| Error::Text(text.into()))?;
     server.apply_config(ctx.io, change)?;
     ctx.reply.ok();

@@ -263,8 +263,7 @@ impl Loop {
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
         let post = worker::Post::new(outbox, waker);
-        let mut signals =
-            signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGABRT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGABRT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for number in signals.forever() {

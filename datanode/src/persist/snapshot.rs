@@ -500,7 +500,8 @@ impl Server {
             s.walking = true;
             (s.out.len(), s.keys)
         });
-        let (steps, buckets) = if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
+        let (steps, buckets) =
+            if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
         let mut done = false;
         for _ in 0..steps {
             done = self.keyspace.snapshot_step(buckets);

@@ -180,7 +180,9 @@ impl Server {
     ) -> Result<(), Error> {
         let snapshot = self.snapshot_without_keys(io, functions);
         let resync = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
-        let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else { return Ok(()) };
+        let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else {
+            return Ok(());
+        };
         replica.stage = Stage::Online;
         let rdb_only = replica.rdb_only;
         if !replica.pre_psync {
@@ -266,7 +268,10 @@ impl Server {
             match self.repl.backlog().filter(|b| b.reaches(replica.resumes_at)) {
                 Some(backlog) => backlog.copy_from(replica.resumes_at, &mut queued),
                 None => {
-                    tracing::error!("The stream behind the snapshot of replica {} is gone", client.peer.remote);
+                    tracing::error!(
+                        "The stream behind the snapshot of replica {} is gone",
+                        client.peer.remote
+                    );
                     self.close_client(io, conn, false);
                     continue;
                 }

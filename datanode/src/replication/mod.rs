@@ -326,7 +326,10 @@ impl Replication {
     }
 
     /// All replicas, with the addresses that their connections come from.
-    pub fn with_peers<'a>(&'a self, clients: &'a Clients) -> impl Iterator<Item = (&'a str, &'a ReplicaState)> {
+    pub fn with_peers<'a>(
+        &'a self,
+        clients: &'a Clients,
+    ) -> impl Iterator<Item = (&'a str, &'a ReplicaState)> {
         self.replicas.iter().filter_map(|&c| {
             let client = clients.get(c)?;
             Some((client.peer.remote.as_str(), client.replica.as_deref()?))

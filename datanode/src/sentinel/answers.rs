@@ -11,7 +11,8 @@ use crate::io::Io;
 /// The Redis version whose behaviour this is.
 pub(super) const VERSION: &str = crate::config::REDIS_VERSION;
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
-pub(super) const MANAGED: &str = "ERR this sentinel follows the shard map: change the RedisReplicaSet instead";
+pub(super) const MANAGED: &str =
+    "ERR this sentinel follows the shard map: change the RedisReplicaSet instead";
 
 const HELP: &[&str] = &[
     "SENTINEL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -268,10 +268,7 @@ impl Sentinel {
         }
         if any("cpu") {
             let t = cpu_times();
-            text += &format!(
-                "# CPU\r\nused_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n\r\n",
-                t.system, t.user
-            );
+            text += &format!("# CPU\r\nused_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n\r\n", t.system, t.user);
         }
         if any("stats") {
             text += &format!(

@@ -270,7 +270,8 @@ impl Sentinel {
             others.iter().filter(|id| matches!(state(self, id), Reconf::Sent | Reconf::InProgress)).count();
         for id in &others {
             let Some(i) = self.insts.get(id) else { continue };
-            let stuck = i.reconf == Reconf::Sent && now - i.reconf_sent_ms > self.timing.replica_reconf_timeout;
+            let stuck =
+                i.reconf == Reconf::Sent && now - i.reconf_sent_ms > self.timing.replica_reconf_timeout;
             let next = i.reconf == Reconf::None && busy < limit && i.command.up();
             if stuck {
                 self.event(io, "-slave-reconf-sent-timeout", *id, "");

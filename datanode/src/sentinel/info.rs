@@ -1,9 +1,9 @@
 //! What follows from a data node's INFO (classic): discovery of replicas, changed roles, progress of a failover, and
 //! setting right what follows the wrong master.
 
+use super::Sentinel;
 use super::failover::Step;
 use super::instance::{Info, InstId, Kind, Reconf};
-use super::Sentinel;
 use crate::io::Io;
 use crate::shardmap::NodeAddr;
 
@@ -47,11 +47,6 @@ impl Sentinel {
             self.event(io, word, id, &format!("new reported role is {}", role.word()));
         }
         if kind == Kind::Master {
-            if let Some(i) =
-                self.insts.get_mut(&id).filter(|i| i.rebooted_ms != 0 && i.last_ok_ms > i.rebooted_ms)
-            {
-                i.rebooted_ms = 0;
-            }
             if role == Kind::Master {
                 self.discover_replicas(io, &name, &replicas);
             }

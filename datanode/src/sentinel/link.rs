@@ -76,6 +76,7 @@ impl Sentinel {
             Ok((conn, peer)) => {
                 inst.ip = peer.remote.rsplit_once(':').map(|(h, _)| h.trim_matches(['[', ']']).to_owned());
                 let own = peer.local.rsplit_once(':').map(|(h, _)| h.trim_matches(['[', ']']).to_owned());
+                inst.own_ip.clone_from(&own);
                 let link = inst.link(channel);
                 link.dialing = None;
                 link.conn = Some(conn);
@@ -233,7 +234,9 @@ impl Sentinel {
             return;
         }
         let Some(inst) = self.insts.get_mut(&id) else { return };
-        for conn in [Channel::Command, Channel::Second].map(|channel| inst.link(channel).conn).into_iter().flatten() {
+        for conn in
+            [Channel::Command, Channel::Second].map(|channel| inst.link(channel).conn).into_iter().flatten()
+        {
             io.close(conn, false);
         }
     }

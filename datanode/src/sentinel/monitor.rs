@@ -1,8 +1,8 @@
 //! The timer: connecting, pings, INFO, and what follows from silence: SDOWN (this sentinel sees it down), ODOWN (a
 //! quorum does), and TILT (this sentinel's own clock can't be trusted, so it only watches).
 
-use super::instance::{Channel, Expect, InstId, Kind};
 use super::Sentinel;
+use super::instance::{Channel, Expect, InstId, Kind};
 use crate::io::Io;
 use crate::resp::reader::Value;
 use crate::shardmap::NodeRole;
@@ -76,7 +76,11 @@ impl Sentinel {
         let now = io.now.mono_ms();
         i.last_pong_ms = now;
         let well = match value {
-            Value::Simple(s) => s == "PONG",
+            Value::Simple(s) if s == "PONG" => {
+                // It has come up, and is not only loading.
+                i.rebooted_ms = 0;
+                true
+            }
             Value::Error(e) => e.starts_with("LOADING") || e.starts_with("MASTERDOWN"),
             _ => false,
         };

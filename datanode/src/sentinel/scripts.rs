@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn exit_codes() {
-        let run = |s: &str| execute(&["/bin/sh".into(), "-c".into(), s.into()], Path::new("/"), LIMIT).unwrap();
+        let run =
+            |s: &str| execute(&["/bin/sh".into(), "-c".into(), s.into()], Path::new("/"), LIMIT).unwrap();
         assert_eq!(run("exit 0"), 0);
         assert_eq!(run("exit 3"), 3);
         assert_eq!(run("kill -9 $$"), KILLED);

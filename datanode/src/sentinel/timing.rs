@@ -129,9 +129,11 @@ mod tests {
         t.set("info-period", "5").unwrap();
         t.set("Tilt-Period", "6").unwrap();
         assert_eq!((t.info_period, t.tilt_period), (5, 6));
-        for (name, value, text) in
-            [("ping-period", "0", "Invalid argument '0'"), ("ping-period", "-1", "'-1'"), ("x", "1", "Unknown option")]
-        {
+        for (name, value, text) in [
+            ("ping-period", "0", "Invalid argument '0'"),
+            ("ping-period", "-1", "'-1'"),
+            ("x", "1", "Unknown option"),
+        ] {
             assert!(t.set(name, value).unwrap_err().contains(text), "{name} {value}");
         }
         assert_eq!(t.ping_period, Timing::default().ping_period);

@@ -221,7 +221,10 @@ impl Server {
             );
             self.stats.unexpected_errors += 1;
         }
-        tracing::warn!("Replica generated a reply to command '{name}', disconnecting it: {}", text.trim_end());
+        tracing::warn!(
+            "Replica generated a reply to command '{name}', disconnecting it: {}",
+            text.trim_end()
+        );
         self.close_client(io, conn, false);
     }
 

@@ -185,7 +185,8 @@ impl Server {
             return;
         }
         // There is nothing to be saved yet.
-        let mode = if self.in_load() { ShutdownMode { save: false, nosave: true, now: true, ..mode } } else { mode };
+        let mode =
+            if self.in_load() { ShutdownMode { save: false, nosave: true, now: true, ..mode } } else { mode };
         let now = io.now.mono_ms();
         let wait = if mode.now { 0 } else { u64::from(self.config.shutdown_timeout) * 1000 };
         let handover_until_ms = if mode.now { 0 } else { self.ask_for_handover(io) };

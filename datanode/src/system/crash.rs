@@ -47,5 +47,7 @@ pub fn report(how: &str, trace: &dyn Display) {
 pub fn threads() -> String {
     let of = |task: &fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    tasks.map(|t| format!("{} ({}): {}\n", of(&t, "comm").trim(), t.file_name().display(), of(&t, "wchan"))).collect()
+    tasks
+        .map(|t| format!("{} ({}): {}\n", of(&t, "comm").trim(), t.file_name().display(), of(&t, "wchan")))
+        .collect()
 }
