@@ -370,9 +370,8 @@ def test_flushall_gives_up_what_is_being_saved(servers, ours):
 
 def test_a_server_that_cannot_save_says_so_to_whoever_pings(servers, ours, peer):
     for program in (ours, peer):
-        server = servers.new(program, {"save": "3600 1", "dbfilename": "taken"})
+        server = servers.start(program, {"save": "3600 1", "dbfilename": "taken"})
         (server.dir / "taken").mkdir()
-        server.start()
         with server.client(single_connection_client=True) as client:
             client.set("a", "1")
             client.bgsave()
