@@ -5,8 +5,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-/// The time of one call into the core; it does not move while the call lasts.
+/// The time of one call into the core. While the call lasts it moves only from one command to the next ([`Io::catch_up`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Now {
     /// Monotonic microseconds since an arbitrary start; for intervals, timeouts and leases.
@@ -229,6 +230,8 @@ impl std::fmt::Display for ConnectError {
 pub struct Io {
     /// The time of this call.
     pub now: Now,
+    /// When the clocks were read for it; none where time is made up.
+    read_at: Option<Instant>,
     conns: Vec<Conn>,
     free: Vec<usize>,
     dirty: VecDeque<ConnId>,
@@ -254,6 +257,23 @@ pub struct Sent {
 }
 
 impl Io {
+    /// Says what time it is (driver only).
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.read_at = Some(Instant::now());
+    }
+
+    /// A command has ended at `at`: the next one sees the time go on, by whole milliseconds.
+    pub fn catch_up(&mut self, at: Instant) {
+        let Some(read_at) = &mut self.read_at else { return };
+        let passed = at.saturating_duration_since(*read_at).as_millis() as u64;
+        if passed > 0 {
+            *read_at += Duration::from_millis(passed);
+            self.now.mono_us += passed * 1000;
+            self.now.unix_ms = self.now.unix_ms.saturating_add_unsigned(passed);
+        }
+    }
+
     /// Registers a new connection (driver only).
     pub fn open(&mut self) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -6,6 +6,10 @@ use crate::glob::glob_match;
 use crate::rdb::dump as payload;
 use crate::rdb::encode::ValueWriter;
 use crate::store::num::IntBuf;
+use crate::store::value::ValueRef;
+
+/// Keys that RANDOMKEY picks before it gives up finding one whose time is not up.
+const RANDOM_TRIES: usize = 100;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -148,19 +152,21 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
     let cursor = Scan::cursor(ctx, 1)?;
     let scan = Scan::options(ctx.args, 2, true)?;
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
-    let mut found: Vec<Vec<u8>> = Vec::new();
+    let (mut found, mut expired): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
     let keyspace = &ctx.keys.server.keyspace;
     let mut seen = 0;
     let next = scan.run(cursor, |cursor| {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
             let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value().type_name().as_bytes());
-            if !e.is_expired(now) && scan.type_name.is_none_or(of_type) && scan.wants(e.key()) {
-                found.push(e.key().to_vec());
+            if scan.type_name.is_none_or(of_type) && scan.wants(e.key()) {
+                let list = if e.is_expired(now) { &mut expired } else { &mut found };
+                list.push(e.key().to_vec());
             }
         });
         (next, seen)
     });
+    expired.iter().for_each(|key| ctx.keys.expire_in_passing(key));
     reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }
@@ -168,11 +174,21 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
 /// `RANDOMKEY`
 fn randomkey(ctx: &mut Ctx<'_>) -> Result {
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
-    let server = &mut *ctx.keys.server;
-    match server.keyspace.random(db, &mut server.rng, now) {
-        Some(e) => ctx.reply.bulk(e.key()),
-        None => ctx.reply.null(),
+    for _ in 0..RANDOM_TRIES {
+        let server = &mut *ctx.keys.server;
+        match server.keyspace.random(db, &mut server.rng) {
+            Some(e) if e.is_expired(now) => {
+                let key = e.key().to_vec();
+                ctx.keys.expire_in_passing(&key);
+            }
+            Some(e) => {
+                ctx.reply.bulk(e.key());
+                return Ok(());
+            }
+            None => break,
+        }
     }
+    ctx.reply.null();
     Ok(())
 }
 
@@ -294,11 +310,22 @@ fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `OBJECT REFCOUNT key`: values are never shared here.
+/// What Redis answers as the number of references to an integer that it keeps ready for all.
+const SHARED: i64 = i32::MAX as i64;
+/// Integers below this one are kept ready.
+const SHARED_INTEGERS: i64 = 10_000;
+
+/// `OBJECT REFCOUNT key`: values are never shared here, but of those that Redis shares it is said.
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.keys.exists(ctx.args.at(2)) {
-        true => ctx.reply.int(1),
-        false => ctx.reply.null(),
+    let config = &ctx.keys.server.config;
+    // There each key needs a value of its own, which has the time of its last use.
+    let apart = config.maxmemory > 0 && config.maxmemory_policy.goes_by_use();
+    match ctx.keys.peek(ctx.args.at(2)).map(|e| e.value()) {
+        Some(ValueRef::Str(s)) if !apart && s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => {
+            ctx.reply.int(SHARED);
+        }
+        Some(_) => ctx.reply.int(1),
+        None => ctx.reply.null(),
     }
     Ok(())
 }

@@ -246,9 +246,10 @@ impl Server {
             disk.rename(temp, &base).map_err(text)?;
             let file = disk.open_append(&base).map_err(text)?;
             log.publish_base(&*file, len, BaseFormat::Rdb)?;
+            let files = log.files();
             // That was one.
             self.persist.rewrite_scheduled = false;
-            self.remove_history(io);
+            self.remove_history(io, files);
         } else if !self.config.save.is_empty() {
             let file = self.disk.open_append(temp).map_err(text)?;
             crate::disk::publish(&*self.disk, &*file, temp, &self.rdb_path()).map_err(text)?;

@@ -2,7 +2,8 @@
 //! has been read whole.
 
 use super::load::Facts;
-use super::log::Log;
+use super::log::SharedFiles;
+use crate::aof::files::LoadPart;
 use crate::command::Error;
 use crate::io::{Action, Io};
 use crate::rdb::decode::Expired;
@@ -85,20 +86,30 @@ impl Server {
     /// `DEBUG LOADAOF`
     pub(crate) fn reload_log(&mut self, io: &mut Io) -> Result<(), Error> {
         self.release_effects();
-        let Some(log) = self.persist.log.as_mut().filter(|log| log.has_base()) else {
-            return Err("ERR there is no whole append-only file to load".into());
-        };
         let failed = |e: String| {
             tracing::error!("DEBUG LOADAOF: {e}");
             Error::from("ERR Error trying to load the AOF files, check server logs.")
         };
-        log.sync().map_err(|e| failed(e.to_string()))?;
+        let files = match &mut self.persist.log {
+            Some(log) if !log.has_base() => {
+                return Err("ERR there is no whole append-only file to load".into());
+            }
+            Some(log) => {
+                log.sync().map_err(|e| failed(e.to_string()))?;
+                log.files()
+            }
+            None => SharedFiles::new(self.open_aof_files().map_err(failed)?),
+        };
+        let parts = files.with(|f| f.parts()).map_err(|e| failed(e.to_string()))?;
+        if parts.is_empty() {
+            return Err("ERR there is no append-only file to load".into());
+        }
         let (dirty, db) = (self.effects.dirty, self.origin_db);
         let empty = self.empty_keyspace();
         let old = std::mem::replace(&mut self.keyspace, empty);
         let libraries = std::mem::take(&mut self.scripting.libraries);
         self.loading = true;
-        let outcome = self.read_log(io);
+        let outcome = self.read_log(io, &parts);
         self.loading = false;
         if outcome.is_err() {
             self.scripting.libraries = libraries;
@@ -112,11 +123,9 @@ impl Server {
         Ok(())
     }
 
-    /// Reads the files of the log that is being written into the keyspace.
-    fn read_log(&mut self, io: &mut Io) -> Result<(), String> {
-        let Some(files) = self.persist.log.as_ref().map(Log::files) else { return Ok(()) };
-        let parts = files.with(|f| f.parts()).map_err(|e| e.to_string())?;
-        for part in &parts {
+    /// Reads the files of a log into the keyspace.
+    fn read_log(&mut self, io: &mut Io, parts: &[LoadPart]) -> Result<(), String> {
+        for part in parts {
             if self.load_log_part(io, part, &mut Facts::default())?.is_some() {
                 return Err(format!("{} is cut off", part.path.display()));
             }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
@@ -32,8 +33,8 @@ const IN_FLIGHT_MAX: u64 = 1 << 20;
 enum Target {
     /// The RDB file.
     Rdb { temp: PathBuf },
-    /// The base of the append-only file.
-    Base,
+    /// The base of the append-only file; `alone`: where none is being written, and the base is all that it will be.
+    Base { files: SharedFiles, alone: bool },
     /// Replicas that need a full resync; ends with this mark.
     Replicas { receivers: Vec<ConnId>, mark: String },
 }
@@ -52,6 +53,11 @@ pub(super) struct Running {
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
     resting: bool,
+    /// Keys encoded so far, and how many there were when it began.
+    keys: u64,
+    keys_total: u64,
+    /// `rdb-key-save-delay`: it goes on at this monotonic microsecond.
+    resume_at_us: u64,
 }
 
 /// How a snapshot is written.
@@ -65,11 +71,13 @@ enum Form {
 struct FileSink {
     form: Form,
     out: Vec<u8>,
+    keys: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
         let db = db as u32;
+        self.keys += 1;
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -88,6 +96,7 @@ impl SnapshotSink for FileSink {
             self.entry(db, e);
             return None;
         };
+        self.keys += u64::from(from == 0);
         let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
         encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from)
     }
@@ -117,7 +126,12 @@ impl Running {
     }
 
     pub(super) fn is_rewrite(&self) -> bool {
-        matches!(self.target, Target::Base)
+        matches!(self.target, Target::Base { .. })
+    }
+
+    /// Keys encoded so far, and how many there were when it began.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.keys, self.keys_total)
     }
 
     /// Everything has been encoded, and the disk is making it durable.
@@ -137,7 +151,7 @@ impl Server {
             for library in self.scripting.libraries.iter() {
                 writer.function(&mut out, &library.text);
             }
-            return FileSink { form: Form::Commands(writer), out };
+            return FileSink { form: Form::Commands(writer), out, keys: 0 };
         }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
@@ -165,7 +179,7 @@ impl Server {
                 encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
             }
         }
-        FileSink { form: Form::Rdb(encoder), out }
+        FileSink { form: Form::Rdb(encoder), out, keys: 0 }
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -223,7 +237,8 @@ impl Server {
         let format = self.base_format();
         let Some(log) = &mut self.persist.log else { return Ok(()) };
         log.publish_base(&*file, len, format)?;
-        self.remove_history(io);
+        let files = log.files();
+        self.remove_history(io, files);
         Ok(())
     }
 
@@ -250,6 +265,9 @@ impl Server {
             None => {}
         }
         self.persist.bgsave_scheduled = true;
+        if self.in_unit() {
+            return Ok("Background saving scheduled");
+        }
         self.start_scheduled(io);
         if self.persist.snapshot.is_some() {
             Ok("Background saving started")
@@ -264,11 +282,11 @@ impl Server {
             return Err("ERR Background append only file rewriting already in progress");
         }
         self.persist.rewrite_scheduled = true;
-        if self.persist.snapshot.is_some() {
+        if self.persist.snapshot.is_some() || self.in_unit() {
             return Ok("Background append only file rewriting scheduled");
         }
         self.start_scheduled(io);
-        if self.persist.snapshot.is_some() || !self.persist.aof_on() {
+        if self.persist.snapshot.is_some() || self.persist.preparing_rewrite {
             Ok("Background append only file rewriting started")
         } else {
             Err(
@@ -307,17 +325,39 @@ impl Server {
             self.persist.rewrite_scheduled = true;
             return;
         }
-        let Some(log) = &mut self.persist.log else {
-            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
-            return;
-        };
         tracing::info!("Background append only file rewriting started");
+        let Some(log) = &mut self.persist.log else { return self.start_lone_base(io) };
         if log.must_begin_anew() {
             let begun = log.begin_anew(self.repl.offset());
             return self.capture_base(io, begun);
         }
-        self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
+        let target = Target::Base { files: log.files(), alone: false };
+        self.persist.snapshot = Some(self.running(io, target, None, true));
         self.prepare_rewrite(io);
+    }
+
+    /// The file is asked for though none is kept (`appendonly no`): a base without anything behind it.
+    fn start_lone_base(&mut self, io: &mut Io) {
+        let begun = self.open_aof_files().and_then(|mut files| {
+            files.begin_alone().map_err(|e| e.to_string())?;
+            let file = self.disk.create(&files.temp_base()).map_err(|e| e.to_string())?;
+            Ok((SharedFiles::new(files), file))
+        });
+        match begun {
+            Ok((files, file)) => self.begin(io, Target::Base { files, alone: true }, Some(file), true),
+            Err(e) => self.snapshot_failed(io, false, &e),
+        }
+    }
+
+    /// Files are about to be kept: what is being done with them for other reasons ends.
+    pub(super) fn give_up_lone_base(&mut self) {
+        let is_alone = |s: &mut Running| matches!(s.target, Target::Base { alone: true, .. });
+        if let Some(s) = self.persist.snapshot.take_if(is_alone) {
+            if let Target::Base { files, .. } = &s.target {
+                files.give_up();
+            }
+            self.keyspace.end_snapshot();
+        }
     }
 
     /// The file is there into which the log goes on from now on, the moment that the base is to hold.
@@ -333,12 +373,16 @@ impl Server {
     }
 
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
-        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
+        let create = |log: &super::Log| {
+            let file = self.disk.create(&log.temp_base()).map_err(|e| e.to_string())?;
+            Ok((log.files(), file))
+        };
         match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
-            Ok(file) => {
+            Ok(Some((files, file))) => {
                 self.selected_db = None;
-                self.begin(io, Target::Base, file, true);
+                self.begin(io, Target::Base { files, alone: false }, Some(file), true);
             }
+            Ok(None) => {}
             Err(e) => {
                 self.snapshot_failed(io, false, &e);
                 self.start_scheduled(io);
@@ -351,6 +395,7 @@ impl Server {
         if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
+        self.stats.snapshots += 1;
         self.persist.snapshot = Some(self.running(io, target, file, false));
     }
 
@@ -366,6 +411,9 @@ impl Server {
             written: 0,
             failure: Arc::default(),
             resting,
+            keys: 0,
+            keys_total: (0..self.keyspace.databases()).map(|db| self.keyspace.len(db) as u64).sum(),
+            resume_at_us: io.now.mono_us,
         }
     }
 
@@ -380,7 +428,14 @@ impl Server {
         let before = self.encoded();
         let mut done = false;
         for _ in 0..STEPS_PER_TICK {
-            done = self.keyspace.snapshot_step(BUCKETS_PER_STEP);
+            let slowly = self.config.rdb_key_save_delay != 0;
+            done = self.keyspace.snapshot_step(if slowly { 1 } else { BUCKETS_PER_STEP });
+            self.note_progress();
+            if slowly && self.snapshot_sits_out(io) {
+                // Its end is waited for, too.
+                done = false;
+                break;
+            }
             if done || self.encoded() > before + BYTES_PER_TICK {
                 break;
             }
@@ -408,10 +463,34 @@ impl Server {
         }
     }
 
+    fn running_sink(&mut self) -> Option<&FileSink> {
+        let sink: &mut dyn Any = self.keyspace.snapshot_sink()?;
+        sink.downcast_ref()
+    }
+
     /// Bytes of the running snapshot that have not been handed on.
     fn encoded(&mut self) -> usize {
-        let sink: Option<&mut dyn Any> = self.keyspace.snapshot_sink().map(|s| s as _);
-        sink.and_then(|s| s.downcast_ref::<FileSink>()).map_or(0, |s| s.out.len())
+        self.running_sink().map_or(0, |s| s.out.len())
+    }
+
+    /// Counts the keys that have been encoded, each of which may be followed by a pause.
+    fn note_progress(&mut self) {
+        let keys = self.running_sink().map_or(0, |sink| sink.keys);
+        let delay = i64::from(self.config.rdb_key_save_delay);
+        let Some(s) = &mut self.persist.snapshot else { return };
+        let more = keys.saturating_sub(s.keys);
+        s.keys = s.keys.max(keys);
+        // A negative one means so many keys per microsecond.
+        s.resume_at_us += match delay {
+            0.. => more * delay.unsigned_abs(),
+            _ => more / delay.unsigned_abs(),
+        };
+    }
+
+    /// `rdb-key-save-delay` has the walk wait.
+    fn snapshot_sits_out(&self, io: &Io) -> bool {
+        let delayed = self.config.rdb_key_save_delay != 0;
+        delayed && self.persist.snapshot.as_ref().is_some_and(|s| io.now.mono_us < s.resume_at_us)
     }
 
     /// The walk waits for a slow disk, or for the slowest replica.
@@ -432,9 +511,9 @@ impl Server {
                     self.keyspace.end_snapshot();
                     self.persist.snapshot = None;
                 }
-                !alive
+                !alive || self.snapshot_sits_out(io)
             }
-            _ => s.resting || s.in_flight > IN_FLIGHT_MAX,
+            _ => s.resting || s.in_flight > IN_FLIGHT_MAX || self.snapshot_sits_out(io),
         }
     }
 
@@ -476,11 +555,9 @@ impl Server {
                     whole().and_then(|()| disk::publish(&*disk, &*file, &temp, &path)).map(|()| 0)
                 }))
             }
-            (Target::Base, Some(file)) => {
-                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
-                files.map(|files| -> crate::io::Job {
-                    Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
-                })
+            (Target::Base { files, .. }, Some(file)) => {
+                let (files, format) = (files.clone(), self.base_format());
+                Some(Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0)))
             }
             (_, None) => None,
         };
@@ -522,10 +599,11 @@ impl Server {
                     }
                 }
             }
-            Target::Base => {
+            Target::Base { files, .. } => {
                 self.persist.last_rewrite_s = took;
                 match error {
                     None => {
+                        // Kept files are the only ones that there are.
                         if let Some(log) = &mut self.persist.log {
                             log.base_published(s.written);
                         }
@@ -534,7 +612,7 @@ impl Server {
                         self.persist.last_rewrite_ok = true;
                         self.persist.rewrite_failures = 0;
                         self.persist.rewrites += 1;
-                        self.remove_history(io);
+                        self.remove_history(io, files);
                     }
                     Some(e) => self.snapshot_failed(io, false, &e),
                 }
@@ -560,7 +638,10 @@ impl Server {
     pub(super) fn abort_rewrite(&mut self, _io: &mut Io) {
         if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.is_with_disk()) {
             self.keyspace.end_snapshot();
-            tracing::info!("AOF rewrite ended before it was complete ({} bytes written)", s.written);
+            tracing::info!(
+                "Killing running AOF rewrite child (there is none: a rewrite within the process, {} bytes written)",
+                s.written
+            );
         }
     }
 
@@ -573,7 +654,23 @@ impl Server {
         match s.target {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
-            Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
+            Target::Base { .. } => self.persist.rewrite_scheduled = true,
+        }
+    }
+
+    /// All keys were thrown away on purpose: with save points, no file is to bring them back.
+    pub(crate) fn save_emptied(&mut self, io: &mut Io) {
+        if self.persist.snapshot.as_ref().is_some_and(|s| s.is_rdb() && s.is_with_disk()) {
+            // Too late to stop it; another one has to follow.
+            self.persist.bgsave_scheduled = true;
+            return;
+        }
+        if self.saving() {
+            tracing::info!("Killing running saving child (there is none: a snapshot within the process)");
+            self.abort_snapshot(io);
+        }
+        if !self.config.save.is_empty() && self.save_now(io).is_ok() {
+            self.effects.dirty = 0;
         }
     }
 

@@ -377,7 +377,14 @@ impl Server {
             Step::Psync => return self.psync_reply(io, &text),
             Step::Ping if text.starts_with("-NOAUTH") || text.starts_with("-NOPERM") || text == "PONG" => {}
             Step::Ping | Step::Auth | Step::Epoch if text.starts_with('-') => {
-                self.link_failed(io, &format!("{step:?} with MASTER failed: {text}"));
+                self.link_failed(
+                    io,
+                    &match step {
+                        Step::Ping => format!("Error reply to PING from master: '{text}'"),
+                        Step::Auth => format!("Unable to AUTH to MASTER: {text}"),
+                        _ => format!("{step:?} with MASTER failed: {text}"),
+                    },
+                );
                 return false;
             }
             Step::Epoch => {

@@ -9,8 +9,12 @@ use crate::system::watchdog;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
+/// Keys of its own that a replica looks at per tick.
+const OWN_EXPIRIES_PER_TICK: usize = 64;
 /// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
 const TAKEN_BACK_PER_TICK: usize = 2000;
+/// Time between ticks of a snapshot that is to take its time, milliseconds.
+const SLOW_SNAPSHOT_MS: u64 = 1;
 /// Time between ticks while there are more of them, milliseconds.
 const TAKING_BACK_MS: u64 = 1;
 
@@ -19,6 +23,8 @@ const TAKING_BACK_MS: u64 = 1;
 pub struct Cron {
     tenth: u64,
     second: u64,
+    /// Which of a replica's own keys are looked at next: those from this one on.
+    own_expiry_at: Option<(usize, Box<[u8]>)>,
     /// There are objects to be taken back that other threads have freed.
     taking_back: bool,
 }
@@ -27,6 +33,7 @@ impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
         match (self.keyspace.in_snapshot(), self.cron.taking_back) {
+            (true, _) if self.config.rdb_key_save_delay != 0 => SLOW_SNAPSHOT_MS,
             (true, _) => 0,
             (_, true) => TAKING_BACK_MS,
             _ => (1000 / u64::from(self.config.hz)).min(TICK_MS),
@@ -89,14 +96,13 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire
-            || self.debug.pause_cron
-            || !self.is_master()
-            || self.loading
-            || self.paused(io.now)
-        {
+        if !self.active_expire || self.debug.pause_cron || self.loading || self.paused(io.now) {
             return;
         }
+        if !self.is_master() {
+            return self.expire_own(io);
+        }
+        self.own_expiring.clear();
         let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
         let due = self.keyspace.expired_keys(io.now.unix_ms, most);
         if due.is_empty() {
@@ -110,6 +116,26 @@ impl Server {
         }
         self.stats.expire_cycle_us += started.elapsed().as_micros() as u64;
         self.latency_end("expire-cycle", began);
+    }
+
+    /// Removes keys whose time is up from a replica that clients write to: of what they made its master says nothing.
+    fn expire_own(&mut self, io: &mut Io) {
+        let Some(first) = self.own_expiring.first() else { return };
+        let last = self.cron.own_expiry_at.take().unwrap_or_else(|| first.clone());
+        let next: Vec<_> = self.own_expiring.range(last..).take(OWN_EXPIRIES_PER_TICK + 1).cloned().collect();
+        for at in next.iter().take(OWN_EXPIRIES_PER_TICK) {
+            let entry = self.keyspace.peek(at.0, &at.1).filter(|e| e.expire_at().is_some());
+            match entry.map(|e| e.is_expired(io.now.unix_ms)) {
+                Some(false) => continue,
+                Some(true) => {
+                    self.expire_now(at.0, &at.1);
+                    self.after_unit(io);
+                }
+                None => {}
+            }
+            self.own_expiring.remove(at);
+        }
+        self.cron.own_expiry_at = next.into_iter().nth(OWN_EXPIRIES_PER_TICK);
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only

@@ -33,6 +33,8 @@ pub struct Effects {
     targets: Targets,
     /// Some of it is not for all.
     divided: bool,
+    /// What was collected are changes that have nothing to do with each other: no transaction.
+    loose: bool,
     /// Some of it changes data, so that the append-only file has to have it.
     changes_data: bool,
     /// Number of changes, as `rdb_changes_since_last_save` counts them.
@@ -53,6 +55,11 @@ impl Effects {
         let changes_data = self.changes_data;
         self.add_args(db, args);
         self.changes_data = changes_data;
+    }
+
+    /// Says that what has been collected need not leave as a transaction.
+    pub fn loosen(&mut self) {
+        self.loose = !self.is_empty();
     }
 
     /// Whether anything collected changes data.
@@ -103,6 +110,7 @@ impl Effects {
         self.commands.clear();
         self.changes_data = false;
         self.divided = false;
+        self.loose = false;
     }
 
     /// Appends the unit to `stream`, with SELECT where the database differs from `selected`, and forgets it.
@@ -114,7 +122,7 @@ impl Effects {
     /// Appends what some of `receivers` get, as a unit.
     pub fn write(&self, receivers: Targets, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
         let theirs = |targets: Targets| targets.0 & receivers.0 != 0;
-        let wrap = self.commands.len() > 1;
+        let wrap = self.commands.len() > 1 && !self.loose;
         let mut opened = false;
         for (i, &(db, start, targets)) in self.commands.iter().enumerate() {
             if !theirs(targets) {

@@ -289,9 +289,9 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "pubsubshard_channels:{}", pubsub.names(Kind::Shard).len());
     // Snapshots are taken without a fork.
     line!(p, "latest_fork_usec:0");
-    line!(p, "total_forks:0");
+    line!(p, "total_forks:{}", s.snapshots);
     line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
-    line!(p, "slave_expires_tracked_keys:0");
+    line!(p, "slave_expires_tracked_keys:{}", p.server.own_expiring.len());
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");
     line!(p, "active_defrag_key_hits:0");

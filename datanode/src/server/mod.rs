@@ -31,7 +31,7 @@ pub mod stats;
 pub mod testing;
 pub mod tracking;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::acl::Acl;
@@ -163,6 +163,8 @@ pub struct Server {
     pub no_touch: bool,
     /// Largest `used_memory` seen.
     pub peak_memory: u64,
+    /// Keys that clients have given an expiry on a replica that takes their writes.
+    pub own_expiring: BTreeSet<(usize, Box<[u8]>)>,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
     /// What else `DEBUG` has switched.

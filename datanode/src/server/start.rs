@@ -1,5 +1,6 @@
 //! Start and shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{JobKind, Origins, Server};
@@ -118,6 +119,7 @@ impl Server {
             frozen: false,
             no_touch: false,
             peak_memory: 0,
+            own_expiring: BTreeSet::new(),
             active_expire: true,
             debug: Default::default(),
             shutdown: None,

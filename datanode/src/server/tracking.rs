@@ -349,6 +349,11 @@ impl Server {
         }
     }
 
+    /// Says something that is no reply to the client that is being served, which wants no replies.
+    pub(crate) fn tell_silent(&mut self, message: &[u8]) {
+        self.tracking.own.extend_from_slice(message);
+    }
+
     /// What the client that is being served has to be told.
     #[inline]
     pub(super) fn own_invalidations(&mut self) -> Vec<u8> {
