@@ -56,14 +56,13 @@ impl Server {
         };
         let saving = p.snapshot.as_ref().is_some_and(Running::is_rdb);
         let rewriting = p.snapshot.as_ref().is_some_and(Running::is_rewrite);
-        let progress = p.snapshot.as_ref().map_or((0, 0), Running::progress);
         PersistInfo {
             loading: self.loading,
             loading_start_time: 0,
             loading_total_bytes: 0,
             loading_loaded_bytes: 0,
-            current_save_keys_processed: progress.0,
-            current_save_keys_total: progress.1,
+            current_save_keys_processed: 0,
+            current_save_keys_total: 0,
             rdb_changes_since_last_save: p.dirty,
             rdb_bgsave_in_progress: saving,
             rdb_last_save_time: p.last_save,

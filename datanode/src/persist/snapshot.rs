@@ -53,11 +53,6 @@ pub(super) struct Running {
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
     resting: bool,
-    /// Keys encoded so far, and how many there were when it began.
-    keys: u64,
-    keys_total: u64,
-    /// `rdb-key-save-delay`: it goes on at this monotonic microsecond.
-    resume_at_us: u64,
 }
 
 /// How a snapshot is written.
@@ -71,13 +66,11 @@ enum Form {
 struct FileSink {
     form: Form,
     out: Vec<u8>,
-    keys: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
         let db = db as u32;
-        self.keys += 1;
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -96,7 +89,6 @@ impl SnapshotSink for FileSink {
             self.entry(db, e);
             return None;
         };
-        self.keys += u64::from(from == 0);
         let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
         encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from)
     }
@@ -129,10 +121,6 @@ impl Running {
         matches!(self.target, Target::Base { .. })
     }
 
-    /// Keys encoded so far, and how many there were when it began.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        (self.keys, self.keys_total)
-    }
 
     /// Everything has been encoded, and the disk is making it durable.
     fn is_with_disk(&self) -> bool {
@@ -151,7 +139,7 @@ impl Server {
             for library in self.scripting.libraries.iter() {
                 writer.function(&mut out, &library.text);
             }
-            return FileSink { form: Form::Commands(writer), out, keys: 0 };
+            return FileSink { form: Form::Commands(writer), out };
         }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
@@ -179,7 +167,7 @@ impl Server {
                 encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
             }
         }
-        FileSink { form: Form::Rdb(encoder), out, keys: 0 }
+        FileSink { form: Form::Rdb(encoder), out }
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -411,9 +399,6 @@ impl Server {
             written: 0,
             failure: Arc::default(),
             resting,
-            keys: 0,
-            keys_total: (0..self.keyspace.databases()).map(|db| self.keyspace.len(db) as u64).sum(),
-            resume_at_us: io.now.mono_us,
         }
     }
 
@@ -428,14 +413,7 @@ impl Server {
         let before = self.encoded();
         let mut done = false;
         for _ in 0..STEPS_PER_TICK {
-            let slowly = self.config.rdb_key_save_delay != 0;
-            done = self.keyspace.snapshot_step(if slowly { 1 } else { BUCKETS_PER_STEP });
-            self.note_progress();
-            if slowly && self.snapshot_sits_out(io) {
-                // Its end is waited for, too.
-                done = false;
-                break;
-            }
+            done = self.keyspace.snapshot_step(BUCKETS_PER_STEP);
             if done || self.encoded() > before + BYTES_PER_TICK {
                 break;
             }
@@ -463,34 +441,10 @@ impl Server {
         }
     }
 
-    fn running_sink(&mut self) -> Option<&FileSink> {
-        let sink: &mut dyn Any = self.keyspace.snapshot_sink()?;
-        sink.downcast_ref()
-    }
-
     /// Bytes of the running snapshot that have not been handed on.
     fn encoded(&mut self) -> usize {
-        self.running_sink().map_or(0, |s| s.out.len())
-    }
-
-    /// Counts the keys that have been encoded, each of which may be followed by a pause.
-    fn note_progress(&mut self) {
-        let keys = self.running_sink().map_or(0, |sink| sink.keys);
-        let delay = i64::from(self.config.rdb_key_save_delay);
-        let Some(s) = &mut self.persist.snapshot else { return };
-        let more = keys.saturating_sub(s.keys);
-        s.keys = s.keys.max(keys);
-        // A negative one means so many keys per microsecond.
-        s.resume_at_us += match delay {
-            0.. => more * delay.unsigned_abs(),
-            _ => more / delay.unsigned_abs(),
-        };
-    }
-
-    /// `rdb-key-save-delay` has the walk wait.
-    fn snapshot_sits_out(&self, io: &Io) -> bool {
-        let delayed = self.config.rdb_key_save_delay != 0;
-        delayed && self.persist.snapshot.as_ref().is_some_and(|s| io.now.mono_us < s.resume_at_us)
+        let sink: Option<&mut dyn Any> = self.keyspace.snapshot_sink().map(|s| s as _);
+        sink.and_then(|s| s.downcast_ref::<FileSink>()).map_or(0, |s| s.out.len())
     }
 
     /// The walk waits for a slow disk, or for the slowest replica.
@@ -511,9 +465,9 @@ impl Server {
                     self.keyspace.end_snapshot();
                     self.persist.snapshot = None;
                 }
-                !alive || self.snapshot_sits_out(io)
+                !alive
             }
-            _ => s.resting || s.in_flight > IN_FLIGHT_MAX || self.snapshot_sits_out(io),
+            _ => s.resting || s.in_flight > IN_FLIGHT_MAX,
         }
     }
 

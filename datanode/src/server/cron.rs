@@ -13,8 +13,6 @@ const EXPIRES_PER_TICK: usize = 200;
 const OWN_EXPIRIES_PER_TICK: usize = 64;
 /// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
 const TAKEN_BACK_PER_TICK: usize = 2000;
-/// Time between ticks of a snapshot that is to take its time, milliseconds.
-const SLOW_SNAPSHOT_MS: u64 = 1;
 /// Time between ticks while there are more of them, milliseconds.
 const TAKING_BACK_MS: u64 = 1;
 
@@ -33,7 +31,6 @@ impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
         match (self.keyspace.in_snapshot(), self.cron.taking_back) {
-            (true, _) if self.config.rdb_key_save_delay != 0 => SLOW_SNAPSHOT_MS,
             (true, _) => 0,
             (_, true) => TAKING_BACK_MS,
             _ => (1000 / u64::from(self.config.hz)).min(TICK_MS),
