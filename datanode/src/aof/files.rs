@@ -63,7 +63,7 @@ pub enum FilesError {
         source: ManifestError,
     },
     /// A file that the manifest names is not there.
-    #[error("the AOF manifest names {}, which does not exist", .0.display())]
+    #[error("The append log file {} doesn't exist: No such file or directory", .0.display())]
     Missing(PathBuf),
 }
 

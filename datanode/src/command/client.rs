@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Ctx, Error, Flags, Group, Result, Spec, help, tracking, wrong_form};
 use crate::acl::User;
 use crate::io::{ConnId, Io};
+use crate::replication::link::MasterLink;
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
 use crate::server::client::{Client, ReplyMode};
@@ -354,6 +355,17 @@ impl Victims {
             && self.laddr.as_ref().is_none_or(|a| *a == client.peer.local)
             && self.user.as_ref().is_none_or(|u| Arc::ptr_eq(u, &client.user))
     }
+
+    /// The connection to our master is no client here, but can be cut as one.
+    fn has_link(&self, link: &MasterLink) -> bool {
+        let Some(peer) = link.peer() else { return false };
+        !self.nobody
+            && self.id.is_none()
+            && self.user.is_none()
+            && self.kind.is_none_or(|k| k == Type::Master)
+            && self.addr.as_ref().is_none_or(|a| *a == peer.remote)
+            && self.laddr.as_ref().is_none_or(|a| *a == peer.local)
+    }
 }
 
 /// `CLIENT KILL ip:port`, `CLIENT KILL [ID id] [TYPE type] [USER name] [ADDR ip:port] [LADDR ip:port] [SKIPME YES|NO]`
@@ -389,15 +401,9 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
         }
     }
     let server = &mut *ctx.keys.server;
-    if victims.kind == Some(Type::Master) {
-        // The link to our master is no client here, but can be cut as one.
-        if let Some(conn) = server.repl.link_conn() {
-            ctx.io.close(conn, false);
-            ctx.reply.int(1);
-        } else {
-            ctx.reply.int(0);
-        }
-        return Ok(());
+    let cut = server.repl.link.as_ref().is_some_and(|link| victims.has_link(link));
+    if cut {
+        server.cut_link(ctx.io);
     }
     let me = ctx.conn;
     let found: Vec<ConnId> = server
@@ -411,12 +417,12 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
         server.close_client(ctx.io, conn, conn == me);
     }
     if old_form {
-        if found.is_empty() {
+        if found.is_empty() && !cut {
             return Err("ERR No such client".into());
         }
         ctx.reply.ok();
     } else {
-        ctx.reply.int(found.len() as i64);
+        ctx.reply.int(found.len() as i64 + i64::from(cut));
     }
     Ok(())
 }

@@ -16,8 +16,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGABRT, SIGINT, SIGTERM};
 
 use crate::io::{Action, ConnId, Driver, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
+use crate::system::crash;
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
@@ -240,14 +242,18 @@ impl Loop {
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
         let post = worker::Post::new(outbox, waker);
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGABRT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for number in signals.forever() {
-                let interrupt = number == signal_hook::consts::SIGINT;
-                let signal = if interrupt { Signal::Interrupt } else { Signal::Terminate };
-                on_signal.send(Message::Signal(signal));
+                match number {
+                    SIGABRT => {
+                        crash::report("by signal: 6", &crash::threads());
+                        let _ = signal_hook::low_level::emulate_default_handler(SIGABRT);
+                    }
+                    SIGINT => on_signal.send(Message::Signal(Signal::Interrupt)),
+                    _ => on_signal.send(Message::Signal(Signal::Terminate)),
+                }
             }
         })?;
         listeners.register(poll.registry(), WAKER.0 + 1)?;

@@ -42,7 +42,7 @@ impl Server {
         self.loading = false;
         match outcome {
             Ok(()) => {
-                let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
+                let keys = self.keyspace.all_keys();
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
                 Ok(())
             }
@@ -54,10 +54,7 @@ impl Server {
                 self.persist.restore_error = Some(e);
                 Ok(())
             }
-            Err(e) => {
-                tracing::error!("Fatal error loading the DB, check server logs. Exiting. {e}");
-                Err(format!("Fatal error loading the DB: {e}"))
-            }
+            Err(e) => Err(e),
         }
     }
 

@@ -79,6 +79,24 @@ pub struct Persistence {
     preparing_rewrite: bool,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
+    /// The snapshot under way waits for something.
+    snapshot_idles: bool,
+    /// How much was encoded before its turn for the last snapshot of each kind, bytes.
+    last_early: LastEarly,
+}
+
+/// Bytes that snapshots had to encode before their turn, because commands were about to change what they hold.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastEarly {
+    rdb: u64,
+    aof: u64,
+}
+
+impl LastEarly {
+    fn note(&mut self, ended: &Running) {
+        let kind = if ended.is_rewrite() { &mut self.aof } else { &mut self.rdb };
+        *kind = ended.progress().early;
+    }
 }
 
 impl Persistence {
@@ -104,6 +122,8 @@ impl Persistence {
             preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
+            snapshot_idles: false,
+            last_early: LastEarly::default(),
         }
     }
 
@@ -263,12 +283,17 @@ impl Server {
     pub(crate) fn finish_files(&mut self, io: &mut Io, mode: ShutdownMode) -> Result<(), String> {
         self.release_effects();
         if let Some(log) = &mut self.persist.log {
-            log.sync().map_err(|e| format!("append-only file: {e}"))?;
+            // Without its base the log is not what is loaded at the next start; an older one may be.
+            if !log.has_base() && self.persist.snapshot.as_ref().is_some_and(Running::is_rewrite) {
+                return Err("Writing initial AOF".into());
+            }
+            tracing::info!("Calling fsync() on the AOF file.");
+            log.sync().map_err(|e| format!("Error trying to write the append-only file: {e}"))?;
         }
         let wanted = (!self.config.save.is_empty() && !mode.nosave) || mode.save;
         if wanted && self.persist.restore_error.is_none() {
             tracing::info!("Saving the final RDB snapshot before exiting.");
-            self.save_now(io)?;
+            self.save_now(io).map_err(|e| format!("Error trying to save the DB ({e})"))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
+use crate::aof::write::timestamp;
 use crate::config::REDIS_VERSION;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, Io};
@@ -24,6 +25,8 @@ const BYTES_PER_TICK: usize = 32 * 1024;
 /// Buckets (of some five keys) walked before that is looked at; and most per tick, for those that are empty or done.
 const BUCKETS_PER_STEP: usize = 16;
 const STEPS_PER_TICK: usize = 64;
+/// The same while `rdb-key-save-delay` has it rest behind each bucket: only for those that are empty.
+const DELAYED_STEPS: usize = 4096;
 /// Encoded bytes that are handed on together.
 const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
@@ -53,6 +56,21 @@ pub(super) struct Running {
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
     resting: bool,
+    /// How far the walk has come.
+    progress: Progress,
+    /// The walk goes on at this monotonic microsecond (`rdb-key-save-delay`).
+    rests_until_us: u64,
+}
+
+/// How far a snapshot has come, as INFO tells it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Keys encoded.
+    pub(super) keys: u64,
+    /// Keys there were when it was begun.
+    pub(super) all: u64,
+    /// Bytes that were encoded before their turn, because commands were about to change them.
+    pub(super) early: u64,
 }
 
 /// How a snapshot is written.
@@ -66,11 +84,18 @@ enum Form {
 struct FileSink {
     form: Form,
     out: Vec<u8>,
+    /// Keys that have been encoded.
+    keys: u64,
+    /// Entries come from the walk, not from a command that is about to change them.
+    walking: bool,
+    /// Bytes of entries that commands have had encoded before it was their turn.
+    early: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
-        let db = db as u32;
+        let (db, before) = (db as u32, self.out.len());
+        self.keys += 1;
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -78,6 +103,7 @@ impl SnapshotSink for FileSink {
             }
             Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
         }
+        self.note_early(before);
     }
 
     fn in_parts(&self, e: &KeyEntry) -> bool {
@@ -89,12 +115,25 @@ impl SnapshotSink for FileSink {
             self.entry(db, e);
             return None;
         };
-        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-        encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from)
+        let (meta, before) = (Meta { expire_at_ms: e.expire_at(), ..Meta::default() }, self.out.len());
+        let next = encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from);
+        self.keys += u64::from(next.is_none());
+        self.note_early(before);
+        next
     }
 }
 
 impl FileSink {
+    fn new(form: Form, out: Vec<u8>) -> FileSink {
+        FileSink { form, out, keys: 0, walking: false, early: 0 }
+    }
+
+    fn note_early(&mut self, before: usize) {
+        if !self.walking {
+            self.early += (self.out.len() - before) as u64;
+        }
+    }
+
     /// What has been encoded, to be handed on.
     fn take(&mut self) -> Vec<u8> {
         if let Form::Rdb(encoder) = &mut self.form {
@@ -121,10 +160,18 @@ impl Running {
         matches!(self.target, Target::Base { .. })
     }
 
-
     /// Everything has been encoded, and the disk is making it durable.
     fn is_with_disk(&self) -> bool {
         self.resting && self.file.is_some()
+    }
+
+    /// A replica waits for it.
+    pub(super) fn is_for_replicas(&self) -> bool {
+        matches!(self.target, Target::Replicas { .. })
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
     }
 
     pub(super) fn started_s(&self) -> i64 {
@@ -136,10 +183,13 @@ impl Server {
     fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
         if aof_base && !self.config.aof_use_rdb_preamble {
             let (mut writer, mut out) = (CommandWriter::default(), Vec::with_capacity(CHUNK));
+            if self.config.aof_timestamp_enabled {
+                timestamp(&mut out, io.now.unix_ms / 1000);
+            }
             for library in self.scripting.libraries.iter() {
                 writer.function(&mut out, &library.text);
             }
-            return FileSink { form: Form::Commands(writer), out };
+            return FileSink::new(Form::Commands(writer), out);
         }
         let lineage = self.persist.lineage();
         let preamble = Preamble {
@@ -167,7 +217,7 @@ impl Server {
                 encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
             }
         }
-        FileSink { form: Form::Rdb(encoder), out }
+        FileSink::new(Form::Rdb(encoder), out)
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -399,6 +449,8 @@ impl Server {
             written: 0,
             failure: Arc::default(),
             resting,
+            progress: Progress { all: self.keyspace.all_keys() as u64, ..Progress::default() },
+            rests_until_us: 0,
         }
     }
 
@@ -407,17 +459,13 @@ impl Server {
         if self.persist.snapshot.is_none() {
             return self.start_sync_if_due(io);
         }
-        if self.snapshot_must_wait(io) {
+        self.persist.snapshot_idles = self.snapshot_rests(io) || self.snapshot_must_wait(io);
+        if self.persist.snapshot_idles {
             return;
         }
-        let before = self.encoded();
-        let mut done = false;
-        for _ in 0..STEPS_PER_TICK {
-            done = self.keyspace.snapshot_step(BUCKETS_PER_STEP);
-            if done || self.encoded() > before + BYTES_PER_TICK {
-                break;
-            }
-        }
+        let mut done = self.walk(io);
+        // Its last keys have their delay, too.
+        done &= !self.snapshot_rests(io);
         let mut chunk = Vec::new();
         if done {
             let Some(sink) = self.keyspace.end_snapshot() else { return };
@@ -425,13 +473,10 @@ impl Server {
             if let Ok(sink) = sink.downcast::<FileSink>() {
                 chunk = sink.end();
             }
-        } else if let Some(sink) = self.keyspace.snapshot_sink() {
-            let sink: &mut dyn Any = sink;
-            if let Some(sink) = sink.downcast_mut::<FileSink>()
-                && sink.out.len() >= CHUNK
-            {
-                chunk = sink.take();
-            }
+        } else if let Some(sink) = self.file_sink()
+            && sink.out.len() >= CHUNK
+        {
+            chunk = sink.take();
         }
         if !chunk.is_empty() {
             self.hand_on(io, chunk);
@@ -441,10 +486,48 @@ impl Server {
         }
     }
 
-    /// Bytes of the running snapshot that have not been handed on.
-    fn encoded(&mut self) -> usize {
-        let sink: Option<&mut dyn Any> = self.keyspace.snapshot_sink().map(|s| s as _);
-        sink.and_then(|s| s.downcast_ref::<FileSink>()).map_or(0, |s| s.out.len())
+    /// Walks on for a tick; true if that was the end.
+    fn walk(&mut self, io: &Io) -> bool {
+        let delay = self.config.rdb_key_save_delay;
+        let before = self.file_sink().map_or((0, 0), |s| {
+            s.walking = true;
+            (s.out.len(), s.keys)
+        });
+        let (steps, buckets) =
+            if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
+        let mut done = false;
+        for _ in 0..steps {
+            done = self.keyspace.snapshot_step(buckets);
+            let now = self.file_sink().map_or((0, 0), |s| (s.out.len(), s.keys));
+            if done || now.0 > before.0 + BYTES_PER_TICK || delay != 0 && now.1 > before.1 {
+                break;
+            }
+        }
+        let Some(sink) = self.file_sink() else { return done };
+        sink.walking = false;
+        let (keys, early) = (sink.keys, sink.early);
+        if let Some(s) = &mut self.persist.snapshot {
+            s.progress = Progress { keys, early, ..s.progress };
+            s.rests_until_us = io.now.mono_us + delay_us(delay, before.1, keys);
+        }
+        done
+    }
+
+    /// What encodes the running snapshot.
+    fn file_sink(&mut self) -> Option<&mut FileSink> {
+        let sink: &mut dyn Any = self.keyspace.snapshot_sink()?;
+        sink.downcast_mut()
+    }
+
+    /// `rdb-key-save-delay` has not passed yet.
+    fn snapshot_rests(&self, io: &Io) -> bool {
+        let rests = |s: &Running| io.now.mono_us < s.rests_until_us;
+        self.config.rdb_key_save_delay != 0 && self.persist.snapshot.as_ref().is_some_and(rests)
+    }
+
+    /// There is nothing to be done for the running snapshot before something else has happened, or some time has passed.
+    pub(crate) fn snapshot_idles(&self) -> bool {
+        self.persist.snapshot_idles
     }
 
     /// The walk waits for a slow disk, or for the slowest replica.
@@ -537,6 +620,7 @@ impl Server {
     pub(super) fn snapshot_finished(&mut self, io: &mut Io, serial: u64, result: std::io::Result<u64>) {
         let Some(s) = self.persist.snapshot.take_if(|s| s.serial == serial) else { return };
         let took = io.now.unix_ms / 1000 - s.started_s;
+        self.persist.last_early.note(&s);
         let error = result.err().map(|e| e.to_string());
         match s.target {
             Target::Rdb { temp } => {
@@ -654,6 +738,16 @@ impl Server {
         let receivers = self.start_sync_of_waiting(io, &mark);
         tracing::info!("Starting snapshot for {} replicas", receivers.len());
         self.begin(io, Target::Replicas { receivers, mark }, None, false);
+    }
+}
+
+/// How long the walk rests after keys `from..to`, microseconds, by `rdb-key-save-delay`: so long for each, or where it is
+/// negative a microsecond for so many.
+fn delay_us(delay: i32, from: u64, to: u64) -> u64 {
+    match u64::from(delay.unsigned_abs()) {
+        0 => 0,
+        n if delay > 0 => n * (to - from),
+        n => to / n - from / n,
     }
 }
 

@@ -23,6 +23,8 @@ const MANAGED_RETRY_MS: u64 = 100;
 const CONNECT_TIMEOUT_MS: u64 = 5000;
 /// How often the offset is acknowledged without being asked, milliseconds.
 const ACK_PERIOD_MS: u64 = 1000;
+/// What the log says when the connection ends.
+const LOST: &str = "Connection with master lost.";
 /// Length of the mark that ends a snapshot of unknown length.
 const EOF_MARK_LEN: usize = 40;
 
@@ -76,6 +78,8 @@ pub struct MasterLink {
     pub port: u16,
     state: State,
     conn: Option<ConnId>,
+    /// Both ends of the connection, as `CLIENT KILL` names them.
+    peer: Peer,
     /// Monotonic milliseconds when bytes last arrived.
     pub last_io_ms: u64,
     /// Monotonic milliseconds since when the link is down.
@@ -93,6 +97,7 @@ impl MasterLink {
             port,
             state: State::Idle { retry_at_ms: now_ms },
             conn: None,
+            peer: Peer::default(),
             last_io_ms: now_ms,
             down_since_ms: now_ms,
             acked_at_ms: 0,
@@ -103,6 +108,11 @@ impl MasterLink {
     /// Its connection, once there is one.
     pub fn conn(&self) -> Option<ConnId> {
         self.conn
+    }
+
+    /// Its ends, while there is a connection.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.conn.and(Some(&self.peer))
     }
 
     /// The stream is flowing.
@@ -216,12 +226,21 @@ impl Server {
         let managed = self.managed.is_some();
         let Some(link) = self.repl.link.as_mut() else { return };
         tracing::warn!("{why}");
-        if link.is_online() {
+        let was_online = link.is_online();
+        if was_online {
             link.down_since_ms = io.now.mono_ms();
         }
         self.close_link(io);
         if let Some(link) = self.repl.link.as_mut() {
-            let pause = if managed { MANAGED_RETRY_MS } else { RETRY_MS };
+            // What worked a moment ago is tried again at once.
+            let pause = match () {
+                () if was_online => {
+                    tracing::info!("Reconnecting to MASTER {}:{}", link.host, link.port);
+                    0
+                }
+                () if managed => MANAGED_RETRY_MS,
+                () => RETRY_MS,
+            };
             link.state = State::Idle { retry_at_ms: io.now.mono_ms() + pause };
         }
     }
@@ -255,10 +274,11 @@ impl Server {
             self.repl.link.as_ref().is_some_and(|l| matches!(l.state, State::Connecting(t) if t == token));
         match result {
             Ok((conn, _)) if !expected => io.close(conn, false),
-            Ok((conn, _)) => {
+            Ok((conn, peer)) => {
                 let Some(link) = self.repl.link.as_mut() else { return };
                 tracing::info!("MASTER <-> REPLICA sync started");
                 link.conn = Some(conn);
+                link.peer = peer;
                 link.last_io_ms = io.now.mono_ms();
                 self.handshake(io, Step::Ping);
             }
@@ -272,8 +292,13 @@ impl Server {
             link.conn = None;
         }
         if why != Gone::Asked {
-            self.link_failed(io, "Connection with master lost.");
+            self.link_failed(io, LOST);
         }
+    }
+
+    /// Closes the connection to the master for somebody who asks for that; another one is made as after any loss.
+    pub fn cut_link(&mut self, io: &mut Io) {
+        self.link_failed(io, LOST);
     }
 
     /// Sends a step's command, or goes on to the next step where there is nothing to say.

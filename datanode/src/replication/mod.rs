@@ -38,6 +38,16 @@ pub enum Stage {
     Online,
 }
 
+impl Stage {
+    /// The name that INFO and the log have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Introduced | Stage::WaitsForSnapshot | Stage::ReceivesSnapshot => "wait_bgsave",
+            Stage::Online => "online",
+        }
+    }
+}
+
 /// What the master knows of a replica.
 #[derive(Debug)]
 pub struct ReplicaState {
@@ -285,6 +295,17 @@ impl Replication {
             .iter()
             .filter_map(|&c| clients.get(c)?.replica.as_deref())
             .filter(|r| r.stage == Stage::Online && !r.rdb_only)
+    }
+
+    /// All replicas, with the addresses that their connections come from.
+    pub fn with_peers<'a>(
+        &'a self,
+        clients: &'a Clients,
+    ) -> impl Iterator<Item = (&'a str, &'a ReplicaState)> {
+        self.replicas.iter().filter_map(|&c| {
+            let client = clients.get(c)?;
+            Some((client.peer.remote.as_str(), client.replica.as_deref()?))
+        })
     }
 
     /// `min-replicas-to-write`: enough online replicas with an acknowledgement younger than `min-replicas-max-lag`.

@@ -196,11 +196,16 @@ impl Config {
             ..Config::default()
         };
         let file = config.file.as_ref().map(|f| format!("file '{}'", f.display())).unwrap_or_default();
-        // How hosts may be written holds for the whole file, wherever it says so.
-        let hosts =
-            |l: &&SentinelLine| l.words.first().is_some_and(|w| w.eq_ignore_ascii_case("resolve-hostnames"));
-        let lines = &general.extra.sentinel;
-        for l in lines.iter().filter(hosts).chain(lines.iter().filter(|l| !hosts(l))) {
+        // The order of the lines means nothing: how hosts may be written holds for all of them, and what is said of a
+        // master may stand before it.
+        let rank = |l: &&SentinelLine| match l.words.first().map(|w| w.to_ascii_lowercase()).as_deref() {
+            Some("resolve-hostnames") => 0,
+            Some("monitor") => 1,
+            _ => 2,
+        };
+        let mut lines: Vec<&SentinelLine> = general.extra.sentinel.iter().collect();
+        lines.sort_by_key(rank);
+        for l in lines {
             config.sentinel_directive(&l.words).map_err(|text| ConfigError {
                 place: format!("{file}, at line {}", l.number),
                 line: l.text.clone(),

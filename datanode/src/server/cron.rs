@@ -16,6 +16,9 @@ const TAKEN_BACK_PER_TICK: usize = 2000;
 /// Time between ticks while there are more of them, milliseconds.
 const TAKING_BACK_MS: u64 = 1;
 
+/// Time between looks whether a snapshot that waits can go on, milliseconds.
+const IDLING_MS: u64 = 1;
+
 /// When things were last done, monotonic milliseconds.
 #[derive(Debug, Default)]
 pub struct Cron {
@@ -31,6 +34,7 @@ impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
         match (self.keyspace.in_snapshot(), self.cron.taking_back) {
+            (true, _) if self.snapshot_idles() => IDLING_MS,
             (true, _) => 0,
             (_, true) => TAKING_BACK_MS,
             _ => (1000 / u64::from(self.config.hz)).min(TICK_MS),

@@ -24,6 +24,8 @@ pub enum Origin {
     Aof,
 }
 
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+
 impl Server {
     /// Serves the requests that a client has sent so far.
     pub(super) fn serve(&mut self, io: &mut Io, conn: ConnId) {
@@ -295,7 +297,8 @@ impl Server {
         let grows = does.any(Flags::DENYOOM) || queues;
         let silenced = client.subscribed() && client.proto == 2;
         if let Some(busy) = self.busy_refusal(spec) {
-            return Err(busy);
+            let loads = self.loading && !spec.flags.any(Flags::LOADING);
+            return Err(if loads { LOADING.into() } else { busy });
         }
         self.redirect(conn, spec, args)?;
         if self.config.maxmemory > 0 && !self.make_room(io) && grows {
@@ -320,7 +323,7 @@ impl Server {
             );
         }
         if self.loading && !may.any(Flags::LOADING) {
-            return Err("LOADING Redis is loading the dataset in memory".into());
+            return Err(LOADING.into());
         }
         Ok(spec)
     }

@@ -207,8 +207,8 @@ fn persistence(p: &mut Page<'_>) {
     let f = p.server.persist_info();
     line!(p, "loading:{}", flag(f.loading));
     line!(p, "async_loading:0");
-    line!(p, "current_cow_peak:0");
-    line!(p, "current_cow_size:0");
+    line!(p, "current_cow_peak:{}", f.current_cow_size);
+    line!(p, "current_cow_size:{}", f.current_cow_size);
     line!(p, "current_cow_size_age:0");
     let percent = 100.0 * f.current_save_keys_processed as f64 / f.current_save_keys_total.max(1) as f64;
     line!(p, "current_fork_perc:{percent:.2}");
@@ -221,7 +221,7 @@ fn persistence(p: &mut Page<'_>) {
     line!(p, "rdb_last_bgsave_time_sec:{}", f.rdb_last_bgsave_time_sec);
     line!(p, "rdb_current_bgsave_time_sec:{}", f.rdb_current_bgsave_time_sec);
     line!(p, "rdb_saves:{}", f.rdb_saves);
-    line!(p, "rdb_last_cow_size:0");
+    line!(p, "rdb_last_cow_size:{}", f.rdb_last_cow_size);
     line!(p, "rdb_last_load_keys_expired:{}", f.rdb_last_load_keys_expired);
     line!(p, "rdb_last_load_keys_loaded:{}", f.rdb_last_load_keys_loaded);
     line!(p, "aof_enabled:{}", flag(f.aof_enabled));
@@ -233,7 +233,7 @@ fn persistence(p: &mut Page<'_>) {
     line!(p, "aof_rewrites:{}", f.aof_rewrites);
     line!(p, "aof_rewrites_consecutive_failures:{}", f.aof_rewrites_consecutive_failures);
     line!(p, "aof_last_write_status:{}", status(f.aof_last_write_ok));
-    line!(p, "aof_last_cow_size:0");
+    line!(p, "aof_last_cow_size:{}", f.aof_last_cow_size);
     line!(p, "module_fork_in_progress:0");
     line!(p, "module_fork_last_cow_size:0");
     if f.aof_enabled {
@@ -362,11 +362,7 @@ fn replication(p: &mut Page<'_>) {
     }
     let replicas = r.replicas.iter().filter_map(|&c| s.clients.get(c)?.replica.as_deref());
     for (i, replica) in replicas.enumerate() {
-        let state = match replica.stage {
-            Stage::Introduced | Stage::WaitsForSnapshot => "wait_bgsave",
-            Stage::ReceivesSnapshot => "send_bulk",
-            Stage::Online => "online",
-        };
+        let state = replica.stage.name();
         let lag = match replica.stage {
             Stage::Online => now.saturating_sub(replica.acked_at_ms) / 1000,
             _ => 0,

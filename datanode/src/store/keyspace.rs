@@ -290,6 +290,11 @@ impl Keyspace {
         self.dbs[db].dict.len()
     }
 
+    /// Number of keys of all databases.
+    pub fn all_keys(&self) -> usize {
+        self.dbs.iter().map(|db| db.dict.len()).sum()
+    }
+
     /// Whether no database has a key.
     pub fn is_empty(&self) -> bool {
         self.dbs.iter().all(|db| db.dict.is_empty())
