@@ -537,3 +537,126 @@ def test_replicas_of_every_age_get_a_snapshot(servers, two_servers, ours, peer, 
         assert check.returncode == 0 and "[info] 1 keys read" in check.stdout, check.stdout
         answers.append((lines, size))
     assert answers[0] == answers[1]
+
+
+# Commands of which some are refused, some fail, and some wait.
+COUNTED = """
+    SET a
+    SET a 1
+    SET a 1 WHAT
+    NOSUCH
+    CONFIG NOSUCH
+    OBJECT
+    EVAL a
+    EVAL "return redis.call('GET')" 0
+    EVAL "return redis.pcall('LPUSH', 'a', 'x')" 0
+    MULTI
+    SET
+    EXEC
+    MULTI
+    SET a 2
+    LPUSH a x
+    EXEC
+    EXEC
+    CONFIG SET maxmemory 1
+    SET a 1
+    CONFIG SET maxmemory 0
+    XADD s 1-1 f v
+    XGROUP CREATE s g $
+    2> BLPOP l 0
+    3> XREADGROUP GROUP g c BLOCK 0 STREAMS s >
+"""
+
+
+def counted(client):
+    """Calls, rejected and failed ones of each command, and errors by their code."""
+    stats = client.info("commandstats")
+    # That CLIENT UNBLOCK fails where it has another one's command fail is Redis' slip.
+    told = {name: s for name, s in stats.items() if name not in ("cmdstat_info", "cmdstat_client|unblock")}
+    calls = {name: (s["calls"], s["rejected_calls"], s["failed_calls"]) for name, s in told.items()}
+    errors = {name: s["count"] for name, s in client.info("errorstats").items()}
+    return calls, errors, client.info("stats")["total_error_replies"]
+
+
+def test_what_is_counted_of_calls_that_fail(pair):
+    pair.run("CONFIG RESETSTAT")
+    pair.run(COUNTED)
+    seen = []
+    for server in pair.servers:
+        with server.client() as client:
+            until("two wait", lambda: client.info("clients")["blocked_clients"] == 2, TIMEOUT_S)
+            waiting = {c["cmd"]: c["id"] for c in client.client_list()}
+            for way in ("ERROR", "TIMEOUT"):
+                client.client_unblock(waiting["blpop"], error=way == "ERROR")
+            client.xgroup_destroy("s", "g")
+    pair.run("2<\n3<")
+    for server in pair.servers:
+        with server.client() as client:
+            seen.append(counted(client))
+    for one, other in zip(*seen, strict=True):
+        assert one == other
+
+
+def test_time_goes_on_from_one_command_to_the_next(pair):
+    """Though they came together."""
+    together = ["SET a 1 PX 40", "DEBUG SLEEP 0.08", "GET a", "SET b 1 PX 40", "MULTI", "DEBUG SLEEP 0.08", "GET b", "EXEC", "GET b"]
+    seen = []
+    for server in pair.servers:
+        connection = resp.Connection(server.address)
+        connection.send_raw(b"".join(line.encode() + b"\r\n" for line in together))
+        seen.append([connection.read() for _ in together])
+        connection.close()
+    assert seen[0] == seen[1]
+
+
+def test_a_base_without_a_log(servers, ours, peer):
+    """BGREWRITEAOF where no append-only file is kept: what it writes can be loaded, here and by Redis."""
+    for preamble in ("yes", "no"):
+        one = servers.start(ours, {**DEBUG, "aof-use-rdb-preamble": preamble})
+        with one.client() as client:
+            with pytest.raises(redis.ResponseError, match="no append-only file"):
+                client.execute_command("DEBUG", "LOADAOF")
+            client.rpush("l", *range(1000))
+            for _ in range(2):
+                client.bgrewriteaof()
+                until("it is written", lambda: not client.info("persistence")["aof_rewrite_in_progress"], TIMEOUT_S)
+            digest = client.execute_command("DEBUG", "DIGEST")
+            client.set("later", 1)
+            assert client.execute_command("DEBUG", "LOADAOF")
+            assert client.execute_command("DEBUG", "DIGEST") == digest
+            client.set("later", 1)
+        one.terminate()
+        manifest = (one.dir / "appendonlydir" / "appendonly.aof.manifest").read_text().split()
+        assert manifest[2:] == ["seq", "2", "type", "b"]
+        assert sorted(path.name for path in (one.dir / "appendonlydir").iterdir())[1:] == ["appendonly.aof.manifest"]
+        for implementation in (peer, ours):
+            other = servers.start(implementation, {**DEBUG, "appendonly": "yes"}, directory=one.dir)
+            with other.client() as client:
+                assert client.execute_command("DEBUG", "DIGEST") == digest
+                assert client.dbsize() == 1
+            other.terminate()
+
+
+def test_a_log_begun_while_a_base_without_one_is_written(servers, ours, peer):
+    one = servers.start(ours, {**DEBUG, "rdb-key-save-delay": "10000000"})
+    with one.client() as client:
+        client.set("a", 1)
+        client.bgrewriteaof()
+        assert client.info("persistence")["aof_rewrite_in_progress"] == 1
+        client.config_set("appendonly", "yes")
+        client.set("b", 2)
+        client.config_set("rdb-key-save-delay", 0)
+        idle = lambda: not any(client.info("persistence")[f"aof_rewrite_{what}"] for what in ("in_progress", "scheduled"))  # noqa: E731
+        until("the base is written", idle, TIMEOUT_S)
+        client.set("c", 3)
+        digest = client.execute_command("DEBUG", "DIGEST")
+        # Switched off, a rewrite under way ends.
+        client.config_set("rdb-key-save-delay", 10000000)
+        client.bgrewriteaof()
+        until("it has begun", lambda: client.info("persistence")["aof_rewrite_in_progress"], TIMEOUT_S)
+        client.config_set("appendonly", "no")
+        assert "Killing running AOF rewrite child" in one.log()
+    one.kill()
+    other = servers.start(peer, {**DEBUG, "appendonly": "yes"}, directory=one.dir)
+    with other.client() as client:
+        assert client.execute_command("DEBUG", "DIGEST") == digest

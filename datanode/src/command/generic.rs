@@ -159,9 +159,10 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
             let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value().type_name().as_bytes());
-            if scan.type_name.is_none_or(of_type) && scan.wants(e.key()) {
-                let list = if e.is_expired(now) { &mut expired } else { &mut found };
-                list.push(e.key().to_vec());
+            match scan.wants(e.key()) {
+                true if e.is_expired(now) => expired.push(e.key().to_vec()),
+                true if scan.type_name.is_none_or(of_type) => found.push(e.key().to_vec()),
+                _ => {}
             }
         });
         (next, seen)

@@ -181,10 +181,13 @@ fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -
 /// Answers what the script returned.
 fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
     let proto = engine.shared.proto.get();
-    let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
+    let mut writer =
+        Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new(), failed: false };
     writer.value(value, 0).map_err(internal)?;
+    let stats = &mut ctx.keys.server.stats;
+    stats.count_failed(ctx.spec.name, writer.failed);
     for text in writer.errors {
-        ctx.keys.server.stats.count_error(Error::code_of(&text));
+        stats.count_error(Error::code_of(&text));
     }
     Ok(())
 }
@@ -247,7 +250,7 @@ impl Caller<'_, '_> {
         if let Err(e) = self.execute(scratch) {
             let text = e.text().into_owned();
             self.ctx.keys.server.stats.count_error(&e.code());
-            if let Ok(spec) = table::find(scratch.args.as_args()) {
+            if let Ok(spec) = table::called(scratch.args.as_args()) {
                 self.ctx.keys.server.stats.count_rejected(spec.name);
             }
             return refuse(lua, &self.engine.names, text, raises, true);
