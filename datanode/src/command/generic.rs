@@ -6,6 +6,7 @@ use crate::glob::glob_match;
 use crate::rdb::dump as payload;
 use crate::rdb::encode::ValueWriter;
 use crate::store::num::IntBuf;
+use crate::store::value::ValueRef;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -294,13 +295,26 @@ fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `OBJECT REFCOUNT key`: values are never shared here.
+/// `OBJECT REFCOUNT key`: small integers answer what stands for a shared value where Redis would share them. That is not so
+/// where a policy wants to know of each key when it was last used.
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.keys.exists(ctx.args.at(2)) {
-        true => ctx.reply.int(1),
-        false => ctx.reply.null(),
+    let config = &ctx.keys.server.config;
+    let shares = config.maxmemory == 0 || !config.maxmemory_policy.is_by_use();
+    match ctx.keys.peek(ctx.args.at(2)).map(|e| shares && is_small_integer(e.value())) {
+        Some(true) => ctx.reply.int(SHARED),
+        Some(false) => ctx.reply.int(1),
+        None => ctx.reply.null(),
     }
     Ok(())
+}
+
+/// What `OBJECT REFCOUNT` answers for a value that many keys share.
+const SHARED: i64 = i32::MAX as i64;
+/// Integers below this one are shared in Redis.
+const SHARED_INTEGERS: i64 = 10_000;
+
+fn is_small_integer(value: ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Str(s) if s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)))
 }
 
 /// The use stamp of the key of an `OBJECT` subcommand.
