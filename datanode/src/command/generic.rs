@@ -311,24 +311,26 @@ fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// What Redis answers as the number of references to an integer that it keeps ready for all.
-const SHARED: i64 = i32::MAX as i64;
-/// Integers below this one are kept ready.
-const SHARED_INTEGERS: i64 = 10_000;
-
-/// `OBJECT REFCOUNT key`: values are never shared here, but of those that Redis shares it is said.
+/// `OBJECT REFCOUNT key`: small integers answer what stands for a shared value where Redis would share them. That is not so
+/// where a policy wants to know of each key when it was last used.
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
     let config = &ctx.keys.server.config;
-    // There each key needs a value of its own, which has the time of its last use.
-    let apart = config.maxmemory > 0 && config.maxmemory_policy.goes_by_use();
-    match ctx.keys.peek(ctx.args.at(2)).map(|e| e.value()) {
-        Some(ValueRef::Str(s)) if !apart && s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => {
-            ctx.reply.int(SHARED);
-        }
-        Some(_) => ctx.reply.int(1),
+    let shares = config.maxmemory == 0 || !config.maxmemory_policy.is_by_use();
+    match ctx.keys.peek(ctx.args.at(2)).map(|e| shares && is_small_integer(e.value())) {
+        Some(true) => ctx.reply.int(SHARED),
+        Some(false) => ctx.reply.int(1),
         None => ctx.reply.null(),
     }
     Ok(())
+}
+
+/// What `OBJECT REFCOUNT` answers for a value that many keys share.
+const SHARED: i64 = i32::MAX as i64;
+/// Integers below this one are shared in Redis.
+const SHARED_INTEGERS: i64 = 10_000;
+
+fn is_small_integer(value: ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Str(s) if s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)))
 }
 
 /// The use stamp of the key of an `OBJECT` subcommand.

@@ -20,11 +20,19 @@ pub struct Multi {
     pub some: Flags,
     /// What every queued command is.
     pub all: Flags,
+    /// Some queued command writes, or may have others do so.
+    pub may_replicate: bool,
 }
 
 impl Default for Multi {
     fn default() -> Multi {
-        Multi { queue: Vec::new(), failed: false, some: Flags::NONE, all: Flags(u32::MAX) }
+        Multi {
+            queue: Vec::new(),
+            failed: false,
+            some: Flags::NONE,
+            all: Flags(u32::MAX),
+            may_replicate: false,
+        }
     }
 }
 

@@ -80,7 +80,6 @@ impl Server {
                 self.close_idle_clients(io);
             }
             self.reload_password();
-            self.adjust_oom_score();
             self.publish_metrics(io);
         }
     }

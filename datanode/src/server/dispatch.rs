@@ -250,14 +250,20 @@ impl Server {
         // Keys that went to make room were there before this command.
         self.send_invalidations(io);
         self.push_before_reply(conn, out);
-        if in_multi && !table::runs_inside_multi(spec.name) {
+        let is_queued = in_multi && !table::runs_inside_multi(spec.name);
+        let waits = self.must_pause(io, conn, spec, args)
+            || (!is_queued && self.must_wait_for_migration(conn, spec, args));
+        if is_queued && !waits {
+            let may_replicate = self.may_replicate(conn, spec, args);
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
-            client.multi.get_or_insert_with(Multi::default).push(spec, args.to_owned());
+            let multi = client.multi.get_or_insert_with(Multi::default);
+            multi.may_replicate |= may_replicate;
+            multi.push(spec, args.to_owned());
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
-        if self.must_pause(io, conn, spec) || self.must_wait_for_migration(conn, spec, args) {
+        if waits {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
                 self.blocked_clients += 1;
@@ -405,7 +411,7 @@ impl Server {
             }
             Reply { out, proto }.error(&e.text());
         }
-        if origin == Origin::Client {
+        if origin == Origin::Client && !self.in_script() {
             self.track_reads(conn, spec, args);
         }
         let ended = Instant::now();

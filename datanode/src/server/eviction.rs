@@ -56,12 +56,6 @@ impl Evictor {
 }
 
 impl EvictionPolicy {
-    /// Who goes is decided by when, or how often, it has been used.
-    pub fn goes_by_use(self) -> bool {
-        use EvictionPolicy::{AllkeysLru, VolatileLru};
-        self.is_lfu() || matches!(self, AllkeysLru | VolatileLru)
-    }
-
     /// Only keys with an expiry may go.
     fn volatile_only(self) -> bool {
         use EvictionPolicy::{VolatileLfu, VolatileLru, VolatileRandom, VolatileTtl};

@@ -200,7 +200,7 @@ fn memory(p: &mut Page<'_>) {
     line!(p, "mem_allocator:libc");
     line!(p, "active_defrag_running:0");
     line!(p, "lazyfree_pending_objects:{}", s.lazy.len());
-    line!(p, "lazyfreed_objects:{}", s.lazyfreed);
+    line!(p, "lazyfreed_objects:{}", s.stats.lazyfreed_objects);
 }
 
 fn persistence(p: &mut Page<'_>) {
@@ -326,7 +326,8 @@ fn replication(p: &mut Page<'_>) {
         line!(p, "master_link_status:{}", if up { "up" } else { "down" });
         line!(p, "master_last_io_seconds_ago:{last_io}");
         line!(p, "master_sync_in_progress:{}", flag(link.is_syncing()));
-        line!(p, "slave_read_repl_offset:{}", r.offset());
+        let unapplied = link.conn().filter(|_| up).and_then(|c| p.io.conn(c)).map_or(0, |c| c.input.len());
+        line!(p, "slave_read_repl_offset:{}", r.offset() + unapplied as u64);
         line!(p, "slave_repl_offset:{}", r.offset());
         if let Some((received, left)) = link.progress() {
             let total = left.map(|left| left + received);

@@ -153,8 +153,6 @@ pub struct Server {
     pub used_memory: u64,
     /// `used_memory` before any data was loaded.
     pub startup_memory: u64,
-    /// Values that have been handed to the background thread to be freed.
-    pub lazyfreed: u64,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
     /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
@@ -346,6 +344,7 @@ impl Service for Server {
         self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
+        self.adjust_oom_score();
     }
 
     fn tick_ms(&self) -> u64 {

@@ -114,7 +114,6 @@ impl Server {
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
-            lazyfreed: 0,
             evictor: Default::default(),
             frozen: false,
             no_touch: false,

@@ -58,6 +58,8 @@ pub struct Stats {
     pub expired_keys: u64,
     pub evicted_keys: u64,
     pub evicted_clients: u64,
+    /// Values that have been handed to the background thread to be freed.
+    pub lazyfreed_objects: u64,
     pub clients_closed_by_output: u64,
     pub reads: u64,
     pub writes: u64,
