@@ -75,8 +75,6 @@ pub struct AofFiles {
     manifest: Manifest,
     /// The incremental file of a log that is begun anew: not in the manifest before its base is.
     unlisted: Option<Part>,
-    /// The coming base is to be followed by nothing.
-    alone: bool,
     last_base: i64,
     last_incr: i64,
 }
@@ -92,7 +90,6 @@ impl AofFiles {
             name: name.to_owned(),
             manifest: Manifest::default(),
             unlisted: None,
-            alone: false,
             last_base: 0,
             last_incr: 0,
         };
@@ -204,24 +201,17 @@ impl AofFiles {
         Ok(log)
     }
 
-    /// Prepares a base that is to take the place of everything, and to be followed by nothing: of a log that is not kept.
-    pub fn begin_alone(&mut self) -> Result<(), FilesError> {
-        self.alone = true;
-        self.create_dir()
-    }
-
     /// Where to prepare a base.
     pub fn temp_base(&self) -> PathBuf {
         disk::temp_name(&self.dir.join(format!("{}.base", self.name)))
     }
 
     /// Puts the finished base at [`AofFiles::temp_base`] in the place of everything before the latest
-    /// [`AofFiles::next_incr`], [`AofFiles::begin_anew`] or [`AofFiles::begin_alone`]. Syncs `file` first. On failure the log goes on as it was.
+    /// [`AofFiles::next_incr`] or [`AofFiles::begin_anew`]. Syncs `file` first. On failure the log goes on as it was.
     pub fn publish_base(&mut self, file: &dyn DiskFile, format: BaseFormat) -> Result<(), FilesError> {
-        let current = self.unlisted.as_ref().or(self.manifest.incr.last()).filter(|_| !self.alone).cloned();
-        if current.is_none() && !self.alone {
+        let Some(current) = self.unlisted.as_ref().or(self.manifest.incr.last()).cloned() else {
             return Err(self.misused("publish a base before a rewrite has begun in"));
-        }
+        };
         self.last_base += 1;
         let extension = if format == BaseFormat::Rdb { "rdb" } else { "aof" };
         let base =
@@ -231,8 +221,8 @@ impl AofFiles {
         let old = self.manifest.clone();
         let mut history = old.history;
         history.extend(old.base);
-        history.extend(old.incr.into_iter().filter(|p| Some(p) != current.as_ref()));
-        self.replace_manifest(Manifest { base: Some(base), history, incr: current.into_iter().collect() })?;
+        history.extend(old.incr.into_iter().filter(|p| *p != current));
+        self.replace_manifest(Manifest { base: Some(base), history, incr: vec![current] })?;
         self.unlisted = None;
         Ok(())
     }

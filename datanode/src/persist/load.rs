@@ -120,18 +120,9 @@ impl Server {
 
     /// Has the libraries of a file, and no others.
     pub(super) fn take_functions(&mut self, facts: &mut Facts) -> Result<(), String> {
-        self.restore_functions(facts, Restore::Flush)
-    }
-
-    /// Has the libraries of a file beside those that are there; all or none of them.
-    pub(super) fn add_functions(&mut self, facts: &mut Facts, replace: bool) -> Result<(), String> {
-        self.restore_functions(facts, if replace { Restore::Replace } else { Restore::Append })
-    }
-
-    fn restore_functions(&mut self, facts: &mut Facts, how: Restore) -> Result<(), String> {
         let texts = std::mem::take(&mut facts.functions);
         let libraries = &mut self.scripting.libraries;
-        libraries.restore(&texts, how).map_err(|e| format!("a library of functions: {}", e.text()))
+        libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
     /// For INFO: what was in the file that was read last.
@@ -252,10 +243,9 @@ impl Server {
             disk.rename(temp, &base).map_err(text)?;
             let file = disk.open_append(&base).map_err(text)?;
             log.publish_base(&*file, len, BaseFormat::Rdb)?;
-            let files = log.files();
             // That was one.
             self.persist.rewrite_scheduled = false;
-            self.remove_history(io, files);
+            self.remove_history(io);
         } else if !self.config.save.is_empty() {
             let file = self.disk.open_append(temp).map_err(text)?;
             crate::disk::publish(&*self.disk, &*file, temp, &self.rdb_path()).map_err(text)?;

@@ -38,15 +38,6 @@ struct Files {
 }
 
 impl SharedFiles {
-    pub(super) fn new(files: AofFiles) -> Self {
-        SharedFiles(Arc::new(Mutex::new(Some(Files { files, next: None }))))
-    }
-
-    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened again.
-    pub(super) fn give_up(&self) {
-        *self.lock() = None;
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Files>> {
         // Whoever panicked has left files as a crash would: in order.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,7 +137,7 @@ impl Log {
     fn new(files: AofFiles, end: Appender, before: u64, base_size: u64, offset: u64, anew: bool) -> Self {
         Log {
             temp_base: files.temp_base(),
-            files: SharedFiles::new(files),
+            files: SharedFiles(Arc::new(Mutex::new(Some(Files { files, next: None })))),
             end,
             old: None,
             expected: None,
@@ -360,8 +351,9 @@ impl Log {
 }
 
 impl Drop for Log {
+    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened again.
     fn drop(&mut self) {
-        self.files.give_up();
+        *self.files.lock() = None;
     }
 }
 
@@ -486,11 +478,12 @@ impl Server {
     }
 
     /// Removes replaced files in the background: freeing a large file's blocks takes long.
-    pub(super) fn remove_history(&mut self, io: &mut Io, files: SharedFiles) {
+    pub(super) fn remove_history(&mut self, io: &mut Io) {
+        let Some(log) = &self.persist.log else { return };
         if self.config.aof_disable_auto_gc {
             return;
         }
-        let disk: Arc<dyn Disk> = self.disk.clone();
+        let (files, disk): (_, Arc<dyn Disk>) = (log.files(), self.disk.clone());
         let id = self.job(JobKind::Persist(PersistJob::RemoveHistory));
         let remove = move || {
             for path in files.with(|f| Ok(f.history()))? {
@@ -509,9 +502,8 @@ impl Server {
         if on == self.persist.aof_on() {
             return Ok(());
         }
+        self.release_unless_in_unit();
         if on {
-            self.release_unless_in_unit();
-            self.give_up_lone_base();
             let files = self.open_aof_files()?;
             self.persist.log = Some(Log::begin(files, self.repl.offset())?);
             self.selected_db = None;
@@ -528,7 +520,6 @@ impl Server {
                 self.start_scheduled(io);
             }
         } else {
-            self.release_unless_in_unit();
             if let Some(mut log) = self.persist.log.take() {
                 log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"))?;
             }
@@ -544,10 +535,7 @@ impl Server {
     pub(super) fn log_begun_anew(&mut self) -> Result<&mut Log, String> {
         let offset = self.repl.offset();
         let log = match self.persist.log.take() {
-            None => {
-                self.give_up_lone_base();
-                Log::begin(self.open_aof_files()?, offset)?
-            }
+            None => Log::begin(self.open_aof_files()?, offset)?,
             Some(mut log) => {
                 let begun = log.begin_anew(offset);
                 let log = self.persist.log.insert(log);

@@ -2,13 +2,12 @@
 //! has been read whole.
 
 use super::load::Facts;
-use super::log::SharedFiles;
-use crate::aof::files::LoadPart;
+use super::log::Log;
 use crate::command::Error;
 use crate::io::{Action, Io};
 use crate::rdb::decode::Expired;
 use crate::server::{JobKind, Server};
-use crate::store::keyspace::{KeyEntry, Keyspace};
+use crate::store::keyspace::Keyspace;
 
 const NOT_LOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
 
@@ -44,12 +43,7 @@ impl Server {
             })?;
             self.take_keyspace(io, loaded);
         } else {
-            self.check_added(&loaded, how.merge)?;
-            self.add_functions(&mut facts, how.merge).map_err(|e| {
-                tracing::warn!("DEBUG RELOAD: {e}");
-                Error::from(NOT_LOADED)
-            })?;
-            self.add_keyspace(&loaded);
+            self.add_keyspace(&loaded, how.merge)?;
         }
         self.note_loaded(facts.counts);
         if !how.save || !how.flush {
@@ -61,23 +55,19 @@ impl Server {
         Ok(())
     }
 
-    /// Unless its keys may `replace` others, none of another keyspace's is there already.
-    fn check_added(&self, other: &Keyspace, replace: bool) -> Result<(), Error> {
-        if !replace
-            && let Some((db, e)) = all_of(other).find(|(db, e)| self.keyspace.peek(*db, e.key()).is_some())
-        {
+    /// Adds all keys of another keyspace; unless they may `replace`, none if one is there already.
+    fn add_keyspace(&mut self, other: &Keyspace, replace: bool) -> Result<(), Error> {
+        let dbs = 0..other.databases();
+        let all = || dbs.clone().flat_map(|db| other.iter(db).map(move |e| (db, e)));
+        if !replace && let Some((db, e)) = all().find(|(db, e)| self.keyspace.peek(*db, e.key()).is_some()) {
             let key = String::from_utf8_lossy(e.key());
             tracing::warn!("DEBUG RELOAD: key '{key}' of database {db} is there already: nothing was loaded");
             return Err(NOT_LOADED.into());
         }
-        Ok(())
-    }
-
-    /// Adds all keys of another keyspace.
-    fn add_keyspace(&mut self, other: &Keyspace) {
-        for (db, e) in all_of(other) {
+        for (db, e) in all() {
             self.keyspace.insert(db, e.key(), e.value().to_value(), e.expire_at());
         }
+        Ok(())
     }
 
     /// Puts another keyspace in the present one's place, which is freed in the background.
@@ -95,30 +85,20 @@ impl Server {
     /// `DEBUG LOADAOF`
     pub(crate) fn reload_log(&mut self, io: &mut Io) -> Result<(), Error> {
         self.release_effects();
+        let Some(log) = self.persist.log.as_mut().filter(|log| log.has_base()) else {
+            return Err("ERR there is no whole append-only file to load".into());
+        };
         let failed = |e: String| {
             tracing::error!("DEBUG LOADAOF: {e}");
             Error::from("ERR Error trying to load the AOF files, check server logs.")
         };
-        let files = match &mut self.persist.log {
-            Some(log) if !log.has_base() => {
-                return Err("ERR there is no whole append-only file to load".into());
-            }
-            Some(log) => {
-                log.sync().map_err(|e| failed(e.to_string()))?;
-                log.files()
-            }
-            None => SharedFiles::new(self.open_aof_files().map_err(failed)?),
-        };
-        let parts = files.with(|f| f.parts()).map_err(|e| failed(e.to_string()))?;
-        if parts.is_empty() {
-            return Err("ERR there is no append-only file to load".into());
-        }
+        log.sync().map_err(|e| failed(e.to_string()))?;
         let (dirty, db) = (self.effects.dirty, self.origin_db);
         let empty = self.empty_keyspace();
         let old = std::mem::replace(&mut self.keyspace, empty);
         let libraries = std::mem::take(&mut self.scripting.libraries);
         self.loading = true;
-        let outcome = self.read_log(io, &parts);
+        let outcome = self.read_log(io);
         self.loading = false;
         if outcome.is_err() {
             self.scripting.libraries = libraries;
@@ -132,18 +112,15 @@ impl Server {
         Ok(())
     }
 
-    /// Reads the files of a log into the keyspace.
-    fn read_log(&mut self, io: &mut Io, parts: &[LoadPart]) -> Result<(), String> {
-        for part in parts {
+    /// Reads the files of the log that is being written into the keyspace.
+    fn read_log(&mut self, io: &mut Io) -> Result<(), String> {
+        let Some(files) = self.persist.log.as_ref().map(Log::files) else { return Ok(()) };
+        let parts = files.with(|f| f.parts()).map_err(|e| e.to_string())?;
+        for part in &parts {
             if self.load_log_part(io, part, &mut Facts::default())?.is_some() {
                 return Err(format!("{} is cut off", part.path.display()));
             }
         }
         Ok(())
     }
-}
-
-/// A keyspace's entries, with their database.
-fn all_of(keyspace: &Keyspace) -> impl Iterator<Item = (usize, &KeyEntry)> {
-    (0..keyspace.databases()).flat_map(move |db| keyspace.iter(db).map(move |e| (db, e)))
 }

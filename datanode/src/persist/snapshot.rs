@@ -5,7 +5,6 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
@@ -36,8 +35,8 @@ const IN_FLIGHT_MAX: u64 = 1 << 20;
 enum Target {
     /// The RDB file.
     Rdb { temp: PathBuf },
-    /// The base of the append-only file; `alone`: where none is being written, and the base is all that it will be.
-    Base { files: SharedFiles, alone: bool },
+    /// The base of the append-only file.
+    Base,
     /// Replicas that need a full resync; ends with this mark.
     Replicas { receivers: Vec<ConnId>, mark: String },
 }
@@ -157,7 +156,7 @@ impl Running {
     }
 
     pub(super) fn is_rewrite(&self) -> bool {
-        matches!(self.target, Target::Base { .. })
+        matches!(self.target, Target::Base)
     }
 
     /// Everything has been encoded, and the disk is making it durable.
@@ -275,8 +274,7 @@ impl Server {
         let format = self.base_format();
         let Some(log) = &mut self.persist.log else { return Ok(()) };
         log.publish_base(&*file, len, format)?;
-        let files = log.files();
-        self.remove_history(io, files);
+        self.remove_history(io);
         Ok(())
     }
 
@@ -324,7 +322,7 @@ impl Server {
             return Ok("Background append only file rewriting scheduled");
         }
         self.start_scheduled(io);
-        if self.persist.snapshot.is_some() || self.persist.preparing_rewrite {
+        if self.persist.snapshot.is_some() || !self.persist.aof_on() {
             Ok("Background append only file rewriting started")
         } else {
             Err(
@@ -363,39 +361,17 @@ impl Server {
             self.persist.rewrite_scheduled = true;
             return;
         }
+        let Some(log) = &mut self.persist.log else {
+            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
+            return;
+        };
         tracing::info!("Background append only file rewriting started");
-        let Some(log) = &mut self.persist.log else { return self.start_lone_base(io) };
         if log.must_begin_anew() {
             let begun = log.begin_anew(self.repl.offset());
             return self.capture_base(io, begun);
         }
-        let target = Target::Base { files: log.files(), alone: false };
-        self.persist.snapshot = Some(self.running(io, target, None, true));
+        self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
         self.prepare_rewrite(io);
-    }
-
-    /// The file is asked for though none is kept (`appendonly no`): a base without anything behind it.
-    fn start_lone_base(&mut self, io: &mut Io) {
-        let begun = self.open_aof_files().and_then(|mut files| {
-            files.begin_alone().map_err(|e| e.to_string())?;
-            let file = self.disk.create(&files.temp_base()).map_err(|e| e.to_string())?;
-            Ok((SharedFiles::new(files), file))
-        });
-        match begun {
-            Ok((files, file)) => self.begin(io, Target::Base { files, alone: true }, Some(file), true),
-            Err(e) => self.snapshot_failed(io, false, &e),
-        }
-    }
-
-    /// Files are about to be kept: what is being done with them for other reasons ends.
-    pub(super) fn give_up_lone_base(&mut self) {
-        let is_alone = |s: &mut Running| matches!(s.target, Target::Base { alone: true, .. });
-        if let Some(s) = self.persist.snapshot.take_if(is_alone) {
-            if let Target::Base { files, .. } = &s.target {
-                files.give_up();
-            }
-            self.keyspace.end_snapshot();
-        }
     }
 
     /// The file is there into which the log goes on from now on, the moment that the base is to hold.
@@ -411,16 +387,12 @@ impl Server {
     }
 
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
-        let create = |log: &super::Log| {
-            let file = self.disk.create(&log.temp_base()).map_err(|e| e.to_string())?;
-            Ok((log.files(), file))
-        };
+        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
         match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
-            Ok(Some((files, file))) => {
+            Ok(file) => {
                 self.selected_db = None;
-                self.begin(io, Target::Base { files, alone: false }, Some(file), true);
+                self.begin(io, Target::Base, file, true);
             }
-            Ok(None) => {}
             Err(e) => {
                 self.snapshot_failed(io, false, &e);
                 self.start_scheduled(io);
@@ -493,8 +465,7 @@ impl Server {
             s.walking = true;
             (s.out.len(), s.keys)
         });
-        let (steps, buckets) =
-            if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
+        let (steps, buckets) = if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
         let mut done = false;
         for _ in 0..steps {
             done = self.keyspace.snapshot_step(buckets);
@@ -592,9 +563,11 @@ impl Server {
                     whole().and_then(|()| disk::publish(&*disk, &*file, &temp, &path)).map(|()| 0)
                 }))
             }
-            (Target::Base { files, .. }, Some(file)) => {
-                let (files, format) = (files.clone(), self.base_format());
-                Some(Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0)))
+            (Target::Base, Some(file)) => {
+                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
+                files.map(|files| -> crate::io::Job {
+                    Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
+                })
             }
             (_, None) => None,
         };
@@ -637,11 +610,10 @@ impl Server {
                     }
                 }
             }
-            Target::Base { files, .. } => {
+            Target::Base => {
                 self.persist.last_rewrite_s = took;
                 match error {
                     None => {
-                        // Kept files are the only ones that there are.
                         if let Some(log) = &mut self.persist.log {
                             log.base_published(s.written);
                         }
@@ -650,7 +622,7 @@ impl Server {
                         self.persist.last_rewrite_ok = true;
                         self.persist.rewrite_failures = 0;
                         self.persist.rewrites += 1;
-                        self.remove_history(io, files);
+                        self.remove_history(io);
                     }
                     Some(e) => self.snapshot_failed(io, false, &e),
                 }
@@ -692,23 +664,7 @@ impl Server {
         match s.target {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
-            Target::Base { .. } => self.persist.rewrite_scheduled = true,
-        }
-    }
-
-    /// All keys were thrown away on purpose: with save points, no file is to bring them back.
-    pub(crate) fn save_emptied(&mut self, io: &mut Io) {
-        if self.persist.snapshot.as_ref().is_some_and(|s| s.is_rdb() && s.is_with_disk()) {
-            // Too late to stop it; another one has to follow.
-            self.persist.bgsave_scheduled = true;
-            return;
-        }
-        if self.saving() {
-            tracing::info!("Killing running saving child (there is none: a snapshot within the process)");
-            self.abort_snapshot(io);
-        }
-        if !self.config.save.is_empty() && self.save_now(io).is_ok() {
-            self.effects.dirty = 0;
+            Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
         }
     }
 
