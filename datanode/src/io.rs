@@ -72,6 +72,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Position in the stream of the first byte that has not been sent.
+    pub fn unsent_from(&self) -> u64 {
+        self.base + self.sent as u64
+    }
+
     /// Position in the stream right behind the last byte written.
     pub fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64
@@ -375,6 +380,15 @@ impl Io {
         self.driver.take()
     }
 
+    /// Closes a connection without sending what is left, and has the peer notice that at once, however long the present
+    /// call will take.
+    pub fn hang_up(&mut self, conn: ConnId) {
+        if let Some(driver) = &mut self.driver {
+            driver.hang_up(conn);
+        }
+        self.close(conn, false);
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -401,6 +415,9 @@ pub struct Peer {
 pub trait Driver {
     /// One round as always, but without waiting for anything: events in, output out. Returns itself.
     fn turn(self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver>;
+
+    /// Ends a connection for its peer at once, without waiting for the end of the call. The core hears of it later.
+    fn hang_up(&mut self, conn: ConnId);
 
     /// Itself, to be given back to its owner.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;

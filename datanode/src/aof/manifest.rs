@@ -6,6 +6,7 @@
 
 use std::path::{Component, Path};
 
+use crate::config::value::quote;
 use crate::resp::parse::{parse_i64, split_words};
 
 /// Longest line, its newline included.
@@ -135,15 +136,7 @@ fn put_name(out: &mut Vec<u8>, name: &[u8]) {
         out.extend_from_slice(name);
         return;
     }
-    out.push(b'"');
-    for &b in name {
-        match b {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            b' '..=b'~' => out.push(b),
-            _ => out.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
+    out.extend_from_slice(quote(name).as_bytes());
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ fn flushdb(ctx: &mut Ctx<'_>) -> Result {
 fn flushall(ctx: &mut Ctx<'_>) -> Result {
     check_flush_mode(ctx)?;
     flush(ctx, None);
+    // What is being written of the data before is of no use any more.
+    ctx.keys.server.abort_stale_snapshot(ctx.io);
     if ctx.keys.origin != Origin::Aof {
         ctx.keys.server.save_emptied(ctx.io);
     }

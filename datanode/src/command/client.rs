@@ -302,8 +302,6 @@ fn flags(client: &Client) -> String {
 pub fn describe(client: &Client, io: &mut Io) -> String {
     let Usage { input: used, output, multi: multi_memory, total } = usage(client, io);
     let free = io.conn(client.conn).map_or(0, |c| c.input.capacity() - c.input.len());
-    let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
-    let unsent = output - queued;
     let multi = client.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     format!(
@@ -323,9 +321,9 @@ pub fn describe(client: &Client, io: &mut Io) -> String {
         client.channels.len(),
         client.patterns.len(),
         client.shard_channels.len(),
-        unsent,
-        usize::from(queued > 0),
-        if unsent > 0 { "rw" } else { "r" },
+        output,
+        0,
+        if output > 0 { "rw" } else { "r" },
         client.last_command,
         text(&client.user.name),
         tracking::redirection(client.tracking.as_deref()),

@@ -381,7 +381,7 @@ impl Keys<'_> {
     /// Where a client writes to a replica, the replica itself has to see to it that keys expire.
     fn note_expiry(&mut self, key: &[u8], at_ms: Option<i64>) {
         if at_ms.is_some() && self.origin == Origin::Client && !self.server.is_master() {
-            self.server.own_expiring.insert((self.db, key.into()));
+            self.server.own_expires.insert((self.db, key.into()));
         }
     }
 

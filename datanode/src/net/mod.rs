@@ -82,14 +82,28 @@ impl Default for Threads {
     }
 }
 
-/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
-pub fn run(
-    service: &mut dyn Service,
+/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up. First
+/// `begin` is called, which may have others served while it takes its time; its error is what nothing is run for.
+pub fn run<S: Service>(
+    service: &mut S,
     listeners: Listeners,
     io: Io,
     threads: Threads,
-) -> std::io::Result<i32> {
-    Loop::new(listeners, io, threads)?.run(service)
+    begin: impl FnOnce(&mut S, &mut Io) -> Result<(), String>,
+) -> Result<i32, String> {
+    let failed = |e: std::io::Error| format!("the event loop failed: {e}");
+    let mut place = Some(Box::new(Loop::new(listeners, io, threads).map_err(failed)?));
+    let mut begun = Ok(());
+    lend(&mut place, |io| begun = begin(service, io));
+    if let Err(text) = begun {
+        // Perhaps it was asked to end.
+        return held(&mut place).exit.map(|(code, _)| code).ok_or(text);
+    }
+    loop {
+        if let Some(code) = round(&mut place, service, true).map_err(failed)? {
+            return Ok(code);
+        }
+    }
 }
 
 /// Starts the program anew in this process, by the name and with the arguments it was started with. Its sockets are
@@ -168,11 +182,19 @@ impl Driver for Loop {
         std::mem::swap(&mut self.io, io);
         let mut place = Some(self);
         if let Err(e) = round(&mut place, service, false) {
-            tracing::error!("the event loop failed during a script: {e}");
+            tracing::error!("the event loop failed in the midst of a call: {e}");
         }
         let mut own = place.expect("the loop is back when a call has ended");
         std::mem::swap(&mut own.io, io);
         own
+    }
+
+    fn hang_up(&mut self, conn: ConnId) {
+        if let Some(Some(socket)) = self.sockets.get(conn.slot())
+            && socket.id == conn
+        {
+            socket.stream.hang_up();
+        }
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -286,15 +308,6 @@ impl Loop {
         // The monotonic clock starts at 1 s so that "never" can be written as 0.
         let mono_us = 1_000_000 + self.started.elapsed().as_micros() as u64;
         Now { mono_us, unix_ms: unix.as_millis() as i64 }
-    }
-
-    fn run(self, service: &mut dyn Service) -> std::io::Result<i32> {
-        let mut held = Some(Box::new(self));
-        loop {
-            if let Some(code) = round(&mut held, service, true)? {
-                return Ok(code);
-            }
-        }
     }
 
     /// Notes what events say; what there is to read is read later.

@@ -1,6 +1,7 @@
 //! The figures of persistence that INFO, the metrics and the memory accounts show.
 
 use super::log::Log;
+use super::progress::Loading;
 use super::snapshot::Running;
 use crate::server::Server;
 
@@ -9,11 +10,13 @@ use crate::server::Server;
 #[allow(missing_docs)]
 pub struct PersistInfo {
     pub loading: bool,
+    /// The present data are served while others are being loaded.
+    pub async_loading: bool,
     /// Unix seconds.
     pub loading_start_time: i64,
     pub loading_total_bytes: u64,
     pub loading_loaded_bytes: u64,
-    /// Bytes that the snapshot under way had to encode before their turn: what writes cost it.
+    /// Memory of what the snapshot under way had to encode before its turn: what would be copied in a fork, bytes.
     pub current_cow_size: u64,
     pub current_save_keys_processed: u64,
     pub current_save_keys_total: u64,
@@ -60,13 +63,15 @@ impl Server {
             _ => -1,
         };
         let saving = p.snapshot.as_ref().is_some_and(|s| s.is_rdb() || s.is_for_replicas());
-        let rewriting = p.snapshot.as_ref().is_some_and(Running::is_rewrite);
+        // It is over once the files are there that are to stay, and no others.
+        let rewriting = p.removing_history || p.snapshot.as_ref().is_some_and(Running::is_rewrite);
         let progress = p.snapshot.as_ref().map(Running::progress).unwrap_or_default();
         PersistInfo {
-            loading: self.loading,
-            loading_start_time: 0,
-            loading_total_bytes: 0,
-            loading_loaded_bytes: 0,
+            loading: self.load_state() == Loading::Plain,
+            async_loading: self.load_state() == Loading::Async,
+            loading_start_time: p.progress.map_or(0, |p| p.started_s),
+            loading_total_bytes: p.progress.map_or(0, |p| p.total),
+            loading_loaded_bytes: p.progress.map_or(0, |p| p.loaded),
             current_cow_size: progress.early,
             current_save_keys_processed: progress.keys,
             current_save_keys_total: progress.all,

@@ -6,6 +6,7 @@
 
 mod load;
 mod log;
+pub(crate) mod progress;
 pub(crate) mod reload;
 mod snapshot;
 
@@ -21,7 +22,7 @@ use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
-use log::{Fed, Log};
+use log::{Fed, Log, SharedFiles};
 use snapshot::Running;
 
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
@@ -71,21 +72,27 @@ pub struct Persistence {
     pub rewrite_failures: u64,
     /// What was in the RDB file that was read last: keys, and how many of them had expired.
     pub loaded: Counts,
+    /// How far the file is that is being loaded.
+    pub progress: Option<progress::LoadProgress>,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
     snapshot: Option<Running>,
+    /// Where a base is put, or was, while no append-only file is written.
+    lone_base: Option<SharedFiles>,
+    /// Replaced files of the append-only file are being removed.
+    removing_history: bool,
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
     /// The snapshot under way waits for something.
     snapshot_idles: bool,
-    /// How much was encoded before its turn for the last snapshot of each kind, bytes.
+    /// The same of the last snapshot of each kind.
     last_early: LastEarly,
 }
 
-/// Bytes that snapshots had to encode before their turn, because commands were about to change what they hold.
+/// Memory of what snapshots had to encode before its turn, because commands were about to change it, bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct LastEarly {
     rdb: u64,
@@ -115,10 +122,13 @@ impl Persistence {
             rewrites: 0,
             rewrite_failures: 0,
             loaded: Counts::default(),
+            progress: None,
             lineage: Lineage::default(),
             restore_error: None,
             log: None,
             snapshot: None,
+            lone_base: None,
+            removing_history: false,
             preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
@@ -266,6 +276,7 @@ impl Server {
             PersistJob::WriteSnapshot(bytes) => self.snapshot_written(bytes),
             PersistJob::FinishSnapshot(serial) => self.snapshot_finished(io, serial, result),
             PersistJob::RemoveHistory => {
+                self.persist.removing_history = false;
                 if let Err(e) = result {
                     tracing::warn!("Replaced AOF files could not be removed: {e}");
                 }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
@@ -30,6 +31,9 @@ const DELAYED_STEPS: usize = 4096;
 const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
 const IN_FLIGHT_MAX: u64 = 1 << 20;
+
+/// Elements by which the memory of what is encoded before its turn is estimated.
+const EARLY_SAMPLE: usize = 5;
 
 /// What a snapshot is for.
 enum Target {
@@ -68,7 +72,7 @@ pub(super) struct Progress {
     pub(super) keys: u64,
     /// Keys there were when it was begun.
     pub(super) all: u64,
-    /// Bytes that were encoded before their turn, because commands were about to change them.
+    /// Memory of what was encoded before its turn because commands were about to change it, bytes.
     pub(super) early: u64,
 }
 
@@ -87,14 +91,14 @@ struct FileSink {
     keys: u64,
     /// Entries come from the walk, not from a command that is about to change them.
     walking: bool,
-    /// Bytes of entries that commands have had encoded before it was their turn.
+    /// Memory of the entries that commands have had encoded before it was their turn, bytes.
     early: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
-        let (db, before) = (db as u32, self.out.len());
-        self.keys += 1;
+        let db = db as u32;
+        self.note(e);
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -102,7 +106,6 @@ impl SnapshotSink for FileSink {
             }
             Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
         }
-        self.note_early(before);
     }
 
     fn in_parts(&self, e: &KeyEntry) -> bool {
@@ -114,10 +117,11 @@ impl SnapshotSink for FileSink {
             self.entry(db, e);
             return None;
         };
-        let (meta, before) = (Meta { expire_at_ms: e.expire_at(), ..Meta::default() }, self.out.len());
+        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
         let next = encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from);
-        self.keys += u64::from(next.is_none());
-        self.note_early(before);
+        if next.is_none() {
+            self.note(e);
+        }
         next
     }
 }
@@ -127,9 +131,11 @@ impl FileSink {
         FileSink { form, out, keys: 0, walking: false, early: 0 }
     }
 
-    fn note_early(&mut self, before: usize) {
+    /// A key has been encoded.
+    fn note(&mut self, e: &KeyEntry) {
+        self.keys += 1;
         if !self.walking {
-            self.early += (self.out.len() - before) as u64;
+            self.early += e.memory_usage(EARLY_SAMPLE) as u64;
         }
     }
 
@@ -190,6 +196,18 @@ impl Server {
             }
             return FileSink::new(Form::Commands(writer), out);
         }
+        let (mut encoder, mut out) = self.encoder(io, aof_base, true);
+        for db in 0..self.keyspace.databases() {
+            let keys = self.keyspace.len(db) as u64;
+            if keys > 0 {
+                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
+            }
+        }
+        FileSink::new(Form::Rdb(encoder), out)
+    }
+
+    /// What an RDB file begins with; with the libraries of functions, if they are wanted.
+    fn encoder(&self, io: &Io, aof_base: bool, functions: bool) -> (Encoder, Vec<u8>) {
         let lineage = self.persist.lineage();
         let preamble = Preamble {
             redis_version: REDIS_VERSION,
@@ -207,16 +225,16 @@ impl Server {
         let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
         let mut out = Vec::with_capacity(CHUNK);
         encoder.preamble(&mut out, &preamble);
-        for library in self.scripting.libraries.iter() {
+        for library in self.scripting.libraries.iter().filter(|_| functions) {
             encoder.function(&mut out, &library.text);
         }
-        for db in 0..self.keyspace.databases() {
-            let keys = self.keyspace.len(db) as u64;
-            if keys > 0 {
-                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
-            }
-        }
-        FileSink::new(Form::Rdb(encoder), out)
+        (encoder, out)
+    }
+
+    /// A whole RDB file that holds no keys.
+    pub(crate) fn snapshot_without_keys(&self, io: &Io, functions: bool) -> Vec<u8> {
+        let (encoder, out) = self.encoder(io, false, functions);
+        FileSink::new(Form::Rdb(encoder), out).end()
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -362,8 +380,7 @@ impl Server {
             return;
         }
         let Some(log) = &mut self.persist.log else {
-            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
-            return;
+            return self.start_lone_base(io);
         };
         tracing::info!("Background append only file rewriting started");
         if log.must_begin_anew() {
@@ -372,6 +389,25 @@ impl Server {
         }
         self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
         self.prepare_rewrite(io);
+    }
+
+    /// A base without a log: what `BGREWRITEAOF` leaves under `appendonly no`.
+    fn start_lone_base(&mut self, io: &mut Io) {
+        if let Some(before) = self.persist.lone_base.take() {
+            before.give_up();
+        }
+        tracing::info!("Background append only file rewriting started");
+        let files = self.open_aof_files().and_then(SharedFiles::alone);
+        let begun = files.map(|files| self.persist.lone_base = Some(files));
+        self.capture_base(io, begun);
+    }
+
+    /// A log is going to be begun: its files are no longer somebody else's.
+    pub(super) fn give_up_lone_base(&mut self, io: &mut Io) {
+        if let Some(files) = self.persist.lone_base.take() {
+            self.abort_rewrite(io);
+            files.give_up();
+        }
     }
 
     /// The file is there into which the log goes on from now on, the moment that the base is to hold.
@@ -387,8 +423,11 @@ impl Server {
     }
 
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
-        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
-        match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
+        let create = |files: SharedFiles| {
+            let temp = files.with(|f| Ok(f.temp_base())).map_err(|e| e.to_string())?;
+            self.disk.create(&temp).map_err(|e| e.to_string())
+        };
+        match begun.and_then(|()| self.base_files().map(create).transpose()) {
             Ok(file) => {
                 self.selected_db = None;
                 self.begin(io, Target::Base, file, true);
@@ -465,7 +504,8 @@ impl Server {
             s.walking = true;
             (s.out.len(), s.keys)
         });
-        let (steps, buckets) = if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
+        let (steps, buckets) =
+            if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
         let mut done = false;
         for _ in 0..steps {
             done = self.keyspace.snapshot_step(buckets);
@@ -515,7 +555,8 @@ impl Server {
                     }
                 }
                 if !alive {
-                    tracing::warn!("All replicas that a snapshot was for are gone");
+                    // As Redis says it, whose child is our walk.
+                    tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
                     self.keyspace.end_snapshot();
                     self.persist.snapshot = None;
                 }
@@ -564,7 +605,7 @@ impl Server {
                 }))
             }
             (Target::Base, Some(file)) => {
-                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
+                let (files, format) = (self.base_files(), self.base_format());
                 files.map(|files| -> crate::io::Job {
                     Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
                 })
@@ -577,6 +618,9 @@ impl Server {
         }
         let Some(s) = self.persist.snapshot.take() else { return };
         if let Target::Replicas { receivers, mark } = s.target {
+            let up = receivers.iter().filter(|&&conn| io.conn(conn).is_some()).count();
+            tracing::warn!("Diskless rdb transfer, done reading from pipe, {up} replicas still up.");
+            tracing::info!("Background RDB transfer terminated with success");
             for &conn in &receivers {
                 self.end_snapshot_for(io, conn, &mark);
             }
@@ -668,6 +712,27 @@ impl Server {
         }
     }
 
+    /// The data have been flushed: nobody wants a file, or a replica's copy, of what they were. Replicas ask again.
+    pub(crate) fn abort_stale_snapshot(&mut self, io: &mut Io) {
+        if self.persist.snapshot.as_ref().is_some_and(|s| !s.is_rewrite() && !s.is_with_disk()) {
+            tracing::info!("There is a snapshot of the flushed data under way. Giving it up");
+            self.abort_snapshot(io);
+        }
+    }
+
+    /// All keys were thrown away on purpose: with save points, no file is to bring them back.
+    pub(crate) fn save_emptied(&mut self, io: &mut Io) {
+        if self.config.save.is_empty() {
+            return;
+        }
+        if self.saving() {
+            // Too late to stop it; another one has to follow.
+            self.persist.bgsave_scheduled = true;
+        } else if self.save_now(io).is_ok() {
+            self.effects.dirty = 0;
+        }
+    }
+
     /// Starts a snapshot for replicas that wait for one, together with others that come within the configured delay.
     fn start_sync_if_due(&mut self, io: &mut Io) {
         if self.waiting_for_snapshot() == 0 {
@@ -692,7 +757,8 @@ impl Server {
         self.flush_stream(io);
         let mark = random_id(&mut self.rng);
         let receivers = self.start_sync_of_waiting(io, &mark);
-        tracing::info!("Starting snapshot for {} replicas", receivers.len());
+        tracing::info!("Starting BGSAVE for SYNC with target: replicas sockets");
+        tracing::info!("Background RDB transfer started by pid {}", std::process::id());
         self.begin(io, Target::Replicas { receivers, mark }, None, false);
     }
 }

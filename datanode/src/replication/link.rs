@@ -38,6 +38,8 @@ enum State {
     Handshake(Step),
     /// The snapshot is arriving.
     Receiving(Box<Transfer>),
+    /// It is being loaded; this is its replication id.
+    Loading(String),
     /// The stream is flowing.
     Online,
 }
@@ -125,7 +127,16 @@ impl MasterLink {
 
     /// A snapshot is arriving.
     pub fn is_syncing(&self) -> bool {
-        matches!(self.state, State::Receiving(_))
+        matches!(self.state, State::Receiving(_) | State::Loading(_))
+    }
+
+    /// The replication id of the snapshot that is arriving or being loaded.
+    pub fn syncing_id(&self) -> Option<&str> {
+        match &self.state {
+            State::Receiving(t) => Some(&t.id),
+            State::Loading(id) => Some(id),
+            _ => None,
+        }
     }
 
     /// Bytes of the snapshot received so far, and how many are missing where that is known.
@@ -142,7 +153,7 @@ impl MasterLink {
             State::Idle { .. } => "connect",
             State::Connecting(_) => "connecting",
             State::Handshake(_) => "handshake",
-            State::Receiving(_) => "sync",
+            State::Receiving(_) | State::Loading(_) => "sync",
             State::Online => "connected",
         }
     }
@@ -161,6 +172,7 @@ impl Server {
         let had_link = self.repl.link.is_some();
         self.close_link(io);
         self.repl.link = None;
+        self.own_expires.clear();
         self.release_effects();
         self.selected_db = None;
         match master {
@@ -191,7 +203,7 @@ impl Server {
     fn close_link(&mut self, io: &mut Io) {
         let Some(link) = self.repl.link.as_mut() else { return };
         if let Some(conn) = link.conn.take() {
-            io.close(conn, false);
+            io.hang_up(conn);
         }
         if let State::Receiving(t) = &link.state {
             let _ = self.disk.remove(&t.temp);
@@ -378,7 +390,7 @@ impl Server {
                     self.follow_stream(io, conn);
                     false
                 }
-                State::Idle { .. } | State::Connecting(_) => false,
+                State::Idle { .. } | State::Connecting(_) | State::Loading(_) => false,
             };
             if !went_on {
                 return;
@@ -495,6 +507,7 @@ impl Server {
                 if let Some(link) = self.repl.link.as_mut() {
                     link.state = State::Receiving(Box::new(transfer));
                 }
+                self.log_sync_load();
                 true
             }
             Err(e) => {
@@ -529,8 +542,12 @@ impl Server {
     /// their place, in memory and on disk.
     fn adopt_snapshot(&mut self, io: &mut Io) -> bool {
         let Some(link) = self.repl.link.as_mut() else { return false };
-        let State::Receiving(t) = std::mem::replace(&mut link.state, State::Online) else { return false };
-        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+        let conn = link.conn;
+        let State::Receiving(t) = std::mem::replace(&mut link.state, State::Loading(String::new())) else {
+            return false;
+        };
+        link.state = State::Loading(t.id.clone());
+        self.log_load_of_received();
         if let Err(e) =
             t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(io, &t.temp))
         {
@@ -551,6 +568,10 @@ impl Server {
             return false;
         }
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        if self.repl.link_conn().is_none() || self.repl.link_conn() != conn {
+            // The connection ended meanwhile: another one goes on from where this one was.
+            return false;
+        }
         self.link_online(io);
         true
     }

@@ -39,7 +39,7 @@ impl Sentinel {
         let Some(m) = self.masters.get(name) else { return };
         for id in m.inst.iter().chain(&m.replicas).chain(m.peers.keys()) {
             if let Some(i) = self.insts.get_mut(id) {
-                i.last_publish_ms = i.last_publish_ms.saturating_sub(super::HELLO_PERIOD_MS + 1);
+                i.last_publish_ms = i.last_publish_ms.saturating_sub(self.timing.publish_period + 1);
             }
         }
     }

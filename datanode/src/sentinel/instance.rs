@@ -42,15 +42,25 @@ pub(super) enum Channel {
 pub(super) enum Expect {
     Ignore,
     Auth,
+    /// To hear the hello messages.
+    Subscribe,
     Ping,
     Info,
     Hello,
-    MasterDown { master: String },
+    MasterDown {
+        master: String,
+    },
     Offer,
     Status,
     PeerEpoch,
-    Promise { shard: u32, epoch: u64 },
-    Handover { shard: u32, epoch: u64 },
+    Promise {
+        shard: u32,
+        epoch: u64,
+    },
+    Handover {
+        shard: u32,
+        epoch: u64,
+    },
 }
 
 /// One outgoing connection.

@@ -22,6 +22,7 @@ mod pubsub;
 mod scripts;
 mod state;
 mod switchover;
+mod timing;
 mod topology;
 mod vote;
 
@@ -74,6 +75,7 @@ struct PeerView {
 /// A Sentinel process' core.
 pub struct Sentinel {
     cfg: Config,
+    timing: timing::Timing,
     disk: Arc<dyn Disk>,
     rng: Rng,
     myid: String,
@@ -146,6 +148,7 @@ impl Sentinel {
             terminating: false,
             metrics: None,
             published_ms: 0,
+            timing: timing::Timing::default(),
             cfg,
         };
         if s.cfg.managed {

@@ -84,8 +84,10 @@ impl Server {
         }
     }
 
-    /// The little that goes on while a script waits: the data must not change.
-    pub(super) fn run_cron_in_script(&mut self, io: &mut Io) {
+    /// The little that goes on in the midst of a script, or while files are loaded: the data must not change.
+    pub(super) fn run_cron_in_midst(&mut self, io: &mut Io) {
+        watchdog::beat();
+        self.now_s = io.now.unix_ms / 1000;
         self.shutdown_cron(io);
         let now = io.now.mono_ms();
         if now >= self.cron.second + 1000 {
@@ -102,7 +104,6 @@ impl Server {
         if !self.is_master() {
             return self.expire_own(io);
         }
-        self.own_expiring.clear();
         let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
         let due = self.keyspace.expired_keys(io.now.unix_ms, most);
         if due.is_empty() {
@@ -120,9 +121,9 @@ impl Server {
 
     /// Removes keys whose time is up from a replica that clients write to: of what they made its master says nothing.
     fn expire_own(&mut self, io: &mut Io) {
-        let Some(first) = self.own_expiring.first() else { return };
+        let Some(first) = self.own_expires.first() else { return };
         let last = self.cron.own_expiry_at.take().unwrap_or_else(|| first.clone());
-        let next: Vec<_> = self.own_expiring.range(last..).take(OWN_EXPIRIES_PER_TICK + 1).cloned().collect();
+        let next: Vec<_> = self.own_expires.range(last..).take(OWN_EXPIRIES_PER_TICK + 1).cloned().collect();
         for at in next.iter().take(OWN_EXPIRIES_PER_TICK) {
             let entry = self.keyspace.peek(at.0, &at.1).filter(|e| e.expire_at().is_some());
             match entry.map(|e| e.is_expired(io.now.unix_ms)) {
@@ -133,7 +134,7 @@ impl Server {
                 }
                 None => {}
             }
-            self.own_expiring.remove(at);
+            self.own_expires.remove(at);
         }
         self.cron.own_expiry_at = next.into_iter().nth(OWN_EXPIRIES_PER_TICK);
     }

@@ -9,6 +9,7 @@ use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
+use crate::persist::progress::Loading;
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
 use crate::store::keyspace::SEE_ALL;
@@ -151,6 +152,8 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
+        // What it is sent is the stream, and nothing else.
+        let streams = client.is_replica() && !client.monitor;
         let outer = self.serving.replace(conn);
         if let Err(e) = self.checked(io, conn, spec, args, out) {
             self.stats.count_error(&e.code());
@@ -159,6 +162,10 @@ impl Server {
         }
         self.after_unit(io);
         self.serving = outer;
+        if streams && out.len() > start {
+            self.refuse_replica(io, conn, spec, &out[start..]);
+            out.truncate(start);
+        }
         let pushed = self.own_invalidations();
         let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
         let holds = self.write_ack_replicas() > 0;
@@ -190,6 +197,25 @@ impl Server {
                 self.hold_reply(io, conn, start, offset, out);
             }
         }
+    }
+
+    /// A replica has sent a command that is answered.
+    fn refuse_replica(&mut self, io: &mut Io, conn: ConnId, spec: Option<&'static Spec>, reply: &[u8]) {
+        const SHOWN: usize = 128;
+        let name = spec.map_or("?", |s| s.name);
+        let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN)]);
+        if let Some(error) = text.strip_prefix('-') {
+            tracing::warn!(
+                "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{name}'",
+                error.trim_end()
+            );
+            self.stats.unexpected_errors += 1;
+        }
+        tracing::warn!(
+            "Replica generated a reply to command '{name}', disconnecting it: {}",
+            text.trim_end()
+        );
+        self.close_client(io, conn, false);
     }
 
     /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
@@ -301,6 +327,7 @@ impl Server {
         // What is queued takes memory, whatever it does.
         let queues = multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
         let grows = does.any(Flags::DENYOOM) || queues;
+        let copies = client.is_replica() && !client.monitor;
         let silenced = client.subscribed() && client.proto == 2;
         if let Some(busy) = self.busy_refusal(spec) {
             let loads = self.loading && !spec.flags.any(Flags::LOADING);
@@ -330,6 +357,12 @@ impl Server {
         }
         if self.loading && !may.any(Flags::LOADING) {
             return Err(LOADING.into());
+        }
+        if spec.flags.any(Flags::NO_ASYNC_LOADING) && self.load_state() == Loading::Async {
+            return Err(LOADING.into());
+        }
+        if copies && spec.flags.any(Flags::WRITE | Flags::READONLY) {
+            return Err("ERR Replica can't interact with the keyspace".into());
         }
         Ok(spec)
     }

@@ -206,7 +206,7 @@ fn memory(p: &mut Page<'_>) {
 fn persistence(p: &mut Page<'_>) {
     let f = p.server.persist_info();
     line!(p, "loading:{}", flag(f.loading));
-    line!(p, "async_loading:0");
+    line!(p, "async_loading:{}", flag(f.async_loading));
     line!(p, "current_cow_peak:{}", f.current_cow_size);
     line!(p, "current_cow_size:{}", f.current_cow_size);
     line!(p, "current_cow_size_age:0");
@@ -244,7 +244,7 @@ fn persistence(p: &mut Page<'_>) {
         line!(p, "aof_pending_bio_fsync:{}", f.aof_pending_bio_fsync);
         line!(p, "aof_delayed_fsync:{}", f.aof_delayed_fsync);
     }
-    if f.loading {
+    if f.loading || f.async_loading {
         let percent = 100.0 * f.loading_loaded_bytes as f64 / f.loading_total_bytes.max(1) as f64;
         let elapsed = (p.io.now.unix_ms / 1000 - f.loading_start_time).max(0);
         let eta = if percent > 0.0 { (elapsed as f64 * (100.0 - percent) / percent) as i64 } else { 1 };
@@ -291,7 +291,7 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "latest_fork_usec:0");
     line!(p, "total_forks:{}", s.snapshots);
     line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
-    line!(p, "slave_expires_tracked_keys:{}", p.server.own_expiring.len());
+    line!(p, "slave_expires_tracked_keys:{}", p.server.own_expires.len());
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");
     line!(p, "active_defrag_key_hits:0");

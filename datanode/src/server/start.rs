@@ -103,6 +103,7 @@ impl Server {
             tracking: super::tracking::Tracking::new(hash_seed),
             serving: None,
             loading: false,
+            async_loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
             migrations: Default::default(),
@@ -118,7 +119,7 @@ impl Server {
             frozen: false,
             no_touch: false,
             peak_memory: 0,
-            own_expiring: BTreeSet::new(),
+            own_expires: BTreeSet::new(),
             active_expire: true,
             debug: Default::default(),
             shutdown: None,
@@ -183,6 +184,9 @@ impl Server {
         if self.shutdown.is_some() {
             return;
         }
+        // There is nothing to be saved yet.
+        let mode =
+            if self.in_load() { ShutdownMode { save: false, nosave: true, now: true, ..mode } } else { mode };
         let now = io.now.mono_ms();
         let wait = if mode.now { 0 } else { u64::from(self.config.shutdown_timeout) * 1000 };
         let handover_until_ms = if mode.now { 0 } else { self.ask_for_handover(io) };
@@ -190,11 +194,11 @@ impl Server {
             // Nothing new may be written while replicas catch up with the last of it.
             self.pause = super::Pause { until_ms: u64::MAX, all: false };
         }
-        self.repl.wants_acks = true;
         self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
         self.shutdown_cron(io);
         if self.shutdown.is_some_and(|s| !s.done) && self.is_master() {
             tracing::info!("Waiting for replicas before shutting down.");
+            self.repl.wants_acks = true;
         }
     }
 
