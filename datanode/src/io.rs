@@ -449,3 +449,26 @@ pub trait Service {
     /// A signal to end has arrived.
     fn terminate(&mut self, io: &mut Io, signal: Signal);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_by_whole_milliseconds_but_not_where_it_is_made_up() {
+        let start = Now { mono_us: 1_000_500, unix_ms: 70_000 };
+        let mut io = Io { now: start, ..Io::default() };
+        io.catch_up(Instant::now() + Duration::from_secs(9));
+        assert_eq!(io.now, start);
+        io.set_now(start);
+        let read_at = io.read_at.unwrap();
+        let mut at = |micros: u64| {
+            io.catch_up(read_at + Duration::from_micros(micros));
+            (io.now.mono_us, io.now.unix_ms)
+        };
+        assert_eq!(at(999), (1_000_500, 70_000));
+        assert_eq!(at(1_700), (1_001_500, 70_001));
+        assert_eq!(at(2_100), (1_002_500, 70_002), "what is left over counts the next time");
+        assert_eq!(at(50), (1_002_500, 70_002));
+    }
+}

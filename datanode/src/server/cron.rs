@@ -219,6 +219,36 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_expires_what_its_clients_made_and_nothing_else() {
+        const OWN: usize = 5 * OWN_EXPIRIES_PER_TICK / 2;
+        let mut b = Bench::new(Config { replica_read_only: false, ..Config::default() });
+        let c = b.connect();
+        for i in 0..OWN {
+            b.send(c, &format!("SET theirs{i} v PX 50"));
+        }
+        assert!(b.server.own_expires.is_empty(), "a master expires everything");
+        b.send(c, "REPLICAOF 127.0.0.1 1");
+        for i in 0..OWN {
+            b.send(c, &format!("SET own{i} v PX 50"));
+            b.send(c, &format!("EXPIRE own{i} 1000"));
+            b.send(c, &format!("PEXPIRE own{i} 50"));
+        }
+        b.send(c, "SET kept v PX 50");
+        b.send(c, "PERSIST kept");
+        b.send(c, "SET later v EX 1000");
+        assert_eq!(b.server.own_expires.len(), OWN + 2, "a key counts once");
+        b.pass(60);
+        for _ in 0..OWN.div_ceil(OWN_EXPIRIES_PER_TICK) {
+            b.pass(10);
+        }
+        assert_eq!(b.server.keyspace.len(0), OWN + 2);
+        assert_eq!(b.server.stats.expired_keys, OWN as u64);
+        assert_eq!(b.server.own_expires.iter().map(|(_, key)| &**key).collect::<Vec<_>>(), [b"later"]);
+        b.send(c, "REPLICAOF NO ONE");
+        assert!(b.server.own_expires.is_empty());
+    }
+
+    #[test]
     fn ticks_come_as_often_as_asked_for_but_not_seldom() {
         for (hz, ms) in [(1, 10), (10, 10), (100, 10), (200, 5), (500, 2)] {
             let b = Bench::new(Config { hz, ..Config::default() });

@@ -182,6 +182,32 @@ mod tests {
     }
 
     #[test]
+    fn loosened_effects_travel_one_by_one_and_the_next_unit_together() {
+        let (mut e, mut selected) = (Effects::default(), Some(0));
+        let mut drained = |e: &mut Effects| {
+            let mut out = Vec::new();
+            e.drain_into(&mut out, &mut selected);
+            String::from_utf8(out).unwrap()
+        };
+        // With nothing collected there is nothing to loosen.
+        e.loosen();
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+        }
+        assert!(drained(&mut e).contains("MULTI"));
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+            e.loosen();
+        }
+        let text = drained(&mut e);
+        assert!(!text.contains("MULTI") && !text.contains("EXEC") && text.matches("DEL").count() == 2);
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+        }
+        assert!(drained(&mut e).contains("MULTI"));
+    }
+
+    #[test]
     fn one_effect_travels_alone_and_several_as_a_transaction() {
         let (mut e, mut out, mut selected) = (Effects::default(), Vec::new(), None);
         e.add(0, &["DEL", "a"]);
