@@ -97,6 +97,7 @@ pub fn run<S: Service>(
     lend(&mut place, |io| begun = begin(service, io));
     if let Err(text) = begun {
         // Perhaps it was asked to end.
+        held(&mut place).settle(service);
         return held(&mut place).exit.map(|(code, _)| code).ok_or(text);
     }
     loop {

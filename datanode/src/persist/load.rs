@@ -57,7 +57,7 @@ impl Server {
                 self.persist.restore_error = Some(e);
                 Ok(())
             }
-            Err(e) if self.config.appendonly => Err(e),
+            Err(e) if self.config.appendonly || self.shutdown.is_some() => Err(e),
             Err(e) => {
                 tracing::error!("{e}");
                 Err("Fatal error loading the DB, check server logs. Exiting.".into())

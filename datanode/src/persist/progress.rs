@@ -5,6 +5,9 @@ use crate::config::types::DisklessLoad;
 use crate::io::Io;
 use crate::server::Server;
 
+/// Rounds of the driver at a time: what is asked in one is answered in the next (as many as Redis has).
+const TURNS: usize = 4;
+
 /// How far loading is.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadProgress {
@@ -99,7 +102,8 @@ impl Server {
         if self.managed.is_some() || self.in_exec || self.in_script() || !self.in_load() {
             return Ok(());
         }
-        if let Some(driver) = io.take_driver() {
+        for _ in 0..TURNS {
+            let Some(driver) = io.take_driver() else { break };
             let driver = driver.turn(self, io);
             io.lend_driver(driver);
         }

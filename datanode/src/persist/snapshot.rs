@@ -470,7 +470,7 @@ impl Server {
         if self.persist.snapshot.is_none() {
             return self.start_sync_if_due(io);
         }
-        self.persist.snapshot_idles = self.snapshot_rests(io) || self.snapshot_must_wait(io);
+        self.persist.snapshot_idles = self.snapshot_must_wait(io) || self.snapshot_rests(io);
         if self.persist.snapshot_idles {
             return;
         }
@@ -518,8 +518,9 @@ impl Server {
         sink.walking = false;
         let (keys, early) = (sink.keys, sink.early);
         if let Some(s) = &mut self.persist.snapshot {
+            // What commands have had encoded meanwhile takes as long.
+            s.rests_until_us = io.now.mono_us + delay_us(delay, s.progress.keys, keys);
             s.progress = Progress { keys, early, ..s.progress };
-            s.rests_until_us = io.now.mono_us + delay_us(delay, before.1, keys);
         }
         done
     }

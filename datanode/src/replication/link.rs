@@ -176,7 +176,10 @@ impl Server {
                     "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."
                 );
                 self.repl.ensure_backlog(&self.config);
-                self.drop_replicas(io);
+                if self.managed.is_some() {
+                    self.drop_replicas(io);
+                }
+                // Without a shard map they stay: only another history is a reason to ask anew.
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
                 logging::set_role(Role::Replica);
@@ -292,6 +295,18 @@ impl Server {
             None => encode_command(&mut out, &["REPLCONF", "ACK", &offset]),
         }
         io.send(conn, &out);
+    }
+
+    /// Has the master know that we are alive, while we load what it has sent.
+    pub(crate) fn greet_while_loading(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        if let Some(link) = self.repl.link.as_mut()
+            && let (Some(conn), State::Loading(_)) = (link.conn, &link.state)
+            && now >= link.acked_at_ms + ACK_PERIOD_MS
+        {
+            link.acked_at_ms = now;
+            io.send(conn, b"\n");
+        }
     }
 
     pub(crate) fn link_connected(

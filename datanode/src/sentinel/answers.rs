@@ -58,7 +58,9 @@ impl Sentinel {
             },
             ("replicas" | "slaves", 3) => match self.masters.get(&name) {
                 Some(m) => {
-                    let ids = m.replicas.clone();
+                    // Some do not want to be known to clients (`replica-announced no`).
+                    let announced = |id: &&InstId| self.insts.get(id).is_none_or(|i| i.info.announced);
+                    let ids: Vec<InstId> = m.replicas.iter().filter(announced).copied().collect();
                     self.describe_group(call, &ids, &name, now);
                 }
                 None => call.reply.error(NO_SUCH_MASTER),

@@ -89,6 +89,7 @@ impl Server {
         watchdog::beat();
         self.now_s = io.now.unix_ms / 1000;
         self.shutdown_cron(io);
+        self.greet_while_loading(io);
         let now = io.now.mono_ms();
         if now >= self.cron.second + 1000 {
             self.cron.second = now;

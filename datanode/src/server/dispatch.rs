@@ -82,6 +82,9 @@ impl Server {
                 match parse::inline(&input, at, &bounds) {
                     Inline::Words(words, consumed) => {
                         at += consumed;
+                        if words.is_empty() {
+                            self.note_sign_of_life(io, conn);
+                        }
                         let owned = OwnedArgs::collect(words.iter());
                         let args = owned.as_args();
                         self.request(io, conn, table::find(args).ok(), args, &mut out);
@@ -112,6 +115,13 @@ impl Server {
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
         self.recount_client(io, conn);
+    }
+
+    /// A replica sends empty lines while it loads what it was sent.
+    fn note_sign_of_life(&mut self, io: &Io, conn: ConnId) {
+        if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) {
+            replica.acked_at_ms = io.now.mono_ms();
+        }
     }
 
     /// A client's requests are being served: it neither waits for something, its own script included, nor is being closed.
