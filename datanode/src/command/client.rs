@@ -474,6 +474,10 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result {
 }
 
 fn end_waiting(server: &mut Server, io: &mut Io, conn: ConnId, with_error: bool) {
+    if let Some(client) = server.clients.get(conn) {
+        // To Redis both ways are failures of its command.
+        server.stats.count_failed(client.last_command, true);
+    }
     if with_error {
         server.unblock_with_error(io, conn, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
     } else {

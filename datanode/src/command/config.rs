@@ -70,17 +70,19 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result {
 
 /// `CONFIG REWRITE`
 fn rewrite(ctx: &mut Ctx<'_>) -> Result {
-    rewrite_file(ctx.keys.server)?;
+    rewrite_file(ctx.keys.server, false)?;
     ctx.reply.ok();
     Ok(())
 }
 
-/// Writes the configuration into its file.
-pub(super) fn rewrite_file(server: &Server) -> Result {
+/// Writes the configuration into its file; `all`: what is at its default, too.
+pub(super) fn rewrite_file(server: &Server, all: bool) -> Result {
     // Users of an ACL file stay there.
     let users = server.acl.users().filter(|_| server.config.aclfile.is_empty());
     let users = Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() };
-    match server.config.rewrite(&*server.disk, &[users]) {
+    let (config, disk) = (&server.config, &*server.disk);
+    let rewritten = if all { config.rewrite_all(disk, &[users]) } else { config.rewrite(disk, &[users]) };
+    match rewritten {
         Ok(Rewritten::File(path)) => tracing::info!("CONFIG REWRITE executed: {}", path.display()),
         Ok(Rewritten::Copy { path, reason }) => {
             tracing::warn!("CONFIG REWRITE wrote a copy, {}: {reason}", path.display());

@@ -209,7 +209,8 @@ impl Driver for Loop {
 /// core has asked to exit and its output has left.
 fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::Result<Option<i32>> {
     let me = held(place);
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if Instant::now() >= me.next_tick {
         lend(place, |io| service.tick(io));
         held(place).next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
@@ -230,7 +231,8 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
         if waits && idle { me.next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
     let outcome = me.poll.poll(&mut polled, Some(wait));
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if outcome.is_ok() {
         me.take_events(service, &polled);
     }

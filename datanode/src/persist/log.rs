@@ -527,14 +527,24 @@ impl Server {
         if on == self.persist.aof_on() {
             return Ok(());
         }
-        self.release_effects();
+        self.release_unless_in_unit();
         if on {
             self.give_up_lone_base(io);
             let files = self.open_aof_files()?;
             self.persist.log = Some(Log::begin(files, self.repl.offset())?);
             self.selected_db = None;
             self.persist.rewrite_scheduled = true;
-            self.start_scheduled(io);
+            if self.in_unit() {
+                tracing::info!(
+                    "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+                );
+            } else if self.persist.snapshot.is_some() {
+                tracing::info!(
+                    "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible."
+                );
+            } else {
+                self.start_scheduled(io);
+            }
         } else {
             if let Some(mut log) = self.persist.log.take() {
                 log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"))?;

@@ -319,6 +319,9 @@ impl Server {
             None => {}
         }
         self.persist.bgsave_scheduled = true;
+        if self.in_unit() {
+            return Ok("Background saving scheduled");
+        }
         self.start_scheduled(io);
         if self.persist.snapshot.is_some() {
             Ok("Background saving started")
@@ -333,7 +336,7 @@ impl Server {
             return Err("ERR Background append only file rewriting already in progress");
         }
         self.persist.rewrite_scheduled = true;
-        if self.persist.snapshot.is_some() {
+        if self.persist.snapshot.is_some() || self.in_unit() {
             return Ok("Background append only file rewriting scheduled");
         }
         self.start_scheduled(io);
@@ -441,6 +444,7 @@ impl Server {
         if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
+        self.stats.snapshots += 1;
         self.persist.snapshot = Some(self.running(io, target, file, false));
     }
 
@@ -689,7 +693,10 @@ impl Server {
     pub(super) fn abort_rewrite(&mut self, _io: &mut Io) {
         if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.is_with_disk()) {
             self.keyspace.end_snapshot();
-            tracing::info!("AOF rewrite ended before it was complete ({} bytes written)", s.written);
+            tracing::info!(
+                "Killing running AOF rewrite child (there is none: a rewrite within the process, {} bytes written)",
+                s.written
+            );
         }
     }
 
@@ -711,6 +718,19 @@ impl Server {
         if self.persist.snapshot.as_ref().is_some_and(|s| !s.is_rewrite() && !s.is_with_disk()) {
             tracing::info!("There is a snapshot of the flushed data under way. Giving it up");
             self.abort_snapshot(io);
+        }
+    }
+
+    /// All keys were thrown away on purpose: with save points, no file is to bring them back.
+    pub(crate) fn save_emptied(&mut self, io: &mut Io) {
+        if self.config.save.is_empty() {
+            return;
+        }
+        if self.saving() {
+            // Too late to stop it; another one has to follow.
+            self.persist.bgsave_scheduled = true;
+        } else if self.save_now(io).is_ok() {
+            self.effects.dirty = 0;
         }
     }
 

@@ -89,6 +89,8 @@ pub struct MasterLink {
     acked_at_ms: u64,
     /// A transaction of the stream that has not been closed by EXEC yet.
     transaction: Option<Vec<OwnedArgs>>,
+    /// `CLIENT PAUSE` holds up the stream.
+    waits: bool,
 }
 
 impl MasterLink {
@@ -104,6 +106,7 @@ impl MasterLink {
             down_since_ms: now_ms,
             acked_at_ms: 0,
             transaction: None,
+            waits: false,
         }
     }
 
@@ -228,6 +231,10 @@ impl Server {
         let now = io.now.mono_ms();
         let timeout = u64::from(self.config.repl_timeout) * 1000;
         let Some(link) = self.repl.link.as_mut() else { return };
+        if let Some(conn) = link.conn.filter(|_| link.waits && self.client_pause.until_ms <= now) {
+            link.waits = false;
+            self.resume.push(conn);
+        }
         match link.state {
             State::Idle { retry_at_ms } if now >= retry_at_ms => {
                 self.next_token += 1;
@@ -440,7 +447,14 @@ impl Server {
             Step::Psync => return self.psync_reply(io, &text),
             Step::Ping if text.starts_with("-NOAUTH") || text.starts_with("-NOPERM") || text == "PONG" => {}
             Step::Ping | Step::Auth | Step::Epoch if text.starts_with('-') => {
-                self.link_failed(io, &format!("{step:?} with MASTER failed: {text}"));
+                self.link_failed(
+                    io,
+                    &match step {
+                        Step::Ping => format!("Error reply to PING from master: '{text}'"),
+                        Step::Auth => format!("Unable to AUTH to MASTER: {text}"),
+                        _ => format!("{step:?} with MASTER failed: {text}"),
+                    },
+                );
                 return false;
             }
             Step::Epoch => {
@@ -609,8 +623,11 @@ impl Server {
             match Server::next_command(&input, at, &mut ranges) {
                 Parsed::Request { consumed } => {
                     let raw = &input[at..at + consumed];
-                    at += consumed;
                     let args = Args::new(&input, &ranges);
+                    if self.stream_waits(io, args) {
+                        break;
+                    }
+                    at += consumed;
                     asked |= args.is(0, "replconf") && args.is(1, "getack");
                     self.apply_from_master(io, args, raw);
                 }
@@ -637,6 +654,16 @@ impl Server {
         if asked || self.acks_at_once() {
             self.ack_due = true;
         }
+    }
+
+    /// Notes whether a command of the stream has to wait for the end of `CLIENT PAUSE`, and all that follow it.
+    fn stream_waits(&mut self, io: &Io, args: Args<'_>) -> bool {
+        let changes = || table::find(args).is_ok_and(|s| s.flags.any(Flags::WRITE | Flags::MAY_REPLICATE));
+        let waits = self.client_pause.until_ms > io.now.mono_ms() && (self.client_pause.all || changes());
+        if let Some(link) = self.repl.link.as_mut() {
+            link.waits = waits;
+        }
+        waits
     }
 
     /// One command of the stream. A transaction is applied as a whole, at its EXEC.

@@ -28,7 +28,7 @@ pub fn usage(client: &Client, io: &mut Io) -> Usage {
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
-    let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.1.len()).sum();
+    let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.key.len()).sum();
     let total = size_of::<Client>() + client.name.len() + input + output + multi + kept + watched;
     Usage { input, output, multi, total }
 }

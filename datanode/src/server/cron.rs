@@ -9,6 +9,8 @@ use crate::system::watchdog;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
+/// Keys of its own that a replica looks at per tick.
+const OWN_EXPIRIES_PER_TICK: usize = 64;
 /// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
 const TAKEN_BACK_PER_TICK: usize = 2000;
 /// Time between ticks while there are more of them, milliseconds.
@@ -22,6 +24,8 @@ const IDLING_MS: u64 = 1;
 pub struct Cron {
     tenth: u64,
     second: u64,
+    /// Which of a replica's own keys are looked at next: those from this one on.
+    own_expiry_at: Option<(usize, Box<[u8]>)>,
     /// There are objects to be taken back that other threads have freed.
     taking_back: bool,
 }
@@ -76,7 +80,6 @@ impl Server {
                 self.close_idle_clients(io);
             }
             self.reload_password();
-            self.adjust_oom_score();
             self.publish_metrics(io);
         }
     }
@@ -96,16 +99,11 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if self.repl.link.is_some() {
-            return self.expire_own(io);
-        }
-        if !self.active_expire
-            || self.debug.pause_cron
-            || !self.is_master()
-            || self.loading
-            || self.paused(io.now)
-        {
+        if !self.active_expire || self.debug.pause_cron || self.loading || self.paused(io.now) {
             return;
+        }
+        if !self.is_master() {
+            return self.expire_own(io);
         }
         let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
         let due = self.keyspace.expired_keys(io.now.unix_ms, most);
@@ -122,17 +120,24 @@ impl Server {
         self.latency_end("expire-cycle", began);
     }
 
-    /// On a writable replica: removes what its own clients have written and the master knows nothing of.
+    /// Removes keys whose time is up from a replica that clients write to: of what they made its master says nothing.
     fn expire_own(&mut self, io: &mut Io) {
-        for _ in 0..EXPIRES_PER_TICK {
-            let due = self.own_expires.first().is_some_and(|(at, ..)| *at < io.now.unix_ms);
-            let Some((at, db, key)) = due.then(|| self.own_expires.pop_first()).flatten() else { return };
-            // It may have been changed since, by the master or by another client.
-            if self.keyspace.peek(db, &key).and_then(|e| e.expire_at()) == Some(at) {
-                self.expire_now(db, &key);
-                self.after_unit(io);
+        let Some(first) = self.own_expires.first() else { return };
+        let last = self.cron.own_expiry_at.take().unwrap_or_else(|| first.clone());
+        let next: Vec<_> = self.own_expires.range(last..).take(OWN_EXPIRIES_PER_TICK + 1).cloned().collect();
+        for at in next.iter().take(OWN_EXPIRIES_PER_TICK) {
+            let entry = self.keyspace.peek(at.0, &at.1).filter(|e| e.expire_at().is_some());
+            match entry.map(|e| e.is_expired(io.now.unix_ms)) {
+                Some(false) => continue,
+                Some(true) => {
+                    self.expire_now(at.0, &at.1);
+                    self.after_unit(io);
+                }
+                None => {}
             }
+            self.own_expires.remove(at);
         }
+        self.cron.own_expiry_at = next.into_iter().nth(OWN_EXPIRIES_PER_TICK);
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only
@@ -212,6 +217,36 @@ mod tests {
             b.pass(10);
             assert_eq!(b.server.keyspace.len(0), 5000 - EXPIRES_PER_TICK * effort as usize);
         }
+    }
+
+    #[test]
+    fn a_replica_expires_what_its_clients_made_and_nothing_else() {
+        const OWN: usize = 5 * OWN_EXPIRIES_PER_TICK / 2;
+        let mut b = Bench::new(Config { replica_read_only: false, ..Config::default() });
+        let c = b.connect();
+        for i in 0..OWN {
+            b.send(c, &format!("SET theirs{i} v PX 50"));
+        }
+        assert!(b.server.own_expires.is_empty(), "a master expires everything");
+        b.send(c, "REPLICAOF 127.0.0.1 1");
+        for i in 0..OWN {
+            b.send(c, &format!("SET own{i} v PX 50"));
+            b.send(c, &format!("EXPIRE own{i} 1000"));
+            b.send(c, &format!("PEXPIRE own{i} 50"));
+        }
+        b.send(c, "SET kept v PX 50");
+        b.send(c, "PERSIST kept");
+        b.send(c, "SET later v EX 1000");
+        assert_eq!(b.server.own_expires.len(), OWN + 2, "a key counts once");
+        b.pass(60);
+        for _ in 0..OWN.div_ceil(OWN_EXPIRIES_PER_TICK) {
+            b.pass(10);
+        }
+        assert_eq!(b.server.keyspace.len(0), OWN + 2);
+        assert_eq!(b.server.stats.expired_keys, OWN as u64);
+        assert_eq!(b.server.own_expires.iter().map(|(_, key)| &**key).collect::<Vec<_>>(), [b"later"]);
+        b.send(c, "REPLICAOF NO ONE");
+        assert!(b.server.own_expires.is_empty());
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Server {
             }
             Err(e) => {
                 // The error says what was wrong; which command it was, if any, has to be asked again.
-                if let Ok(spec) = table::find(args) {
+                if let Ok(spec) = table::called(args) {
                     self.stats.count_rejected(spec.name);
                 }
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
@@ -290,16 +290,20 @@ impl Server {
         // Keys that went to make room were there before this command.
         self.send_invalidations(io);
         self.push_before_reply(conn, out);
-        if in_multi && !table::runs_inside_multi(spec.name) {
+        let is_queued = in_multi && !table::runs_inside_multi(spec.name);
+        let waits = self.must_pause(io, conn, spec, args)
+            || (!is_queued && self.must_wait_for_migration(conn, spec, args));
+        if is_queued && !waits {
+            let may_replicate = self.may_replicate(conn, spec, args);
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.writes |= spec.flags.any(Flags::WRITE);
-            multi.queue.push((spec, args.to_owned()));
+            multi.may_replicate |= may_replicate;
+            multi.push(spec, args.to_owned());
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
-        if self.must_pause(io, conn, spec) || self.must_wait_for_migration(conn, spec, args) {
+        if waits {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
                 self.blocked_clients += 1;
@@ -329,21 +333,16 @@ impl Server {
         }
         self.check_permission(io, conn, false, spec, args).map_err(|d| d.error(spec))?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
-        if client.subscribed() && client.proto == 2 && !table::allowed_while_subscribed(spec.name) {
-            return Err(Error::err(format_args!(
-                "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
-                 context",
-                spec.name
-            )));
-        }
-        if client.is_replica() && !client.monitor && spec.flags.any(Flags::WRITE | Flags::READONLY) {
-            return Err("ERR Replica can't interact with the keyspace".into());
-        }
-        let exec = spec.name == "exec";
-        let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
-        let writes = spec.flags.any(Flags::WRITE) || queued_writes;
-        let mut queued = client.multi.iter().filter(|_| exec).flat_map(|m| &m.queue);
-        let grows = spec.flags.any(Flags::DENYOOM) || queued.any(|(s, _)| s.flags.any(Flags::DENYOOM));
+        // EXEC may do what all of its commands may, and does what one of them does.
+        let multi = client.multi.as_ref();
+        let queued = multi.filter(|_| spec.name == "exec");
+        let does = queued.map_or(spec.flags, |m| m.some.with(spec.flags));
+        let may = queued.map_or(spec.flags, |m| Flags(m.all.0 & spec.flags.0));
+        // What is queued takes memory, whatever it does.
+        let queues = multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
+        let grows = does.any(Flags::DENYOOM) || queues;
+        let copies = client.is_replica() && !client.monitor;
+        let silenced = client.subscribed() && client.proto == 2;
         if let Some(busy) = self.busy_refusal(spec) {
             let loads = self.loading && !spec.flags.any(Flags::LOADING);
             return Err(if loads { LOADING.into() } else { busy });
@@ -352,26 +351,32 @@ impl Server {
         if self.config.maxmemory > 0 && !self.make_room(io) && grows {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
-        if writes {
+        if does.any(Flags::WRITE) {
             self.refuse_write(io)?;
+        } else if spec.name == "ping" && self.managed.is_none() {
+            // Who asks whether it is well is told so. Under a shard map its authority asks otherwise.
+            self.disk_refusal()?;
         }
-        // Whoever watches a server that cannot persist hears of it. Under a shard map it is in the status.
-        if spec.name == "ping"
-            && self.managed.is_none()
-            && let Some(text) = self.persist.write_refusal(&self.config)
-        {
-            return Err(Error::Text(text.into()));
+        if silenced && !table::allowed_while_subscribed(spec.name) {
+            return Err(Error::err(format_args!(
+                "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                spec.name
+            )));
         }
-        if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
+        if !may.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
             return Err(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
             );
         }
-        if self.loading && !spec.flags.any(Flags::LOADING) {
+        if self.loading && !may.any(Flags::LOADING) {
             return Err(LOADING.into());
         }
         if spec.flags.any(Flags::NO_ASYNC_LOADING) && self.load_state() == Loading::Async {
             return Err(LOADING.into());
+        }
+        if copies && spec.flags.any(Flags::WRITE | Flags::READONLY) {
+            return Err("ERR Replica can't interact with the keyspace".into());
         }
         Ok(spec)
     }
@@ -379,14 +384,18 @@ impl Server {
     /// Refuses a write where the state of files, replicas or the role forbids it.
     pub(crate) fn refuse_write(&self, io: &Io) -> Result<(), Error> {
         if self.is_master() {
-            if let Some(text) = self.persist.write_refusal(&self.config) {
-                return Err(Error::Text(text.into()));
-            }
+            self.disk_refusal()?;
             if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }
         self.role_refuses_writes().map_or(Ok(()), Err)
+    }
+
+    /// Refuses where files cannot be written, on a master: what PING is refused for, too.
+    fn disk_refusal(&self) -> Result<(), Error> {
+        let refusal = self.persist.write_refusal(&self.config).filter(|_| self.is_master());
+        refusal.map_or(Ok(()), |text| Err(Error::Text(text.into())))
     }
 
     /// Runs a command and takes over its effects. Errors become the reply.
@@ -449,13 +458,19 @@ impl Server {
             }
             Reply { out, proto }.error(&e.text());
         }
-        if origin == Origin::Client {
+        if origin == Origin::Client && !self.in_script() {
             self.track_reads(conn, spec, args);
         }
         let ended = Instant::now();
         let took = ended - started;
         self.lap = lap.and(Some(ended));
-        if !again {
+        if !self.in_unit() {
+            io.catch_up(ended);
+        }
+        if again {
+            // That it failed comes out only now.
+            self.stats.count_failed(spec.name, failed);
+        } else {
             let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
             self.latency_sample(event, took.as_millis() as u64);
             self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
@@ -493,6 +508,18 @@ impl Server {
             self.serve_blocked_on(io, db, &key);
         }
         self.send_invalidations(io);
+    }
+
+    /// The same, but not in the middle of what is to leave as a whole.
+    pub(crate) fn release_unless_in_unit(&mut self) {
+        if !self.in_unit() {
+            self.release_effects();
+        }
+    }
+
+    /// A transaction or a script is under way: no moment for a snapshot, which would have half of it.
+    pub(crate) fn in_unit(&self) -> bool {
+        self.in_exec || self.in_script()
     }
 
     /// Hands the collected effects to the append-only file and the replication stream.

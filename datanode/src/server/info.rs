@@ -200,7 +200,7 @@ fn memory(p: &mut Page<'_>) {
     line!(p, "mem_allocator:libc");
     line!(p, "active_defrag_running:0");
     line!(p, "lazyfree_pending_objects:{}", s.lazy.len());
-    line!(p, "lazyfreed_objects:{}", s.lazyfreed);
+    line!(p, "lazyfreed_objects:{}", s.stats.lazyfreed_objects);
 }
 
 fn persistence(p: &mut Page<'_>) {
@@ -289,7 +289,7 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "pubsubshard_channels:{}", pubsub.names(Kind::Shard).len());
     // Snapshots are taken without a fork.
     line!(p, "latest_fork_usec:0");
-    line!(p, "total_forks:0");
+    line!(p, "total_forks:{}", s.snapshots);
     line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
     line!(p, "slave_expires_tracked_keys:{}", p.server.own_expires.len());
     line!(p, "active_defrag_hits:0");
@@ -326,7 +326,8 @@ fn replication(p: &mut Page<'_>) {
         line!(p, "master_link_status:{}", if up { "up" } else { "down" });
         line!(p, "master_last_io_seconds_ago:{last_io}");
         line!(p, "master_sync_in_progress:{}", flag(link.is_syncing()));
-        line!(p, "slave_read_repl_offset:{}", r.offset());
+        let unapplied = link.conn().filter(|_| up).and_then(|c| p.io.conn(c)).map_or(0, |c| c.input.len());
+        line!(p, "slave_read_repl_offset:{}", r.offset() + unapplied as u64);
         line!(p, "slave_repl_offset:{}", r.offset());
         if let Some((received, left)) = link.progress() {
             let total = left.map(|left| left + received);

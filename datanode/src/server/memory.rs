@@ -90,7 +90,7 @@ impl Server {
         if values.is_empty() && tables.is_empty() {
             return;
         }
-        self.lazyfreed += values.len() as u64;
+        self.stats.lazyfreed_objects += values.len() as u64;
         let id = self.job(JobKind::Quiet);
         io.ask(Action::Run(
             id,

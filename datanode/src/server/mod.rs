@@ -31,7 +31,7 @@ pub mod stats;
 pub mod testing;
 pub mod tracking;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::acl::Acl;
@@ -71,9 +71,6 @@ pub struct Pause {
     /// Reads wait, too.
     pub all: bool,
 }
-
-/// Keys by their expiry (unix milliseconds) and database.
-type OwnExpires = std::collections::BTreeSet<(i64, usize, Box<[u8]>)>;
 
 /// What `DEBUG` switches for tests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,8 +155,6 @@ pub struct Server {
     pub used_memory: u64,
     /// `used_memory` before any data was loaded.
     pub startup_memory: u64,
-    /// Values that have been handed to the background thread to be freed.
-    pub lazyfreed: u64,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
     /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
@@ -168,8 +163,8 @@ pub struct Server {
     pub no_touch: bool,
     /// Largest `used_memory` seen.
     pub peak_memory: u64,
-    /// Keys that this replica's own clients gave an expiry, by that time: no master is going to remove them.
-    pub own_expires: OwnExpires,
+    /// Keys that clients have given an expiry on a replica that takes their writes.
+    pub own_expires: BTreeSet<(usize, Box<[u8]>)>,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
     /// What else `DEBUG` has switched.
@@ -351,6 +346,7 @@ impl Service for Server {
         self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
+        self.adjust_oom_score();
     }
 
     fn tick_ms(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Start and shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{JobKind, Origins, Server};
@@ -114,12 +115,11 @@ impl Server {
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
-            lazyfreed: 0,
             evictor: Default::default(),
             frozen: false,
             no_touch: false,
             peak_memory: 0,
-            own_expires: Default::default(),
+            own_expires: BTreeSet::new(),
             active_expire: true,
             debug: Default::default(),
             shutdown: None,

@@ -39,7 +39,7 @@ pub fn restart(ctx: &mut Ctx<'_>) -> Result {
     let after_ms = delay(ctx)?;
     let failed = "ERR failed to restart the server. Check server logs.";
     if ctx.keys.server.config.extra.config_file.is_some() {
-        config::rewrite_file(ctx.keys.server).map_err(|_| failed)?;
+        config::rewrite_file(ctx.keys.server, false).map_err(|_| failed)?;
     }
     ctx.keys.server.finish_files(ctx.io, ShutdownMode::default()).map_err(|e| {
         tracing::error!("DEBUG RESTART: {e}");
