@@ -71,6 +71,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Bytes that it takes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Position in the stream right behind the last byte written.
     pub fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64

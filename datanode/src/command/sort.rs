@@ -169,8 +169,8 @@ fn run(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
         Some(ValueRef::List(l)) => l.iter().map(|e| e.to_bytes().into_owned()).collect(),
         Some(ValueRef::ZSet(z)) => z.iter().map(|(e, _)| e.to_bytes().into_owned()).collect(),
         Some(ValueRef::Set(s)) => {
-            if o.unsorted() && o.store.is_some() {
-                // A set has no order of its own, and replicas must come to the same result.
+            if o.unsorted() && (o.store.is_some() || ctx.keys.server.in_script()) {
+                // A set has no order of its own, and replicas and scripts must come to the same result each time.
                 (o.by, o.alpha) = (None, true);
             }
             s.iter().map(|e| e.to_bytes().into_owned()).collect()

@@ -470,7 +470,13 @@ impl Loop {
                         }
                     }
                     Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
-                    Action::Exit(code) => self.exit = Some((code, Instant::now())),
+                    Action::Exit(code) => {
+                        // Whoever sees its connection close finds that nobody listens any more.
+                        if let Err(e) = self.listeners.borrow_mut().close() {
+                            tracing::warn!("Could not stop listening: {e}");
+                        }
+                        self.exit = Some((code, Instant::now()));
+                    }
                 }
             } else if !self.write(service) {
                 return;

@@ -285,7 +285,8 @@ impl Caller<'_, '_> {
         let writes = flags.any(CommandFlags::WRITE);
         let Some(running) = &server.scripting.running else { return Ok(()) };
         let (first_write, mut slot) = (!running.wrote, running.slot);
-        if writes && running.read_only {
+        // What such a script may do is not held up by a pause of writes.
+        if running.read_only && flags.any(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE) {
             return Err(Error::err("Write commands are not allowed from read-only scripts."));
         }
         let full = running.checks_memory && flags.any(CommandFlags::DENYOOM);

@@ -59,6 +59,14 @@ pub enum Blocked {
 }
 
 impl Blocked {
+    /// The command that is to be run again, or for the first time.
+    pub fn command(&self) -> Option<&OwnedArgs> {
+        match self {
+            Blocked::Keys { command, .. } | Blocked::Paused(command) => Some(command),
+            _ => None,
+        }
+    }
+
     /// `CLIENT UNBLOCK` may end it.
     pub fn may_be_ended(&self) -> bool {
         matches!(self, Blocked::Keys { .. } | Blocked::Wait { .. } | Blocked::WaitAof(_))
@@ -168,6 +176,8 @@ pub struct Client {
     pub monitor: bool,
     /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
     pub control: bool,
+    /// Length and capacity of its input, bytes, while that is being served.
+    pub reading: (usize, usize),
     /// What it has been counted with under `maxmemory-clients`, bytes.
     pub counted: usize,
     /// Monotonic milliseconds since which its unsent output is over the soft limit; 0: it is not.
@@ -211,6 +221,7 @@ impl Client {
             closing: false,
             monitor: false,
             control: false,
+            reading: (0, 0),
             counted: 0,
             over_soft_limit_ms: 0,
         }

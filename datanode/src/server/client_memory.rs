@@ -3,16 +3,24 @@
 
 use super::Server;
 use super::client::Client;
+use crate::command::OwnedArgs;
 use crate::command::client::describe;
 use crate::config::Config;
 use crate::config::types::ClientMemory;
 use crate::io::{ConnId, Io};
+use crate::resp::parse::progress;
 
 /// Memory that a client takes, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Received and not consumed.
+    /// Received and not consumed, but for what of it is whole arguments of a request that is not.
     pub input: usize,
+    /// Room in the buffer for more.
+    pub input_free: usize,
+    /// Whole arguments of a request that is not, or that waits.
+    pub arguments: usize,
+    /// The buffer of what is to be sent.
+    pub reply_buffer: usize,
     /// Written and not sent, with what queues up for a replica.
     pub output: usize,
     /// Commands of a transaction.
@@ -23,16 +31,28 @@ pub struct Usage {
 
 /// What a client takes now.
 pub fn usage(client: &Client, io: &mut Io) -> Usage {
-    let (input, unsent) = io.conn(client.conn).map_or((0, 0), |c| (c.input.len(), c.output.pending()));
+    let (mut input, mut room, mut arguments, mut unsent, mut reply_buffer) = (0, 0, 0, 0, 0);
+    if let Some(c) = io.conn(client.conn) {
+        let arrived = progress(&c.input);
+        (input, arguments) = (c.input.len() - arrived.behind, arrived.arguments);
+        room = c.input.capacity();
+        (unsent, reply_buffer) = (c.output.pending(), c.output.capacity());
+    }
+    if client.reading.1 > 0 {
+        (input, room) = client.reading;
+    }
+    let waiting = client.blocked.as_ref().and_then(|b| b.on.command()).map_or(0, OwnedArgs::bytes);
+    arguments += waiting;
     let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
     let multi: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
     let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.1.len()).sum();
-    let output = unsent + queued;
-    let total = size_of::<Client>() + client.name.len() + input + output + multi + kept + watched;
-    Usage { input, output, multi, total }
+    let buffers = room + reply_buffer + client.replica.as_ref().map_or(0, |r| r.queued.capacity());
+    let total = size_of::<Client>() + client.name.len() + buffers + waiting + multi + kept + watched;
+    let (output, input_free) = (unsent + queued, room.saturating_sub(input));
+    Usage { input, input_free, arguments, reply_buffer, output, multi, total }
 }
 
 /// The bound, bytes; `None` where there is none.

@@ -56,6 +56,9 @@ impl Server {
                 self.persist_cron(io);
             }
             self.free_garbage(io);
+            self.limit_tracking();
+            self.send_invalidations(io);
+            self.shrink_buffers();
             self.recount_clients(io);
         }
         if now >= self.cron.second + 1000 {

@@ -24,6 +24,21 @@ pub enum Origin {
     Aof,
 }
 
+/// An argument that is larger than this has room made for it when its beginning has arrived, bytes (as Redis'
+/// PROTO_MBULK_BIG_ARG), …
+const BIG_ARGUMENT: usize = 32 * 1024;
+/// … at most this much ahead of what has arrived, or as much again as that: a length is quickly said.
+const MOST_AHEAD: usize = 4 << 20;
+/// Room beyond the argument: what is read at once.
+const READ_AT_ONCE: usize = 64 * 1024;
+
+/// Makes just enough room for what is `missing` of an argument, where a growing buffer would take up to twice as much.
+fn make_room_for(input: &mut Vec<u8>, missing: usize) {
+    if missing > BIG_ARGUMENT {
+        input.reserve_exact(missing.min(MOST_AHEAD.max(input.len())) + READ_AT_ONCE);
+    }
+}
+
 impl Server {
     /// Serves the requests that a client has sent so far.
     pub(super) fn serve(&mut self, io: &mut Io, conn: ConnId) {
@@ -31,7 +46,10 @@ impl Server {
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
         let mut ahead = std::mem::take(&mut self.ahead);
-        let mut at = 0;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.reading = (input.len(), input.capacity());
+        }
+        let (mut at, mut missing) = (0, 0);
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
             if !self.is_served(conn) {
@@ -55,6 +73,10 @@ impl Server {
                         Some(Parsed::Invalid(text)) => {
                             self.protocol_error(io, conn, &text, &mut out);
                             at = input.len();
+                        }
+                        Some(Parsed::Incomplete { need }) => {
+                            missing = need;
+                            break;
                         }
                         Some(_) => break,
                         None => {}
@@ -98,11 +120,15 @@ impl Server {
                 let newer = std::mem::replace(&mut c.input, input);
                 c.input.drain(..at);
                 c.input.extend_from_slice(&newer);
+                make_room_for(&mut c.input, missing);
             }
             if !out.is_empty() {
                 c.output.bytes().extend_from_slice(&out);
                 io.flush(conn);
             }
+        }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.reading = (0, 0);
         }
         out.clear();
         self.scratch = out;

@@ -31,6 +31,14 @@ fn exceeds(limit: OutputLimit, unsent: u64, now_ms: u64, over_since_ms: &mut u64
 }
 
 impl Server {
+    /// Bytes that may be added to a client's output before it is closed for their number, whatever follows.
+    pub(crate) fn output_allowance(&self, io: &mut Io, conn: ConnId) -> usize {
+        let Some(client) = self.clients.get(conn) else { return usize::MAX };
+        let hard = limit_of(client, &self.config).hard as usize;
+        let unsent = io.conn(conn).map_or(0, |c| c.output.pending());
+        if hard == 0 { usize::MAX } else { hard.saturating_sub(unsent) }
+    }
+
     /// Closes clients whose unsent output is over their limits. Only those whose output has grown since the last call
     /// are looked at.
     pub(super) fn check_output_limits(&mut self, io: &mut Io) {

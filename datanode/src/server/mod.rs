@@ -153,6 +153,8 @@ pub struct Server {
     pub used_memory: u64,
     /// `used_memory` before any data was loaded.
     pub startup_memory: u64,
+    /// Flushed databases that are being freed.
+    pub flushes: memory::Flushes,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
     /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
@@ -208,6 +210,8 @@ pub struct Server {
 pub enum JobKind {
     /// Persistence: writing or publishing a file, an fsync.
     Persist(crate::persist::PersistJob),
+    /// Freeing databases that have been flushed.
+    Flush,
     /// Freeing memory, or something else whose end matters to nobody.
     Quiet,
 }
@@ -320,6 +324,7 @@ impl Service for Server {
     fn job_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>) {
         match self.jobs.remove(&job) {
             Some(JobKind::Persist(kind)) => self.persist_job_done(io, kind, result),
+            Some(JobKind::Flush) => self.flushes.end(),
             Some(JobKind::Quiet) | None => {}
         }
     }

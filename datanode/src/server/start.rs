@@ -113,6 +113,7 @@ impl Server {
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
+            flushes: Default::default(),
             evictor: Default::default(),
             frozen: false,
             no_touch: false,
