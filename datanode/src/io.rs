@@ -98,7 +98,8 @@ impl Output {
     /// Says that `n` bytes of [`Output::sendable`] have left.
     pub fn consume(&mut self, n: usize) {
         self.sent += n;
-        const KEEP_CAPACITY: usize = 64 * 1024;
+        // As large as a client's fixed buffer is in Redis.
+        const KEEP_CAPACITY: usize = 16 * 1024;
         if self.sent == self.bytes.len() {
             self.base += self.sent as u64;
             self.sent = 0;

@@ -136,6 +136,7 @@ SCRIPTS = {
         DEBUG RELOAD merge nosave
         DEBUG DIGEST
         FLUSHALL
+        FUNCTION FLUSH
         FUNCTION LOAD "#!lua name=l\\nredis.register_function('f', function() return 1 end)"
         DEBUG RELOAD NOFLUSH
         DEBUG RELOAD NOFLUSH MERGE

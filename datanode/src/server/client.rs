@@ -19,6 +19,8 @@ pub struct Multi {
     pub failed: bool,
     /// Some queued command writes.
     pub writes: bool,
+    /// Some queued command may need more memory.
+    pub grows: bool,
     /// Some queued command writes, or may have others do so.
     pub may_replicate: bool,
 }

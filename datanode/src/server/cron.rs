@@ -43,7 +43,9 @@ impl Server {
         self.link_cron(io);
         self.failover_cron(io);
         self.managed_cron(io);
-        self.shutdown_cron(io);
+        if !self.debug.pause_cron {
+            self.shutdown_cron(io);
+        }
         self.migration_cron(io);
         self.check_blocked(io);
         self.resume_clients(io);

@@ -278,12 +278,13 @@ impl Server {
         let waits = self.must_pause(io, conn, spec, args)
             || (!is_queued && self.must_wait_for_migration(conn, spec, args));
         if is_queued && !waits {
-            let may_replicate = self.may_replicate(conn, spec, args);
+            let flags = self.flags_of(spec, args);
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.writes |= spec.flags.any(Flags::WRITE);
-            multi.may_replicate |= may_replicate;
+            multi.writes |= flags.any(Flags::WRITE);
+            multi.grows |= flags.any(Flags::DENYOOM);
+            multi.may_replicate |= flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
             multi.queue.push((spec, args.to_owned()));
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
@@ -325,11 +326,10 @@ impl Server {
                 spec.name
             )));
         }
-        let exec = spec.name == "exec";
-        let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
-        let writes = spec.flags.any(Flags::WRITE) || queued_writes;
-        let mut queued = client.multi.iter().filter(|_| exec).flat_map(|m| &m.queue);
-        let grows = spec.flags.any(Flags::DENYOOM) || queued.any(|(s, _)| s.flags.any(Flags::DENYOOM));
+        let flags = self.flags_of(spec, args);
+        let queued = client.multi.as_ref().filter(|_| spec.name == "exec");
+        let writes = flags.any(Flags::WRITE) || queued.is_some_and(|m| m.writes);
+        let grows = flags.any(Flags::DENYOOM) || queued.is_some_and(|m| m.grows);
         if let Some(busy) = self.busy_refusal(spec) {
             return Err(busy);
         }
@@ -340,7 +340,7 @@ impl Server {
         if writes {
             self.refuse_write(io)?;
         }
-        if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
+        if !flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
             return Err(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
             );

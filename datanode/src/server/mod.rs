@@ -366,7 +366,11 @@ impl Service for Server {
         }
         tracing::warn!("Received {name} scheduling shutdown...");
         let ShutdownFlags { save, nosave, now, force } = flags;
-        self.begin_shutdown(io, start::ShutdownMode { save, nosave, now, force });
+        let mode = start::ShutdownMode { save, nosave, now, force };
+        match self.debug.pause_cron {
+            true => self.schedule_shutdown(io, mode),
+            false => self.begin_shutdown(io, mode),
+        }
     }
 }
 

@@ -179,6 +179,14 @@ impl Server {
 
     /// Begins an orderly end: replicas get what is missing to them, files are made durable, then the process exits.
     pub fn begin_shutdown(&mut self, io: &mut Io, mode: ShutdownMode) {
+        if self.shutdown.is_none() {
+            self.schedule_shutdown(io, mode);
+            self.shutdown_cron(io);
+        }
+    }
+
+    /// The same from the next tick on: until then it can be given up.
+    pub(super) fn schedule_shutdown(&mut self, io: &mut Io, mode: ShutdownMode) {
         if self.shutdown.is_some() {
             return;
         }
@@ -191,7 +199,6 @@ impl Server {
         }
         self.repl.wants_acks = true;
         self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
-        self.shutdown_cron(io);
     }
 
     /// Gives a shutdown up (`SHUTDOWN ABORT`); false if there is none, or it is too late.
