@@ -49,6 +49,14 @@ pub struct Conn {
     dirty: bool,
 }
 
+impl Conn {
+    /// Gives its buffers back: nothing more is wanted of it.
+    pub fn discard(&mut self) {
+        self.input = Vec::new();
+        self.output = Output::default();
+    }
+}
+
 /// What is to be sent on a connection, in order. Bytes beyond [`Output::hold`] stay until they are released: so a
 /// reply can be written now and leave once its write is durable.
 #[derive(Debug, Default)]

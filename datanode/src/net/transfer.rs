@@ -53,7 +53,11 @@ pub(super) enum End {
 impl Transfer {
     pub(super) fn read(socket: Socket, mut into: Vec<u8>) -> Transfer {
         let most = into.len().clamp(READ_CHUNK, LARGE_READ_CHUNK);
-        into.reserve(most);
+        // Where the core has made room for what it waits for, the buffer grows no further.
+        if into.capacity() - into.len() < READ_CHUNK {
+            into.reserve(most);
+        }
+        let most = most.min(into.capacity() - into.len());
         Transfer { socket, work: Work::Read { into, most, result: Ok(0) } }
     }
 

@@ -101,6 +101,9 @@ impl Server {
             tracing::info!("Evicting client: {}", describe(client, io));
             self.stats.evicted_clients += 1;
             self.close_client(io, conn, false);
+            if let Some(c) = io.conn(conn) {
+                c.discard();
+            }
             self.recount_client(io, conn);
         }
     }

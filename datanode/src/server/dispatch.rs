@@ -29,8 +29,8 @@ pub enum Origin {
 const BIG_ARGUMENT: usize = 32 * 1024;
 /// … at most this much ahead of what has arrived, or as much again as that: a length is quickly said.
 const MOST_AHEAD: usize = 4 << 20;
-/// Room beyond the argument: what is read at once.
-const READ_AT_ONCE: usize = 64 * 1024;
+/// Room beyond the argument, so that reading its end makes the buffer grow no more.
+const READ_AT_ONCE: usize = 16 * 1024;
 
 /// Makes just enough room for what is `missing` of an argument, where a growing buffer would take up to twice as much.
 fn make_room_for(input: &mut Vec<u8>, missing: usize) {
@@ -270,6 +270,10 @@ impl Server {
                 return Err(e);
             }
         };
+        // It may have been closed to make room.
+        if self.clients.get(conn).is_none_or(|c| c.closing) {
+            return Ok(());
+        }
         self.limit_tracking();
         // Keys that went to make room were there before this command.
         self.send_invalidations(io);

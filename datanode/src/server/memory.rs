@@ -10,7 +10,7 @@ use crate::store::value::Value;
 /// (Redis' LAZYFREE_THRESHOLD).
 const LAZY_EFFORT: usize = 64;
 /// Buffers that are used again and again may stay as large as this, bytes.
-const KEPT_BUFFER: usize = 8 * 1024;
+const KEPT_BUFFER: usize = 16 * 1024;
 /// How long nothing is evicted because flushed databases are still being freed, milliseconds.
 const FLUSH_PATIENCE_MS: u64 = 1000;
 
@@ -159,6 +159,11 @@ impl Server {
         if self.config.maxmemory == 0 || leave || self.loading || self.paused(io.now) {
             return true;
         }
+        if self.memory_over_limit(io) == 0 {
+            return true;
+        }
+        // Clients that take more than they may go before any key does.
+        self.evict_clients(io);
         if self.memory_over_limit(io) == 0 {
             return true;
         }
