@@ -100,11 +100,19 @@ impl Server {
             let conn = client.conn;
             tracing::info!("Evicting client: {}", describe(client, io));
             self.stats.evicted_clients += 1;
-            self.close_client(io, conn, false);
+            // It is gone at once, whatever happens in this round.
+            io.close(conn, false);
             if let Some(c) = io.conn(conn) {
                 c.discard();
             }
-            self.recount_client(io, conn);
+            self.forget_client(io, conn);
+        }
+    }
+
+    /// The same where the bound is known to be exceeded; costs nothing otherwise.
+    pub(super) fn evict_clients_over_limit(&mut self, io: &mut Io) {
+        if limit(&self.config).is_some_and(|most| self.client_memory > most) {
+            self.evict_clients(io);
         }
     }
 }

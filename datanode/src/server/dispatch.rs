@@ -338,6 +338,7 @@ impl Server {
             return Err(busy);
         }
         self.redirect(conn, spec, args)?;
+        self.evict_clients_over_limit(io);
         if self.config.maxmemory > 0 && !self.make_room(io) && grows {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }

@@ -2,6 +2,7 @@
 
 use super::{JobKind, Server};
 use crate::config::Config;
+use crate::config::types::EvictionPolicy;
 use crate::io::{Action, ConnId, Io, Now};
 use crate::store::rng::Rng;
 use crate::store::value::Value;
@@ -167,9 +168,10 @@ impl Server {
         if self.memory_over_limit(io) == 0 {
             return true;
         }
-        // What has been flushed counts until it is freed: nothing that came afterwards has to go for it.
+        // What has been flushed counts until it is freed: no key that came afterwards has to go for it.
         self.free_garbage(io);
-        self.flushes.are_new(io.now.mono_ms()) || self.evict(io)
+        let evicts = self.config.maxmemory_policy != EvictionPolicy::Noeviction;
+        (evicts && self.flushes.are_new(io.now.mono_ms())) || self.evict(io)
     }
 
     /// Bytes beyond `maxmemory`. What a replica or the append-only file has not taken yet does not count: evicting keys
