@@ -134,6 +134,8 @@ impl Server {
         self.scratch = out;
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
+        // A client that is over its own limit takes nobody else with it.
+        self.check_output_limit(io, conn);
         self.recount_client(io, conn);
     }
 

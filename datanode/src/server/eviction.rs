@@ -39,6 +39,8 @@ pub struct Evictor {
     pool: Vec<Candidate>,
     /// Database that a random key was last taken from.
     last_db: usize,
+    /// Bytes of what is sent in this round because of keys that have gone.
+    pub(super) messages: u64,
 }
 
 impl Evictor {
@@ -95,8 +97,10 @@ impl Server {
             }
             let Some((db, key)) = self.victim() else { return evicted || self.frees_in_background(io) };
             freed += self.evict_key(db, &key);
+            let before = super::alloc::in_use();
             // Each by itself: nothing says that they belong together.
             self.after_unit(io);
+            self.evictor.messages += super::alloc::in_use().saturating_sub(before);
             evicted = true;
         }
         self.frees_in_background(io);

@@ -57,7 +57,8 @@ impl Server {
         }
     }
 
-    fn check_output_limit(&mut self, io: &mut Io, conn: ConnId) {
+    /// Closes a client whose unsent output is over its limit.
+    pub(super) fn check_output_limit(&mut self, io: &mut Io, conn: ConnId) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let unsent = io.conn(conn).map_or(0, |c| c.output.pending());
         let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());

@@ -179,7 +179,7 @@ impl Server {
     pub(super) fn memory_over_limit(&mut self, io: &mut Io) -> u64 {
         self.refresh_memory();
         let over = self.used_memory.saturating_sub(self.config.maxmemory);
-        if over == 0 { 0 } else { over.saturating_sub(self.not_counted(io)) }
+        if over == 0 { 0 } else { over.saturating_sub(self.not_counted(io) + self.evictor.messages) }
     }
 
     fn not_counted(&self, io: &mut Io) -> u64 {

@@ -347,6 +347,7 @@ impl Service for Server {
         self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
+        self.evictor.messages = 0;
         self.adjust_oom_score();
     }
 
