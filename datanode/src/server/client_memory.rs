@@ -100,12 +100,7 @@ impl Server {
             let conn = client.conn;
             tracing::info!("Evicting client: {}", describe(client, io));
             self.stats.evicted_clients += 1;
-            // It is gone at once, whatever happens in this round.
-            io.close(conn, false);
-            if let Some(c) = io.conn(conn) {
-                c.discard();
-            }
-            self.forget_client(io, conn);
+            self.drop_client(io, conn);
         }
     }
 

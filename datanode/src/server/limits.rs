@@ -70,7 +70,7 @@ impl Server {
                 client.peer.remote
             );
             self.stats.clients_closed_by_output += 1;
-            self.close_client(io, conn, false);
+            self.drop_client(io, conn);
         }
     }
 }

@@ -233,6 +233,15 @@ impl Server {
         io.close(conn, flush);
     }
 
+    /// Closes a client that takes too much: it and its buffers are gone at once, whatever else happens in this round.
+    pub(crate) fn drop_client(&mut self, io: &mut Io, conn: ConnId) {
+        io.close(conn, false);
+        if let Some(c) = io.conn(conn) {
+            c.discard();
+        }
+        self.forget_client(io, conn);
+    }
+
     /// Forgets everything that refers to a client.
     pub(crate) fn forget_client(&mut self, io: &mut Io, conn: ConnId) {
         if let Some(running) = &mut self.scripting.running
