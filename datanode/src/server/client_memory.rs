@@ -35,7 +35,8 @@ pub fn usage(client: &Client, io: &mut Io) -> Usage {
     if let Some(c) = io.conn(client.conn) {
         let arrived = progress(&c.input);
         (input, arguments) = (c.input.len() - arrived.behind, arrived.arguments);
-        room = c.input.capacity();
+        // A buffer with nothing in it is given back at once.
+        room = if c.input.is_empty() { 0 } else { c.input.capacity() };
         (unsent, reply_buffer) = (c.output.pending(), c.output.capacity());
     }
     if client.reading.1 > 0 {
