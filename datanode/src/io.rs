@@ -43,8 +43,6 @@ impl ConnId {
 pub struct Conn {
     /// Bytes received and not consumed yet. The core removes what it has used.
     pub input: Vec<u8>,
-    /// So many bytes are missing for the next request to be whole; 0: not known.
-    pub wanted: usize,
     /// Bytes to send.
     pub output: Output,
     serial: u32,
@@ -52,8 +50,17 @@ pub struct Conn {
     dirty: bool,
 }
 
-/// Output buffers are kept up to this capacity, bytes: a connection may have thousands of others beside it.
+/// Output buffers are kept up to this capacity, bytes: as large as a client's fixed buffer is in Redis. A connection may have
+/// thousands of others beside it.
 const KEEP_CAPACITY: usize = 16 * 1024;
+
+impl Conn {
+    /// Gives its buffers back: nothing more is wanted of it.
+    pub fn discard(&mut self) {
+        self.input = Vec::new();
+        self.output = Output::default();
+    }
+}
 
 /// What is to be sent on a connection, in order. Bytes beyond [`Output::hold`] stay until they are released: so a
 /// reply can be written now and leave once its write is durable.
@@ -95,6 +102,11 @@ impl Output {
     /// Position in the stream of the first byte that has not been sent.
     pub fn unsent_from(&self) -> u64 {
         self.base + self.sent as u64
+    }
+
+    /// Bytes that it takes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Position in the stream right behind the last byte written.

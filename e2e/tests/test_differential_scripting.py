@@ -713,6 +713,41 @@ def test_keys_arguments_and_the_cache(pair):
     ''')
 
 
+def test_what_scripts_must_not_do(pair):
+    """Wait, or where they say that they only read: have others write."""
+    pair.ask("1", [b"FUNCTION", b"FLUSH"])
+    keeper = ("#!lua name=keeper\nlocal own = redis\nown.register_function('late', function() "
+              "own.register_function('later', function() return 1 end) end)")
+    pair.ask("1", [b"FUNCTION", b"LOAD", keeper.encode()])
+    pair.run("""
+        XADD s 1-1 f v
+        EVAL "return redis.pcall('xread', 'BLOCK', 0, 'STREAMS', 's', '$')" 0
+        EVAL "return redis.call('XREAD', 'count', 1, 'block', 'x', 'streams', 's', '0')" 0
+        EVAL "return redis.call('xread', 'streams', 's', '0')" 0
+        XGROUP CREATE s g 0
+        EVAL "return redis.pcall('xreadgroup', 'group', 'g', 'c', 'block', 0, 'streams', 's', '>')" 0
+        EVAL_RO "return redis.pcall('publish', 'c', 'm')" 0
+        EVAL "#!lua flags=no-writes\\nreturn redis.pcall('publish', 'c', 'm')" 0
+        EVAL "return redis.call('publish', 'c', 'm')" 0
+        FCALL late 0
+        FCALL later 0
+        FUNCTION LIST
+        FUNCTION FLUSH
+    """)
+
+
+def test_replies_of_another_form(servers, ours, peer):
+    """What would end a line early, and what stands before a reply."""
+    conf = {"enable-debug-command": "yes"}
+    for protocol in (2, 3):
+        pair = differential.Pair(servers.start(ours, conf), servers.start(peer, conf), protocol)
+        pair.run("DEBUG SET-DISABLE-DENY-SCRIPTS 1")
+        ask_all(pair, ["return {big_number='1\\r\\n2'}", "redis.setresp(3) return {big_number='1\\r\\n2'}",
+                       "redis.setresp(3) return redis.call('debug', 'protocol', 'attrib')",
+                       "redis.setresp(3) return {redis.call('debug', 'protocol', 'attrib'), 1}"])
+        pair.close()
+
+
 def test_figures(pair):
     pair.ask("1", [b"FUNCTION", b"FLUSH"])
     pair.ask("1", [b"FUNCTION", b"LOAD", b"#!lua name=a\nfor i = 1, 3 do redis.register_function('f' .. i, function() end) end"])

@@ -135,6 +135,23 @@ SCRIPTS = {
         MGET s t
         DEBUG RELOAD merge nosave
         DEBUG DIGEST
+        FLUSHALL
+        FUNCTION FLUSH
+        FUNCTION LOAD "#!lua name=l\\nredis.register_function('f', function() return 1 end)"
+        DEBUG RELOAD NOFLUSH
+        DEBUG RELOAD NOFLUSH MERGE
+        FUNCTION LIST
+        FUNCTION FLUSH
+        DEBUG RELOAD NOSAVE NOFLUSH
+        FCALL f 0
+        FUNCTION FLUSH
+        DEBUG SET-ACTIVE-EXPIRE 0
+        SET short 1 PX 1
+        DEBUG SLEEP 0.01
+        DEBUG SDSLEN short
+        EXISTS short
+        DEBUG SDSLEN short
+        DEBUG SET-ACTIVE-EXPIRE 1
     """,
     "swapdb": """
         SET a 0
@@ -215,6 +232,24 @@ SCRIPTS = {
         OBJECT IDLETIME b
         OBJECT IDLETIME nothing
         OBJECT REFCOUNT nothing
+        SET n 9999
+        OBJECT REFCOUNT n
+        INCR n
+        OBJECT REFCOUNT n
+        SET n -1
+        OBJECT REFCOUNT n
+        SET n 0
+        OBJECT REFCOUNT n
+        CONFIG SET maxmemory-policy allkeys-lru
+        OBJECT REFCOUNT n
+        CONFIG SET maxmemory 1gb
+        SET n 5
+        OBJECT REFCOUNT n
+        CONFIG SET maxmemory-policy volatile-ttl
+        SET n 5
+        OBJECT REFCOUNT n
+        CONFIG SET maxmemory 0
+        CONFIG SET maxmemory-policy noeviction
         OBJECT ENCODING b
         OBJECT WHAT b
         OBJECT FREQ
@@ -292,6 +327,157 @@ SCRIPTS = {
 }
 
 
+PAUSES = {
+    "reads go on": """
+        CLIENT PAUSE 60000 WRITE
+        2: GET a
+        2: MULTI
+        2: GET a
+        2: EXEC
+        2: EVAL "#!lua flags=no-writes\\nreturn 12" 0
+        2: EVAL_RO "return redis.call('get', KEYS[1])" 1 a
+        2: FCALL reads 0
+        2: MULTI
+        2: EVAL "#!lua flags=no-writes\\nreturn 12" 0
+        2: FCALL reads 0
+        2: EXEC
+        2: SET a
+        CLIENT UNPAUSE
+    """,
+    "a write waits": "CLIENT PAUSE 60000 WRITE\n2> SET a 1\n3> SET a 2",
+    "a message waits": "CLIENT PAUSE 60000 WRITE\n2> PUBLISH c m",
+    "a script that says nothing waits": 'CLIENT PAUSE 60000 WRITE\n2> EVAL "return 1" 0\n3> EVAL "#!lua\\nreturn 2" 0',
+    "a function waits": "CLIENT PAUSE 60000 WRITE\n2> FCALL writes 0",
+    "a transaction that writes waits": "2: MULTI\n2: SET a 1\nCLIENT PAUSE 60000 WRITE\n2> EXEC",
+    "one that may write waits": '2: MULTI\n2: EVAL "return 1" 0\nCLIENT PAUSE 60000 WRITE\n2> EXEC',
+    "a write waits before it is queued": "2: MULTI\nCLIENT PAUSE 60000 WRITE\n2> SET a 1",
+    "everything waits": "CLIENT PAUSE 500 ALL\n2> GET a",
+}
+
+
+@pytest.mark.parametrize("pair", [2], indirect=True)
+@pytest.mark.parametrize("name", PAUSES)
+def test_pauses(pair, name):
+    pair.ask("1", [b"FUNCTION", b"FLUSH"])
+    pair.ask("1", [b"FUNCTION", b"LOAD", b"#!lua name=l\nredis.register_function('writes', function() return 1 end)\n"
+                   b"redis.register_function{function_name='reads', callback=function() return 2 end, flags={'no-writes'}}"])
+    pair.run("SET a 0")
+    pair.run(PAUSES[name])
+    waiting = [connection for connection in ("2", "3") if f"{connection}> " in PAUSES[name]]
+    if "ALL" not in PAUSES[name].split():
+        for asked in pair.connections("1"):
+            until("they wait", lambda: b"blocked_clients:%d\r" % len(waiting) in asked.call("INFO", "clients")[1], TIMEOUT_S)  # noqa: B023
+        pair.run("CLIENT UNPAUSE")
+    for connection in waiting:
+        pair.run(f"{connection}<")
+
+
+def test_a_paused_replica_holds_its_masters_writes_back(servers, ours, peer):
+    for implementation in (ours, peer):
+        master = servers.start(implementation, {"repl-ping-replica-period": 3600})
+        replica = servers.start(implementation, {"replicaof": f"127.0.0.1 {master.port}"})
+        with master.client() as writer, replica.client() as reader:
+            state = lambda: reader.info("replication")  # noqa: B023, E731
+            until("in sync", lambda: state()["master_link_status"] == "up", TIMEOUT_S)  # noqa: B023
+            writer.set("a", "1")
+            offset = lambda: writer.info("replication")["master_repl_offset"]  # noqa: B023, E731
+            until("equal", lambda: state()["slave_repl_offset"] == offset(), TIMEOUT_S)  # noqa: B023
+            before = state()["slave_repl_offset"]
+            reader.client_pause(60_000, all=False)
+            writer.set("a", "2")
+            until("it has arrived", lambda: state()["slave_read_repl_offset"] == offset(), TIMEOUT_S)  # noqa: B023
+            assert state()["slave_repl_offset"] == before and reader.get("a") == "1"
+            reader.client_unpause()
+            until("it is applied", lambda: reader.get("a") == "2", TIMEOUT_S)  # noqa: B023
+            assert state()["slave_repl_offset"] == offset()
+
+
+def fields_of(connection):
+    return dict(field.split("=", 1) for field in connection.call("CLIENT", "INFO")[1].decode().split())
+
+
+def test_a_clients_line_counts_its_own_command(pair):
+    for name in ("qbuf", "argv-mem", "multi-mem", "obl", "oll", "omem", "events"):
+        ours, peer = (fields_of(connection)[name] for connection in pair.connections("1"))
+        assert ours == peer, name
+
+
+def test_a_clients_line_counts_what_is_half_there(pair):
+    """Whole arguments, and what there is of the next one."""
+    seen = []
+    for half, asked in zip(pair.connections("2"), pair.connections("1")):
+        half.call("CLIENT", "SETNAME", "half")
+        half.send_raw(b"*3\r\n$4\r\nMSET\r\n$3\r\nkey\r\n$100000\r\n" + b"x" * 50_000)
+        line = lambda: next(c for c in asked.call("CLIENT", "LIST")[1].decode().splitlines() if "name=half" in c)  # noqa: B023, E731
+        fields = lambda: dict(f.split("=", 1) for f in line().split())  # noqa: B023, E731
+        until("it has arrived", lambda: fields()["qbuf"] == "50000", TIMEOUT_S)  # noqa: B023
+        seen.append(fields())
+        assert int(seen[-1]["qbuf"]) + int(seen[-1]["qbuf-free"]) >= 100_000
+        assert int(seen[-1]["tot-mem"]) >= 100_000
+    assert seen[0]["argv-mem"] == seen[1]["argv-mem"] == "7"
+
+
+def test_a_reply_without_end_stops_with_its_client(pair):
+    for asked, other in zip(pair.connections("1"), pair.connections("2")):
+        other.call("HSET", "h", "f", "v")
+        other.call("SADD", "s", "m")
+        other.call("CONFIG", "SET", "client-output-buffer-limit", "normal 1000000 0 0")
+    for command in (["HRANDFIELD", "h", "-999999999"], ["SRANDMEMBER", "s", "-999999999"]):
+        for connection in pair.connections(command[0]):
+            with pytest.raises(resp.Closed):
+                connection.call(*command)
+    for other in pair.connections("2"):
+        assert other.call("PING") == ("+", b"PONG")
+        other.call("CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0")
+
+
+def test_a_flush_makes_room_for_what_follows(servers, ours):
+    """What has been flushed is freed in the background: keys made meanwhile do not have to go for it."""
+    server = servers.start(ours, {"maxmemory": "12mb", "maxmemory-policy": "allkeys-lru"})
+    with server.client() as client:
+        for _ in range(5):
+            with client.pipeline(transaction=False) as pipe:
+                pipe.flushdb()
+                for n in range(70):
+                    pipe.setrange(n, 100_000, "x")
+                pipe.execute()
+            assert client.dbsize() == 70
+        assert client.info("stats")["evicted_keys"] == 0
+
+
+def test_statistics_of_lazy_freeing_start_anew(pair):
+    counts = []
+    pair.run("SADD s {1000*x} y\nCONFIG RESETSTAT")
+    for connection in pair.connections("1"):
+        connection.call("SADD", "large", *range(1000), "x")
+        connection.call("UNLINK", "large")
+        freed = lambda: [f for f in connection.call("INFO", "memory")[1].splitlines() if f.startswith(b"lazyfreed_objects:")]  # noqa: B023, E731
+        until("it is freed", lambda: freed() == [b"lazyfreed_objects:1"], TIMEOUT_S)  # noqa: B023
+        connection.call("CONFIG", "RESETSTAT")
+        counts.append(freed())
+    assert counts[0] == counts[1] == [b"lazyfreed_objects:0"]
+
+
+def test_everything_that_is_shown_can_be_set_and_written(servers, ours):
+    server = servers.start(ours, DEBUG)
+    with server.client() as client:
+        shown = client.config_get("*")
+        for name in ("managed", "managed-shard", "password-file", "metrics-port", "log-format"):
+            client.config_set(name, shown[name])
+            with pytest.raises(redis.ResponseError, match="immutable"):
+                client.config_set(name, "other")
+        assert client.execute_command("DEBUG", "CONFIG-REWRITE-FORCE-ALL") in (True, "OK")
+        path = client.info("server")["config_file"]
+        with open(path, encoding="utf-8") as file:
+            written = {line.split()[0] for line in file if line.strip() and not line.startswith("#")}
+        # A file says nothing where a directive is to have no value.
+        assert {"maxmemory", "hz", "appendonly", "save", "managed", "timeout"} <= written
+    server.terminate()
+    server.start()
+    with server.client() as client:
+        assert client.config_get("*") == shown
+
+
 @pytest.fixture(scope="module")
 def two_servers(ours, peer):
     """Both, where DEBUG is allowed."""
@@ -329,9 +515,8 @@ def test_debug_object_but_for_address_and_clock(pair):
             assert kind == "+"
             fields = dict(word.split(":", 1) for word in text.decode().removeprefix("Value ").split())
             assert fields.pop("at").startswith("0x") and fields.pop("lru").isdigit()
-            assert int(fields.pop("lru_seconds_idle")) <= 1
-            # Small integers are shared there.
-            fields.pop("refcount")
+            # There, a small integer is one value for all keys.
+            assert int(fields.pop("lru_seconds_idle")) <= 2 or key == "int"
             texts.append(fields)
         assert texts[0] == texts[1], key
     pair.run("CONFIG SET rdbcompression yes")
@@ -437,10 +622,10 @@ def test_reload_and_loadaof_keep_what_cannot_be_read(servers, ours):
         assert client.execute_command("DEBUG", "DIGEST") == digest
         client.set("after", "1")
         digest = client.execute_command("DEBUG", "DIGEST")
-        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump, check server logs."):
+        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump"):
             client.execute_command("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH")
         (server.dir / "dump.rdb").write_bytes(b"REDIS0010nonsense")
-        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump, check server logs."):
+        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump"):
             client.execute_command("DEBUG", "RELOAD", "NOSAVE")
         assert client.execute_command("DEBUG", "DIGEST") == digest
         with open(next((server.dir / "appendonlydir").glob("*.incr.aof")), "ab") as f:

@@ -66,6 +66,23 @@ PUSHED = {
         2: SET n 1
         1: PING
     """,
+    "scripts read all keys that they are given": """
+        1: CLIENT TRACKING ON
+        1: EVAL "redis.call('set', 'k', '1')" 2 a b
+        2: MSET a 1 b 1
+        1: PING
+        1: EVAL "redis.call('get', 'k')" 1 a
+        2: SET k 2
+        2: SET a 2
+        1<
+        1: EVAL_RO "redis.call('ping')" 1 a
+        2: SET a 3
+        1: PING
+        1: EVAL_RO "redis.call('get', 'b')" 1 a
+        2: SET b 3
+        2: SET a 4
+        1<
+    """,
     "own changes, behind the reply": """
         1: CLIENT TRACKING ON
         1: GET a
@@ -450,6 +467,17 @@ def test_evicted_keys_are_announced(pair):
         assert gone and mine.call("PING") == ("+", b"PONG")
         assert {key for key in gone if other.call("EXISTS", key)[1]} == set()
         other.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("pair", [3], indirect=True)
+def test_the_table_is_bounded_without_further_commands(pair):
+    for mine, other in zip(pair.connections("1"), pair.connections("2")):
+        mine.call("CLIENT", "TRACKING", "ON")
+        mine.call("MGET", "a", "b")
+        other.call("CONFIG", "SET", "tracking-table-max-keys", 1)
+        kind, (what, keys) = mine.read()
+        assert kind == ">" and what == ("$", b"invalidate") and keys[1][0][1] in (b"a", b"b")
+        other.call("CONFIG", "SET", "tracking-table-max-keys", 1_000_000)
 
 
 @pytest.mark.parametrize("pair", [3], indirect=True)

@@ -177,10 +177,16 @@ fn reply(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
+/// Bytes of the running command's arguments.
+fn arguments(ctx: &Ctx<'_>) -> usize {
+    ctx.args.iter().map(<[u8]>::len).sum()
+}
+
 /// `CLIENT INFO`
 fn info(ctx: &mut Ctx<'_>) -> Result {
+    let running = arguments(ctx);
     let server = &*ctx.keys.server;
-    let line = server.clients.get(ctx.conn).map(|c| describe(c, ctx.io)).unwrap_or_default();
+    let line = server.clients.get(ctx.conn).map(|c| describe_while(c, ctx.io, running)).unwrap_or_default();
     ctx.reply.verbatim(&format!("{line}\n"));
     Ok(())
 }
@@ -227,7 +233,8 @@ fn list(ctx: &mut Ctx<'_>) -> Result {
         _ => return Err(Error::Syntax),
     }
     let server = &*ctx.keys.server;
-    let line = |c: &Client, io: &mut Io| describe(c, io) + "\n";
+    let (me, own) = (ctx.conn, arguments(ctx));
+    let line = |c: &Client, io: &mut Io| describe_while(c, io, if c.conn == me { own } else { 0 }) + "\n";
     let mut text = String::new();
     match ids {
         // In the order in which they were asked for.
@@ -300,14 +307,20 @@ fn flags(client: &Client) -> String {
 
 /// A client's line in `CLIENT LIST`, without the newline.
 pub fn describe(client: &Client, io: &mut Io) -> String {
-    let Usage { input: used, output, multi: multi_memory, total } = usage(client, io);
-    let free = io.conn(client.conn).map_or(0, |c| c.input.capacity() - c.input.len());
+    describe_while(client, io, 0)
+}
+
+/// The same while a command of its own is running, whose arguments take so many bytes.
+fn describe_while(client: &Client, io: &mut Io, running: usize) -> String {
+    let Usage { input: used, input_free: free, arguments, reply_buffer, output, multi: multi_memory, total } =
+        usage(client, io);
+    let arguments = arguments + running;
     let multi = client.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
-         qbuf={used} qbuf-free={free} argv-mem=0 multi-mem={multi_memory} rbs=0 rbp=0 obl={} oll={} omem={output} \
-         tot-mem={total} events={} cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
+         qbuf={used} qbuf-free={free} argv-mem={arguments} multi-mem={multi_memory} rbs={reply_buffer} \
+         rbp={reply_buffer} obl={} oll={} omem={output} tot-mem={total} events={} cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id,
         client.peer.remote,
         client.peer.local,

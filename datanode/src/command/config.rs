@@ -128,9 +128,6 @@ impl Server {
                 "watchdog-period" => watchdog::set(self.config.watchdog_period.into()),
                 "maxmemory-clients" => self.recount_clients(io),
                 "bind-source-addr" => io.outgoing = outgoing(&self.config),
-                "maxmemory" => {
-                    self.make_room(io);
-                }
                 "maxmemory-policy" => self.forget_candidates(),
                 "repl-backlog-size" => self.repl.resize_backlog(self.config.repl_backlog_size),
                 "slowlog-max-len" => self.slowlog.trim(&self.config),

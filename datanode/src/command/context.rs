@@ -92,6 +92,15 @@ impl<'a> Ctx<'a> {
         self.keys.server.clients.get_mut(self.conn)
     }
 
+    /// Length of the reply's buffer beyond which its client is closed anyway (`client-output-buffer-limit`): a reply without
+    /// end may stop there.
+    pub fn reply_limit(&mut self) -> usize {
+        if self.keys.server.in_script() {
+            return usize::MAX;
+        }
+        self.keys.server.output_allowance(self.io, self.conn)
+    }
+
     /// Whether the caller may read keys whose names are found only as the command runs.
     pub fn may_read_all(&self) -> bool {
         let client = self.keys.server.clients.get(self.conn);

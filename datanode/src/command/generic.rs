@@ -2,6 +2,7 @@
 
 use super::scan::{Scan, reply_found};
 use super::{Ctx, Error, Event, Flags, Group, Handler, Result, Spec, expiry, sort};
+use crate::config::Config;
 use crate::glob::glob_match;
 use crate::rdb::dump as payload;
 use crate::rdb::encode::ValueWriter;
@@ -314,11 +315,9 @@ fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
 /// `OBJECT REFCOUNT key`: small integers answer what stands for a shared value where Redis would share them. That is not so
 /// where a policy wants to know of each key when it was last used.
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
-    let config = &ctx.keys.server.config;
-    let shares = config.maxmemory == 0 || !config.maxmemory_policy.is_by_use();
-    match ctx.keys.peek(ctx.args.at(2)).map(|e| shares && is_small_integer(e.value())) {
-        Some(true) => ctx.reply.int(SHARED),
-        Some(false) => ctx.reply.int(1),
+    let shares = shares_integers(&ctx.keys.server.config);
+    match ctx.keys.peek(ctx.args.at(2)).map(|e| refcount(e.value(), shares)) {
+        Some(n) => ctx.reply.int(n),
         None => ctx.reply.null(),
     }
     Ok(())
@@ -329,8 +328,17 @@ const SHARED: i64 = i32::MAX as i64;
 /// Integers below this one are shared in Redis.
 const SHARED_INTEGERS: i64 = 10_000;
 
-fn is_small_integer(value: ValueRef<'_>) -> bool {
-    matches!(value, ValueRef::Str(s) if s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)))
+/// Whether Redis would share small integers.
+pub(super) fn shares_integers(config: &Config) -> bool {
+    config.maxmemory == 0 || !config.maxmemory_policy.is_by_use()
+}
+
+/// How many references there are to a value, as it is shown.
+pub(super) fn refcount(value: ValueRef<'_>, shares: bool) -> i64 {
+    match value {
+        ValueRef::Str(s) if shares && s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => SHARED,
+        _ => 1,
+    }
 }
 
 /// The use stamp of the key of an `OBJECT` subcommand.

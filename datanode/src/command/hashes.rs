@@ -224,6 +224,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> Result {
     if values && count.is_some_and(|n| n.abs() > i64::MAX / 2) {
         return Err(Error::OutOfRange);
     }
+    let most = ctx.reply_limit();
     let mut rng = ctx.keys.server.rng.clone();
     let hash = ctx.keys.hash(key)?;
     let reply = &mut ctx.reply;
@@ -244,9 +245,10 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> Result {
                 if values {
                     reply_value(reply, Some(value));
                 }
+                reply.out.len() <= most
             };
             if n < 0 {
-                (0..picked).filter_map(|_| hash.random(&mut rng)).for_each(&mut put);
+                (0..picked).map_while(|_| hash.random(&mut rng)).all(&mut put);
             } else {
                 // Each field is taken with the probability that leaves exactly as many as are wanted.
                 let (mut left, mut needed) = (hash.len(), picked);

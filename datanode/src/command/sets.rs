@@ -145,7 +145,8 @@ fn spop(ctx: &mut Ctx<'_>) -> Result {
     }
     ctx.keys.dirty(wanted as u64 - 1);
     ctx.keys.modified(ctx.io, Event::Set, "spop", key);
-    if ctx.keys.remove_if_empty(ctx.io, key) {
+    // As in Redis, one that is asked for without a count is a member that goes, also if it is the last.
+    if ctx.keys.remove_if_empty(ctx.io, key) && count.is_some() {
         ctx.propagate(&[b"DEL", key]);
     } else {
         for batch in popped.chunks(SREM_BATCH) {
@@ -190,6 +191,7 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result {
     if count.is_some_and(|n| !(-MAX_REPEATED..=i64::MAX).contains(&n)) {
         return Err(Error::OutOfRange);
     }
+    let most = ctx.reply_limit();
     let mut rng = ctx.keys.server.rng.clone();
     let found = ctx.keys.set(key);
     if let Ok(found) = &found {
@@ -202,9 +204,10 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result {
             },
             (Some(s), Some(n)) if n < 0 => {
                 ctx.reply.array(n.unsigned_abs() as usize);
-                for _ in 0..n.unsigned_abs() {
-                    if let Some(m) = s.random(&mut rng) {
-                        ctx.reply.bulk(m.as_bytes(&mut IntBuf::new()));
+                for m in (0..n.unsigned_abs()).map_while(|_| s.random(&mut rng)) {
+                    ctx.reply.bulk(m.as_bytes(&mut IntBuf::new()));
+                    if ctx.reply.out.len() > most {
+                        break;
                     }
                 }
             }

@@ -164,13 +164,14 @@ pub fn sort_ro(ctx: &mut Ctx<'_>) -> Result {
 
 fn run(ctx: &mut Ctx<'_>, readonly: bool) -> Result {
     let mut o = Options::parse(ctx, readonly)?;
+    let must_agree = o.store.is_some() || ctx.keys.server.in_script();
     let mut elements: Vec<Vec<u8>> = match ctx.keys.find(ctx.args.at(1)).map(|e| e.value()) {
         None => Vec::new(),
         Some(ValueRef::List(l)) => l.iter().map(|e| e.to_bytes().into_owned()).collect(),
         Some(ValueRef::ZSet(z)) => z.iter().map(|(e, _)| e.to_bytes().into_owned()).collect(),
         Some(ValueRef::Set(s)) => {
-            if o.unsorted() && o.store.is_some() {
-                // A set has no order of its own, and replicas must come to the same result.
+            if o.unsorted() && must_agree {
+                // A set has no order of its own, and replicas and scripts must come to the same result each time.
                 (o.by, o.alpha) = (None, true);
             }
             s.iter().map(|e| e.to_bytes().into_owned()).collect()

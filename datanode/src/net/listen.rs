@@ -140,6 +140,11 @@ impl Listeners {
         Ok(())
     }
 
+    /// Listens no more on TCP addresses.
+    pub(super) fn close(&mut self) -> std::io::Result<()> {
+        self.replace(Vec::new())
+    }
+
     fn replace(&mut self, sockets: Vec<TcpListener>) -> std::io::Result<()> {
         if let Some(registry) = &self.registry {
             self.sockets.iter_mut().try_for_each(|old| registry.deregister(old))?;

@@ -413,10 +413,9 @@ impl Loop {
         let Some(place) = self.sockets.get_mut(slot) else { return };
         let Some(mut socket) = place.take_if(|s| !s.closing) else { return };
         socket.unread = false;
-        let taken = self.io.conn(socket.id).map(|conn| (std::mem::take(&mut conn.input), conn.wanted));
-        let (input, wanted) = taken.unwrap_or_default();
+        let input = self.io.conn(socket.id).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
         let input = if input.capacity() == 0 { self.lent.pop().unwrap_or(input) } else { input };
-        self.transfers.push(Transfer::read(socket, input, wanted));
+        self.transfers.push(Transfer::read(socket, input));
     }
 
     /// Puts everything back where it was, and notes who is to be served; those whose connection has ended, and why.
@@ -500,7 +499,13 @@ impl Loop {
                         }
                     }
                     Action::Restart { after_ms } => restart(Duration::from_millis(after_ms)),
-                    Action::Exit(code) => self.exit = Some((code, Instant::now())),
+                    Action::Exit(code) => {
+                        // Whoever sees its connection close finds that nobody listens any more.
+                        if let Err(e) = self.listeners.borrow_mut().close() {
+                            tracing::warn!("Could not stop listening: {e}");
+                        }
+                        self.exit = Some((code, Instant::now()));
+                    }
                 }
             } else if !self.write(service) {
                 return;

@@ -9,7 +9,7 @@ use crate::rdb::decode::Expired;
 use crate::server::{JobKind, Server};
 use crate::store::keyspace::Keyspace;
 
-const NOT_LOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
+const NOT_LOADED: &str = "ERR Error trying to load the RDB dump";
 
 /// How to reload the RDB file.
 #[derive(Debug, Clone, Copy)]

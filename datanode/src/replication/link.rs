@@ -13,7 +13,7 @@ use crate::resp::encode_command;
 use crate::resp::parse::{ArgRanges, Parsed};
 use crate::resp::reader;
 use crate::server::Server;
-use crate::server::dispatch::Origin;
+use crate::server::dispatch::{Origin, make_room_for};
 
 /// Pause between two attempts to connect, milliseconds.
 const RETRY_MS: u64 = 1000;
@@ -617,7 +617,7 @@ impl Server {
         let Some(c) = io.conn(conn) else { return };
         let input = std::mem::take(&mut c.input);
         let mut ranges = ArgRanges::default();
-        let (mut at, mut wanted) = (0, 0);
+        let (mut at, mut missing) = (0, 0);
         let mut asked = false;
         while at < input.len() {
             match Server::next_command(&input, at, &mut ranges) {
@@ -632,7 +632,7 @@ impl Server {
                     self.apply_from_master(io, args, raw);
                 }
                 Parsed::Incomplete { need } => {
-                    wanted = need;
+                    missing = need;
                     break;
                 }
                 Parsed::Invalid(text) => {
@@ -648,7 +648,7 @@ impl Server {
             let newer = std::mem::replace(&mut c.input, input);
             c.input.drain(..at);
             c.input.extend_from_slice(&newer);
-            c.wanted = wanted;
+            make_room_for(&mut c.input, missing);
         }
         self.stats.repl_input_bytes += at as u64;
         if asked || self.acks_at_once() {

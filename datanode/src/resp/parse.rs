@@ -140,6 +140,39 @@ fn header(buf: &[u8], pos: &mut usize, max: usize) -> Header {
     Header::Value(n)
 }
 
+/// How much of a request has arrived that is not whole yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of its whole arguments.
+    pub arguments: usize,
+    /// Where the argument begins that is not whole, behind its header if that is.
+    pub behind: usize,
+}
+
+/// How far the request at the front of `buf` has arrived.
+pub fn progress(buf: &[u8]) -> Progress {
+    let mut found = Progress::default();
+    let max = Bounds::default().max_inline;
+    let mut pos = 1;
+    if buf.first() != Some(&b'*') || !matches!(header(buf, &mut pos, max), Header::Value(_)) {
+        return found;
+    }
+    found.behind = pos;
+    while buf.get(pos) == Some(&b'$') {
+        pos += 1;
+        let Header::Value(len) = header(buf, &mut pos, max) else { break };
+        found.behind = pos;
+        let Ok(len) = usize::try_from(len) else { break };
+        if buf.len() - pos < len.saturating_add(2) {
+            break;
+        }
+        pos += len + 2;
+        found.arguments += len;
+        found.behind = pos;
+    }
+    found
+}
+
 /// An inline request: the front line of `buf`, split into words.
 pub enum Inline {
     /// Words, and the bytes the line took.

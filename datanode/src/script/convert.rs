@@ -110,6 +110,13 @@ impl<'a> Reader<'a> {
                 }
                 self.single(&self.names.set, Value::Table(table))?
             }
+            // An attribute stands before the reply that it says something about.
+            b'|' => {
+                for _ in 0..2 * number() {
+                    self.value()?;
+                }
+                self.value()?
+            }
             // A null, and what no command replies to a script.
             _ => Value::Nil,
         })

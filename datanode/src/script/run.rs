@@ -85,7 +85,16 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
         ctx.keys.server.script_ended(ctx.io, &running);
     }
     match outcome.map_err(internal)? {
-        Ok(value) => reply(ctx, &program.engine, &value),
+        Ok(value) => {
+            let start = ctx.reply.out.len();
+            reply(ctx, &program.engine, &value)?;
+            // A script that answers an error has failed.
+            if ctx.reply.out.get(start) != Some(&b'-') {
+                return Ok(());
+            }
+            let line = ctx.reply.out.split_off(start);
+            Err(Error::Counted(String::from_utf8_lossy(line[1..].trim_ascii_end()).into_owned()))
+        }
         Err(failure) => {
             let mut text = failure.text;
             if let Some((source, line)) = failure.at {
@@ -288,7 +297,8 @@ impl Caller<'_, '_> {
         let writes = flags.any(CommandFlags::WRITE);
         let Some(running) = &server.scripting.running else { return Ok(()) };
         let (first_write, mut slot) = (!running.wrote, running.slot);
-        if writes && running.read_only {
+        // What such a script may do is not held up by a pause of writes.
+        if running.read_only && flags.any(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE) {
             return Err(Error::err("Write commands are not allowed from read-only scripts."));
         }
         let full = running.checks_memory && flags.any(CommandFlags::DENYOOM);

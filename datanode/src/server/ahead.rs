@@ -33,6 +33,13 @@ pub struct Ahead {
 }
 
 impl Ahead {
+    /// Gives back what a request of very many arguments took; between requests only.
+    pub fn shrink(&mut self, most: usize) {
+        if self.ranges.0.capacity() * size_of::<(usize, usize)>() > most {
+            *self = Ahead { last: self.last, ..Ahead::default() };
+        }
+    }
+
     /// Reads whole requests from `input[*at..]`, at most `limit`, and moves `at` behind them. Why it stopped, if not because
     /// of a limit or another form of request; what was read is to be served first.
     pub fn read(&mut self, input: &[u8], at: &mut usize, bounds: &Bounds, limit: usize) -> Option<Parsed> {

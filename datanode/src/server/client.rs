@@ -37,10 +37,10 @@ impl Default for Multi {
 }
 
 impl Multi {
-    /// Puts a command off until EXEC.
-    pub fn push(&mut self, spec: &'static Spec, args: OwnedArgs) {
-        self.some = self.some.with(spec.flags);
-        self.all = Flags(self.all.0 & spec.flags.0);
+    /// Puts a command off until EXEC. `flags`: what it is, where that depends on its arguments.
+    pub fn push(&mut self, spec: &'static Spec, flags: Flags, args: OwnedArgs) {
+        self.some = self.some.with(flags);
+        self.all = Flags(self.all.0 & flags.0);
         self.queue.push((spec, args));
     }
 }
@@ -92,6 +92,14 @@ pub enum Blocked {
 }
 
 impl Blocked {
+    /// The command that is to be run again, or for the first time.
+    pub fn command(&self) -> Option<&OwnedArgs> {
+        match self {
+            Blocked::Keys { command, .. } | Blocked::Paused(command) => Some(command),
+            _ => None,
+        }
+    }
+
     /// `CLIENT UNBLOCK` may end it.
     pub fn may_be_ended(&self) -> bool {
         matches!(self, Blocked::Keys { .. } | Blocked::Wait { .. } | Blocked::WaitAof(_))
@@ -201,6 +209,8 @@ pub struct Client {
     pub monitor: bool,
     /// It has used the commands of the authority: a sentinel or the operator, which stay connected at a demotion.
     pub control: bool,
+    /// Length and capacity of its input, bytes, while that is being served.
+    pub reading: (usize, usize),
     /// What it has been counted with under `maxmemory-clients`, bytes.
     pub counted: usize,
     /// Monotonic milliseconds since which its unsent output is over the soft limit; 0: it is not.
@@ -244,6 +254,7 @@ impl Client {
             closing: false,
             monitor: false,
             control: false,
+            reading: (0, 0),
             counted: 0,
             over_soft_limit_ms: 0,
         }

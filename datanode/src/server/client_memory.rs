@@ -3,16 +3,24 @@
 
 use super::Server;
 use super::client::Client;
+use crate::command::OwnedArgs;
 use crate::command::client::describe;
 use crate::config::Config;
 use crate::config::types::ClientMemory;
 use crate::io::{ConnId, Io};
+use crate::resp::parse::progress;
 
 /// Memory that a client takes, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Received and not consumed.
+    /// Received and not consumed, but for what of it is whole arguments of a request that is not.
     pub input: usize,
+    /// Room in the buffer for more.
+    pub input_free: usize,
+    /// Whole arguments of a request that is not, or that waits.
+    pub arguments: usize,
+    /// The buffer of what is to be sent.
+    pub reply_buffer: usize,
     /// Written and not sent. What queues up for a replica is the backlog's.
     pub output: usize,
     /// Commands of a transaction.
@@ -23,14 +31,27 @@ pub struct Usage {
 
 /// What a client takes now.
 pub fn usage(client: &Client, io: &mut Io) -> Usage {
-    let (input, output) = io.conn(client.conn).map_or((0, 0), |c| (c.input.len(), c.output.pending()));
+    let (mut input, mut room, mut arguments, mut output, mut reply_buffer) = (0, 0, 0, 0, 0);
+    if let Some(c) = io.conn(client.conn) {
+        let arrived = progress(&c.input);
+        (input, arguments) = (c.input.len() - arrived.behind, arrived.arguments);
+        // A buffer with nothing in it is given back at once.
+        room = if c.input.is_empty() { 0 } else { c.input.capacity() };
+        (output, reply_buffer) = (c.output.pending(), c.output.capacity());
+    }
+    if client.reading.1 > 0 {
+        (input, room) = client.reading;
+    }
+    let waiting = client.blocked.as_ref().and_then(|b| b.on.command()).map_or(0, OwnedArgs::bytes);
+    arguments += waiting;
     let multi: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
     let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.key.len()).sum();
-    let total = size_of::<Client>() + client.name.len() + input + output + multi + kept + watched;
-    Usage { input, output, multi, total }
+    let buffers = room + reply_buffer;
+    let total = size_of::<Client>() + client.name.len() + buffers + waiting + multi + kept + watched;
+    Usage { input, input_free: room.saturating_sub(input), arguments, reply_buffer, output, multi, total }
 }
 
 /// The bound, bytes; `None` where there is none.
@@ -78,8 +99,14 @@ impl Server {
             let conn = client.conn;
             tracing::info!("Evicting client: {}", describe(client, io));
             self.stats.evicted_clients += 1;
-            self.close_client(io, conn, false);
-            self.recount_client(io, conn);
+            self.drop_client(io, conn);
+        }
+    }
+
+    /// The same where the bound is known to be exceeded; costs nothing otherwise.
+    pub(super) fn evict_clients_over_limit(&mut self, io: &mut Io) {
+        if limit(&self.config).is_some_and(|most| self.client_memory > most) {
+            self.evict_clients(io);
         }
     }
 }

@@ -51,7 +51,9 @@ impl Server {
         self.link_cron(io);
         self.failover_cron(io);
         self.managed_cron(io);
-        self.shutdown_cron(io);
+        if !self.debug.pause_cron {
+            self.shutdown_cron(io);
+        }
         self.migration_cron(io);
         self.check_blocked(io);
         self.resume_clients(io);
@@ -64,6 +66,9 @@ impl Server {
                 self.persist_cron(io);
             }
             self.free_garbage(io);
+            self.limit_tracking();
+            self.send_invalidations(io);
+            self.shrink_buffers();
             self.recount_clients(io);
         }
         if now >= self.cron.second + 1000 {

@@ -27,6 +27,21 @@ pub enum Origin {
 
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
+/// An argument that is larger than this has room made for it when its beginning has arrived, bytes (as Redis'
+/// PROTO_MBULK_BIG_ARG), …
+const BIG_ARGUMENT: usize = 32 * 1024;
+/// … at most this much ahead of what has arrived, or as much again as that: a length is quickly said.
+const MOST_AHEAD: usize = 4 << 20;
+/// Room beyond the argument, so that reading its end makes the buffer grow no more.
+const READ_AT_ONCE: usize = 16 * 1024;
+
+/// Makes just enough room for what is `missing` of an argument, where a growing buffer would take up to twice as much.
+pub(crate) fn make_room_for(input: &mut Vec<u8>, missing: usize) {
+    if missing > BIG_ARGUMENT {
+        input.reserve_exact(missing.min(MOST_AHEAD.max(input.len())) + READ_AT_ONCE);
+    }
+}
+
 impl Server {
     /// Serves the requests that a client has sent so far.
     pub(super) fn serve(&mut self, io: &mut Io, conn: ConnId) {
@@ -34,7 +49,10 @@ impl Server {
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
         let mut ahead = std::mem::take(&mut self.ahead);
-        let (mut at, mut wanted) = (0, 0);
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.reading = (input.len(), input.capacity());
+        }
+        let (mut at, mut missing) = (0, 0);
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
             if !self.is_served(conn) {
@@ -60,7 +78,7 @@ impl Server {
                             at = input.len();
                         }
                         Some(Parsed::Incomplete { need }) => {
-                            wanted = need;
+                            missing = need;
                             break;
                         }
                         Some(Parsed::Request { .. }) | None => {}
@@ -107,17 +125,22 @@ impl Server {
                 let newer = std::mem::replace(&mut c.input, input);
                 c.input.drain(..at);
                 c.input.extend_from_slice(&newer);
+                make_room_for(&mut c.input, missing);
             }
-            c.wanted = wanted;
             if !out.is_empty() {
                 c.output.append(&mut out);
                 io.flush(conn);
             }
         }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.reading = (0, 0);
+        }
         out.clear();
         self.scratch = out;
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
+        // A client that is over its own limit takes nobody else with it.
+        self.check_output_limit(io, conn);
         self.recount_client(io, conn);
     }
 
@@ -286,6 +309,10 @@ impl Server {
                 return Err(e);
             }
         };
+        // It may have been closed to make room.
+        if self.clients.get(conn).is_none_or(|c| c.closing) {
+            return Ok(());
+        }
         self.limit_tracking();
         // Keys that went to make room were there before this command.
         self.send_invalidations(io);
@@ -294,12 +321,12 @@ impl Server {
         let waits = self.must_pause(io, conn, spec, args)
             || (!is_queued && self.must_wait_for_migration(conn, spec, args));
         if is_queued && !waits {
-            let may_replicate = self.may_replicate(conn, spec, args);
+            let flags = self.flags_of(spec, args);
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.may_replicate |= may_replicate;
-            multi.push(spec, args.to_owned());
+            multi.may_replicate |= flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+            multi.push(spec, flags, args.to_owned());
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
@@ -336,8 +363,9 @@ impl Server {
         // EXEC may do what all of its commands may, and does what one of them does.
         let multi = client.multi.as_ref();
         let queued = multi.filter(|_| spec.name == "exec");
-        let does = queued.map_or(spec.flags, |m| m.some.with(spec.flags));
-        let may = queued.map_or(spec.flags, |m| Flags(m.all.0 & spec.flags.0));
+        let flags = self.flags_of(spec, args);
+        let does = queued.map_or(flags, |m| m.some.with(flags));
+        let may = queued.map_or(flags, |m| Flags(m.all.0 & flags.0));
         // What is queued takes memory, whatever it does.
         let queues = multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
         let grows = does.any(Flags::DENYOOM) || queues;
@@ -348,6 +376,7 @@ impl Server {
             return Err(if loads { LOADING.into() } else { busy });
         }
         self.redirect(conn, spec, args)?;
+        self.evict_clients_over_limit(io);
         if self.config.maxmemory > 0 && !self.make_room(io) && grows {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }

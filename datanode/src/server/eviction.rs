@@ -18,6 +18,8 @@ const TENACITY: f64 = 10.0;
 const TENACITY_GROWTH: f64 = 1.15;
 /// … and here there is no limit.
 const TENACITY_MAX: u32 = 100;
+/// Elements of a large value that are looked at to estimate how much goes with it.
+const SAMPLED_ELEMENTS: usize = 5;
 /// Candidates that are remembered (as Redis' EVPOOL_SIZE).
 const POOL: usize = 16;
 
@@ -37,6 +39,8 @@ pub struct Evictor {
     pool: Vec<Candidate>,
     /// Database that a random key was last taken from.
     last_db: usize,
+    /// Bytes of what is sent in this round because of keys that have gone.
+    pub(super) messages: u64,
 }
 
 impl Evictor {
@@ -85,14 +89,18 @@ impl Server {
 
     fn evict_some(&mut self, io: &mut Io) -> bool {
         let mut evicted = false;
+        // What is sent because of an evicted key takes memory, too, for a while: no further key has to go for it.
+        let (over, mut freed) = (self.memory_over_limit(io), 0);
         for _ in 0..keys_per_command(self.config.maxmemory_eviction_tenacity) {
-            if self.memory_over_limit(io) == 0 {
+            if freed >= over {
                 break;
             }
             let Some((db, key)) = self.victim() else { return evicted || self.frees_in_background(io) };
-            self.evict_key(db, &key);
+            freed += self.evict_key(db, &key);
+            let before = super::alloc::in_use();
             // Each by itself: nothing says that they belong together.
             self.after_unit(io);
+            self.evictor.messages += super::alloc::in_use().saturating_sub(before);
             evicted = true;
         }
         self.frees_in_background(io);
@@ -173,9 +181,10 @@ impl Server {
         }
     }
 
-    fn evict_key(&mut self, db: usize, key: &[u8]) {
+    fn evict_key(&mut self, db: usize, key: &[u8]) -> u64 {
         let began = self.latency_start();
-        let Some(entry) = self.keyspace.remove(db, key) else { return };
+        let Some(entry) = self.keyspace.remove(db, key) else { return 0 };
+        let bytes = entry.memory_usage(SAMPLED_ELEMENTS);
         let lazy = self.config.lazyfree_lazy_eviction;
         self.stats.evicted_keys += 1;
         self.effects.dirty += 1;
@@ -187,6 +196,7 @@ impl Server {
         self.signal_gone(db, key, &value);
         self.discard(value, lazy);
         self.latency_end("eviction-del", began);
+        bytes as u64
     }
 
     /// Forgets candidates: they were chosen by another policy.

@@ -31,6 +31,14 @@ fn exceeds(limit: OutputLimit, unsent: u64, now_ms: u64, over_since_ms: &mut u64
 }
 
 impl Server {
+    /// Bytes that may be added to a client's output before it is closed for their number, whatever follows.
+    pub(crate) fn output_allowance(&self, io: &mut Io, conn: ConnId) -> usize {
+        let Some(client) = self.clients.get(conn) else { return usize::MAX };
+        let hard = limit_of(client, &self.config).hard as usize;
+        let unsent = io.conn(conn).map_or(0, |c| c.output.pending());
+        if hard == 0 { usize::MAX } else { hard.saturating_sub(unsent) }
+    }
+
     /// Closes clients whose unsent output is over their limits. Only those whose output has grown since the last call
     /// are looked at.
     pub(super) fn check_output_limits(&mut self, io: &mut Io) {
@@ -49,7 +57,8 @@ impl Server {
         }
     }
 
-    fn check_output_limit(&mut self, io: &mut Io, conn: ConnId) {
+    /// Closes a client whose unsent output is over its limit.
+    pub(super) fn check_output_limit(&mut self, io: &mut Io, conn: ConnId) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let unsent = io.conn(conn).map_or(0, |c| c.output.pending());
         let queued = client.replica.as_ref().map_or(0, |r| r.queued(self.repl.offset()));
@@ -61,7 +70,7 @@ impl Server {
                 client.peer.remote
             );
             self.stats.clients_closed_by_output += 1;
-            self.close_client(io, conn, false);
+            self.drop_client(io, conn);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{JobKind, Server};
 use crate::config::Config;
+use crate::config::types::EvictionPolicy;
 use crate::io::{Action, ConnId, Io, Now};
 use crate::store::rng::Rng;
 use crate::store::value::Value;
@@ -9,6 +10,10 @@ use crate::store::value::Value;
 /// Values that take more allocations than this to free are freed in the background where lazy freeing is asked for
 /// (Redis' LAZYFREE_THRESHOLD).
 const LAZY_EFFORT: usize = 64;
+/// Buffers that are used again and again may stay as large as this, bytes.
+const KEPT_BUFFER: usize = 16 * 1024;
+/// How long nothing is evicted because flushed databases are still being freed, milliseconds.
+const FLUSH_PATIENCE_MS: u64 = 1000;
 
 /// The clock that `OBJECT IDLETIME` and `OBJECT FREQ` are read from.
 #[derive(Debug, Default)]
@@ -76,12 +81,48 @@ impl AccessClock {
     }
 }
 
+/// Flushed databases that are being freed in the background.
+#[derive(Debug, Default)]
+pub struct Flushes {
+    running: usize,
+    /// When the first of them began, monotonic milliseconds.
+    since_ms: u64,
+}
+
+impl Flushes {
+    fn begin(&mut self, now_ms: u64) {
+        if self.running == 0 {
+            self.since_ms = now_ms;
+        }
+        self.running += 1;
+    }
+
+    /// One has been freed.
+    pub fn end(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    fn are_new(&self, now_ms: u64) -> bool {
+        self.running > 0 && now_ms < self.since_ms + FLUSH_PATIENCE_MS
+    }
+}
+
 impl Server {
     /// Frees a value: in the background where it is large and `lazy` is set.
     pub fn discard(&mut self, value: Value, lazy: bool) {
         if lazy && value.free_effort() > LAZY_EFFORT {
             self.lazy.push(value);
         }
+    }
+
+    /// Gives back what buffers took for a request or reply of unusual size.
+    pub(super) fn shrink_buffers(&mut self) {
+        for buffer in [&mut self.scratch, &mut self.unit, &mut self.apply_sink] {
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = Vec::new();
+            }
+        }
+        self.ahead.shrink(KEPT_BUFFER);
     }
 
     /// Hands what was set aside to the background thread.
@@ -91,7 +132,11 @@ impl Server {
             return;
         }
         self.stats.lazyfreed_objects += values.len() as u64;
-        let id = self.job(JobKind::Quiet);
+        let flushed = !tables.is_empty();
+        if flushed {
+            self.flushes.begin(io.now.mono_ms());
+        }
+        let id = self.job(if flushed { JobKind::Flush } else { JobKind::Quiet });
         io.ask(Action::Run(
             id,
             Box::new(move || {
@@ -115,7 +160,18 @@ impl Server {
         if self.config.maxmemory == 0 || leave || self.loading || self.paused(io.now) {
             return true;
         }
-        self.memory_over_limit(io) == 0 || self.evict(io)
+        if self.memory_over_limit(io) == 0 {
+            return true;
+        }
+        // Clients that take more than they may go before any key does.
+        self.evict_clients(io);
+        if self.memory_over_limit(io) == 0 {
+            return true;
+        }
+        // What has been flushed counts until it is freed: no key that came afterwards has to go for it.
+        self.free_garbage(io);
+        let evicts = self.config.maxmemory_policy != EvictionPolicy::Noeviction;
+        (evicts && self.flushes.are_new(io.now.mono_ms())) || self.evict(io)
     }
 
     /// Bytes beyond `maxmemory`. What a replica or the append-only file has not taken yet does not count: evicting keys
@@ -123,7 +179,7 @@ impl Server {
     pub(super) fn memory_over_limit(&mut self, io: &mut Io) -> u64 {
         self.refresh_memory();
         let over = self.used_memory.saturating_sub(self.config.maxmemory);
-        if over == 0 { 0 } else { over.saturating_sub(self.not_counted(io)) }
+        if over == 0 { 0 } else { over.saturating_sub(self.not_counted(io) + self.evictor.messages) }
     }
 
     fn not_counted(&self, io: &mut Io) -> u64 {
@@ -131,9 +187,9 @@ impl Server {
         self.persist_info().aof_buffer_length + self.replica_output(io) + excess
     }
 
-    /// Bytes that replicas have not taken yet.
+    /// Bytes that hold what replicas have not taken yet.
     fn replica_output(&self, io: &mut Io) -> u64 {
-        let unsent = |&conn: &ConnId| Some(io.conn(conn)?.output.pending() as u64);
+        let unsent = |&conn: &ConnId| Some(io.conn(conn)?.output.capacity() as u64);
         self.repl.replicas.iter().filter_map(unsent).sum()
     }
 
@@ -141,8 +197,7 @@ impl Server {
     pub fn memory_figures(&self, io: &mut Io) -> MemoryFigures {
         let mut clients = 0;
         for client in self.clients.iter().filter(|c| !c.is_replica()) {
-            let buffers = io.conn(client.conn).map_or(0, |c| c.input.capacity() + c.output.pending());
-            clients += (buffers + size_of_val(client)) as u64;
+            clients += super::client_memory::usage(client, io).total as u64;
         }
         let databases = 0..self.keyspace.databases();
         MemoryFigures {

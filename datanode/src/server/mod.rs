@@ -155,6 +155,8 @@ pub struct Server {
     pub used_memory: u64,
     /// `used_memory` before any data was loaded.
     pub startup_memory: u64,
+    /// Flushed databases that are being freed.
+    pub flushes: memory::Flushes,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
     /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
@@ -212,6 +214,8 @@ pub struct Server {
 pub enum JobKind {
     /// Persistence: writing or publishing a file, an fsync.
     Persist(crate::persist::PersistJob),
+    /// Freeing databases that have been flushed.
+    Flush,
     /// Freeing memory, or something else whose end matters to nobody.
     Quiet,
 }
@@ -231,6 +235,15 @@ impl Server {
             client.closing = true;
         }
         io.close(conn, flush);
+    }
+
+    /// Closes a client that takes too much: it and its buffers are gone at once, whatever else happens in this round.
+    pub(crate) fn drop_client(&mut self, io: &mut Io, conn: ConnId) {
+        io.close(conn, false);
+        if let Some(c) = io.conn(conn) {
+            c.discard();
+        }
+        self.forget_client(io, conn);
     }
 
     /// Forgets everything that refers to a client.
@@ -324,6 +337,7 @@ impl Service for Server {
     fn job_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>) {
         match self.jobs.remove(&job) {
             Some(JobKind::Persist(kind)) => self.persist_job_done(io, kind, result),
+            Some(JobKind::Flush) => self.flushes.end(),
             Some(JobKind::Quiet) | None => {}
         }
     }
@@ -346,6 +360,7 @@ impl Service for Server {
         self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
+        self.evictor.messages = 0;
         self.adjust_oom_score();
     }
 
@@ -365,7 +380,11 @@ impl Service for Server {
         }
         tracing::warn!("Received {name} scheduling shutdown...");
         let ShutdownFlags { save, nosave, now, force } = flags;
-        self.begin_shutdown(io, start::ShutdownMode { save, nosave, now, force });
+        let mode = start::ShutdownMode { save, nosave, now, force };
+        match self.debug.pause_cron {
+            true => self.schedule_shutdown(io, mode),
+            false => self.begin_shutdown(io, mode),
+        }
     }
 }
 

@@ -51,10 +51,26 @@ impl Server {
             let multi = self.clients.get(conn).and_then(|c| c.multi.as_ref());
             return multi.is_some_and(|m| m.may_replicate);
         }
-        match self.scripting.declared(spec.name, args) {
-            Some(flags) => !flags.any(crate::script::Flags::NO_WRITES),
-            None => spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE),
+        self.flags_of(spec, args).any(Flags::WRITE | Flags::MAY_REPLICATE)
+    }
+
+    /// A command's flags; of one that runs a script which says what it needs, those that follow from that.
+    pub(super) fn flags_of(&self, spec: &Spec, args: Args<'_>) -> Flags {
+        use crate::script::Flags as Said;
+        if !spec.flags.any(Flags::MAY_REPLICATE) {
+            return spec.flags;
         }
+        let Some(said) = self.scripting.declared(spec.name, args) else { return spec.flags };
+        let depends = Flags::WRITE | Flags::MAY_REPLICATE | Flags::DENYOOM | Flags::STALE;
+        let mut flags = Flags(spec.flags.0 & !depends.0);
+        for (applies, flag) in [
+            (!said.any(Said::NO_WRITES), Flags::WRITE),
+            (!said.any(Said::NO_WRITES.with(Said::ALLOW_OOM)), Flags::DENYOOM),
+            (said.any(Said::ALLOW_STALE), Flags::STALE),
+        ] {
+            flags = if applies { flags | flag } else { flags };
+        }
+        flags
     }
 
     /// Adds an effect where somebody keeps or follows effects.

@@ -115,6 +115,7 @@ impl Server {
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
+            flushes: Default::default(),
             evictor: Default::default(),
             frozen: false,
             no_touch: false,
@@ -181,6 +182,14 @@ impl Server {
 
     /// Begins an orderly end: replicas get what is missing to them, files are made durable, then the process exits.
     pub fn begin_shutdown(&mut self, io: &mut Io, mode: ShutdownMode) {
+        if self.shutdown.is_none() {
+            self.schedule_shutdown(io, mode);
+            self.shutdown_cron(io);
+        }
+    }
+
+    /// The same from the next tick on: until then it can be given up.
+    pub(super) fn schedule_shutdown(&mut self, io: &mut Io, mode: ShutdownMode) {
         if self.shutdown.is_some() {
             return;
         }

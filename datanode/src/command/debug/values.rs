@@ -1,5 +1,6 @@
 //! `DEBUG` about values and tables: where they are, how large, how well their tables are filled.
 
+use crate::command::generic::{refcount, shares_integers};
 use crate::command::{Ctx, Error, Result};
 use crate::rdb::dump;
 use crate::rdb::encode::ValueWriter;
@@ -12,17 +13,19 @@ const AROUND_VALUE: usize = 11;
 /// Chains of this length and longer are counted together (Redis' DICT_STATS_VECTLEN).
 const LONGEST_SHOWN: usize = 50;
 
+/// The key that is asked about, as it lies there: also where its time is up.
 fn entry<'c>(ctx: &'c mut Ctx<'_>) -> Result<&'c KeyEntry> {
-    let key = ctx.args.at(2);
-    // Even one whose time is up, as long as it is there.
-    ctx.keys.server.keyspace.peek(ctx.keys.db, key).ok_or(Error::NoSuchKey)
+    let (db, key) = (ctx.keys.db, ctx.args.at(2));
+    ctx.keys.server.keyspace.peek(db, key).ok_or(Error::NoSuchKey)
 }
 
 /// `DEBUG OBJECT key`
 pub fn object(ctx: &mut Ctx<'_>) -> Result {
     let config = &ctx.keys.server.config;
     let (compression, fill) = (config.rdbcompression, config.list_max_listpack_size);
+    let shares = shares_integers(config);
     let e = entry(ctx)?;
+    let references = refcount(e.value(), shares);
     let length = dump::encode(&mut ValueWriter::new(compression), e.value()).len() - AROUND_VALUE;
     let (at, encoding, stamp) = (&raw const *e, e.value().encoding(), e.access().get());
     let nodes = match e.value() {
@@ -37,7 +40,7 @@ pub fn object(ctx: &mut Ctx<'_>) -> Result {
     };
     let idle = ctx.keys.server.access_clock.idle_seconds(stamp);
     ctx.reply.simple(&format!(
-        "Value at:{at:p} refcount:1 encoding:{encoding} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{nodes}",
+        "Value at:{at:p} refcount:{references} encoding:{encoding} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{nodes}",
         stamp & 0xff_ffff
     ));
     Ok(())
