@@ -56,6 +56,9 @@ impl Server {
             }
             Err(e) => {
                 tracing::error!("Fatal error loading the DB, check server logs. Exiting. {e}");
+                if !self.config.appendonly {
+                    tracing::error!("Terminating server after rdb file reading failure.");
+                }
                 Err(format!("Fatal error loading the DB: {e}"))
             }
         }
@@ -128,8 +131,13 @@ impl Server {
         libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
-    /// For INFO: what was in the file that was read last.
+    /// For INFO and the log: what was in the file that was read last.
     pub(super) fn note_loaded(&mut self, counts: Counts) {
+        let Counts { keys, expired, empty, .. } = counts;
+        tracing::info!(
+            "Done loading RDB, keys loaded: {}, keys expired: {expired}, empty keys skipped: {empty}.",
+            keys - expired - empty
+        );
         self.persist.loaded = counts;
     }
 

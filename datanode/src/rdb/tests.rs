@@ -313,7 +313,7 @@ fn no_payload_makes_it_panic() {
                 mutant[at] =
                     if next(2) == 0 { next(256) as u8 } else { [0, 0x80, 0x81, 0xc3, 0xff, 4][next(6)] };
             }
-            good += u32::from(dump::decode(&with_footer(&mutant), &limits()).is_ok());
+            good += u32::from(dump::decode(&with_footer(&mutant), &limits(), dump::Verify::Footer).is_ok());
         }
     }
     assert!(good > 0);
@@ -355,21 +355,21 @@ fn dump_payloads() {
     let mut writer = ValueWriter::new(true);
     for value in values() {
         let payload = dump::encode(&mut writer, &value);
-        let back = dump::decode(&payload, &limits()).unwrap();
+        let back = dump::decode(&payload, &limits(), dump::Verify::Footer).unwrap();
         assert_eq!(content(&back), content(&value));
         for at in (0..payload.len()).step_by(payload.len() / 50 + 1) {
             let mut bad = payload.clone();
             bad[at] ^= 0x10;
-            assert!(dump::decode(&bad, &limits()).is_err());
-            assert!(dump::decode(&payload[..at], &limits()).is_err());
+            assert!(dump::decode(&bad, &limits(), dump::Verify::Footer).is_err());
+            assert!(dump::decode(&payload[..at], &limits(), dump::Verify::Footer).is_err());
         }
     }
     // What redis-server 7.0 answers to DUMP of a key that holds 10 (see the command's page for older ones).
     let ten = b"\x00\xc0\n\n\x00n\x9fWE\x0e\xaec\xbb";
-    assert_eq!(content(&dump::decode(ten, &limits()).unwrap()), [b"10"]);
+    assert_eq!(content(&dump::decode(ten, &limits(), dump::Verify::Footer).unwrap()), [b"10"]);
     assert_eq!(dump::encode(&mut writer, &Value::Str(Str::new(b"10"))), ten);
     for bad in [&b"\x02\0"[..], b"\x00\x01ab", b"", b"\x00\x05a"] {
-        assert!(dump::decode(&with_footer(bad), &limits()).is_err(), "{bad:?}");
+        assert!(dump::decode(&with_footer(bad), &limits(), dump::Verify::Footer).is_err(), "{bad:?}");
     }
 }
 
@@ -413,7 +413,7 @@ fn stream_payload(kind: u8, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn streams_in_all_three_forms() {
-    let read = |kind| super::dump::decode(&stream_payload(kind, |_| {}), &limits()).unwrap();
+    let read = |kind| super::dump::decode(&stream_payload(kind, |_| {}), &limits(), super::dump::Verify::Footer).unwrap();
     let [old, present, new] = [T_STREAM, T_STREAM_2, T_STREAM_3].map(read);
     assert_eq!(content(&old), content(&present));
     assert_eq!(content(&new), content(&present));
@@ -426,7 +426,7 @@ fn streams_that_contradict_themselves_are_refused() {
     type Edit = fn(&mut Vec<u8>);
     // The end of the payload: … the group's pending entry, the consumer, and its pending entry.
     let refused =
-        |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits()) {
+        |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits(), super::dump::Verify::Footer) {
             Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
             other => panic!("{}", other.is_ok()),
         };

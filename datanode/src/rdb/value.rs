@@ -37,13 +37,13 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
         }
         T_LIST_ZIPLIST => {
             let mut list = List::new();
-            push_ziplist(input, &mut list, limits)?;
+            push_ziplist(input, &mut list, limits, "List ziplist")?;
             Value::List(Box::new(list))
         }
         T_LIST_QUICKLIST => {
             let mut list = List::new();
             for _ in 0..input.len()? {
-                push_ziplist(input, &mut list, limits)?;
+                push_ziplist(input, &mut list, limits, "Ziplist")?;
             }
             Value::List(Box::new(list))
         }
@@ -57,7 +57,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             Value::Set(Box::new(set))
         }
         T_SET_LISTPACK => {
-            let (lp, mut set) = (listpack(input)?, Set::new());
+            let (lp, mut set) = (listpack(input, "Set listpack")?, Set::new());
             let mut buf = IntBuf::new();
             for e in lp.iter() {
                 add_member(input, &mut set, limits, e.as_bytes(&mut buf))?;
@@ -65,7 +65,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             Value::Set(Box::new(set))
         }
         T_SET_INTSET => {
-            let ints = Intset::from_bytes(input.string()?).map_err(|e| flaw(input, e))?;
+            let ints = Intset::from_bytes(input.string()?).map_err(|e| flaw(input, "Intset", e))?;
             Value::Set(Box::new(Set::from_intset(ints, limits)))
         }
         T_ZSET | T_ZSET_2 => {
@@ -78,12 +78,13 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             Value::ZSet(Box::new(zset))
         }
         T_ZSET_LISTPACK => {
-            let zset = ZSet::from_listpack(listpack(input)?, limits).map_err(|e| flaw(input, e))?;
+            let lp = listpack(input, "Zset listpack")?;
+            let zset = ZSet::from_listpack(lp, limits).map_err(|e| flaw(input, "Zset listpack", e))?;
             Value::ZSet(Box::new(zset))
         }
         T_ZSET_ZIPLIST => {
             let (bytes, mut zset) = (input.string()?, ZSet::new());
-            for (member, score) in ziplist_pairs(input, &bytes)? {
+            for (member, score) in ziplist_pairs(input, &bytes, "Zset ziplist")? {
                 let score = parse_float(&score.to_bytes());
                 let score = score.ok_or_else(|| input.corrupt("sorted set: not a score"))?;
                 add_scored(input, &mut zset, limits, &member.to_bytes(), score)?;
@@ -99,19 +100,20 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             Value::Hash(Box::new(hash))
         }
         T_HASH_LISTPACK => {
-            let hash = Hash::from_listpack(listpack(input)?, limits).map_err(|e| flaw(input, e))?;
+            let lp = listpack(input, "Hash listpack")?;
+            let hash = Hash::from_listpack(lp, limits).map_err(|e| flaw(input, "Hash listpack", e))?;
             Value::Hash(Box::new(hash))
         }
         T_HASH_ZIPLIST => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in ziplist_pairs(input, &bytes)? {
+            for (field, value) in ziplist_pairs(input, &bytes, "Hash ziplist")? {
                 add_field(input, &mut hash, limits, &field.to_bytes(), &value.to_bytes())?;
             }
             Value::Hash(Box::new(hash))
         }
         T_HASH_ZIPMAP => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, e))? {
+            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, "Zipmap", e))? {
                 add_field(input, &mut hash, limits, field, value)?;
             }
             Value::Hash(Box::new(hash))
@@ -159,18 +161,24 @@ pub fn skip_module_data<R: Read>(input: &mut Input<R>) -> Result<(), Error> {
     }
 }
 
-pub fn flaw<R: Read>(input: &Input<R>, e: Corrupt) -> Error {
-    input.corrupt(e.0)
+/// What is wrong with a compact encoding, as Redis calls it in its log.
+pub fn flaw<R: Read>(input: &Input<R>, encoding: &str, e: Corrupt) -> Error {
+    input.corrupt(format!("{encoding} integrity check failed: {}", e.0))
 }
 
-fn listpack<R: Read>(input: &mut Input<R>) -> Result<Listpack, Error> {
-    Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, e))
+pub fn listpack<R: Read>(input: &mut Input<R>, encoding: &str) -> Result<Listpack, Error> {
+    Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, encoding, e))
 }
 
-fn push_ziplist<R: Read>(input: &mut Input<R>, list: &mut List, limits: &Limits) -> Result<(), Error> {
+fn push_ziplist<R: Read>(
+    input: &mut Input<R>,
+    list: &mut List,
+    limits: &Limits,
+    encoding: &str,
+) -> Result<(), Error> {
     let bytes = input.string()?;
     let mut buf = IntBuf::new();
-    for e in packed::ziplist(&bytes).map_err(|e| flaw(input, e))? {
+    for e in packed::ziplist(&bytes).map_err(|e| flaw(input, encoding, e))? {
         list.push(limits, End::Back, e.as_bytes(&mut buf));
     }
     Ok(())
@@ -180,8 +188,12 @@ fn quicklist<R: Read>(input: &mut Input<R>) -> Result<List, Error> {
     let mut list = List::new();
     for _ in 0..input.len()? {
         match input.len()? {
-            NODE_PLAIN => list.push_node(Node::Plain(input.string()?.into_boxed_slice())),
-            NODE_PACKED => list.push_node(Node::Packed(listpack(input)?)),
+            // Only what is too large for a listpack is a node of its own.
+            NODE_PLAIN => match input.string()? {
+                empty if empty.is_empty() => return Err(input.corrupt("Quicklist integrity check failed: an empty node")),
+                element => list.push_node(Node::Plain(element.into_boxed_slice())),
+            },
+            NODE_PACKED => list.push_node(Node::Packed(listpack(input, "Listpack")?)),
             other => return Err(input.corrupt(format!("unknown kind {other} of a list's node"))),
         }
     }
@@ -191,10 +203,11 @@ fn quicklist<R: Read>(input: &mut Input<R>) -> Result<List, Error> {
 fn ziplist_pairs<'a, R: Read>(
     input: &Input<R>,
     bytes: &'a [u8],
+    encoding: &str,
 ) -> Result<impl Iterator<Item = (Elem<'a>, Elem<'a>)>, Error> {
-    let elements = packed::ziplist(bytes).map_err(|e| flaw(input, e))?;
+    let elements = packed::ziplist(bytes).map_err(|e| flaw(input, encoding, e))?;
     if elements.len() % 2 == 1 {
-        return Err(input.corrupt("ziplist: half a pair"));
+        return Err(flaw(input, encoding, Corrupt("half a pair")));
     }
     let mut rest = elements.into_iter();
     Ok(std::iter::from_fn(move || Some((rest.next()?, rest.next()?))))

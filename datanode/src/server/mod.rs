@@ -27,7 +27,6 @@ mod slab;
 pub mod slowlog;
 pub mod start;
 pub mod stats;
-#[cfg(test)]
 pub mod testing;
 pub mod tracking;
 
