@@ -10,6 +10,7 @@ use crate::command::OwnedArgs;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
+use crate::replication::parse_offset;
 use crate::script::function::Restore;
 use crate::server::Server;
 use crate::server::dispatch::Origin;
@@ -291,7 +292,7 @@ fn take_event(
                 b"repl-id" => facts.position = Some((text, facts.position.as_ref().map_or(0, |p| p.1))),
                 b"repl-offset" => {
                     // The id comes first; an offset alone means nothing.
-                    if let (Some(position), Ok(offset)) = (&mut facts.position, text.parse()) {
+                    if let (Some(position), Some(offset)) = (&mut facts.position, parse_offset(&text)) {
                         position.1 = offset;
                     }
                 }
@@ -308,7 +309,9 @@ fn take_event(
                     keyspace.databases()
                 ));
             }
-            keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
+            if keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms).is_some() {
+                return Err(format!("the key '{}' is there twice in database {db}", e.key.escape_ascii()));
+            }
             facts.counts.keys += 1;
         }
         Event::Function(text) => facts.functions.push(text),
@@ -331,6 +334,6 @@ fn parse_position(line: &[u8]) -> Option<(Lineage, String, u64)> {
     let dataset = words.next()?.to_owned();
     let epoch = words.next()?.parse().ok()?;
     let id = words.next()?.to_owned();
-    let offset = words.next()?.parse().ok()?;
+    let offset = parse_offset(words.next()?)?;
     Some((Lineage { dataset: Some(dataset), epoch }, id, offset))
 }

@@ -76,8 +76,9 @@ fn group<R: Read>(input: &mut Input<R>, kind: u8, mut group: Group) -> Result<Gr
             // When it was last given something, which Redis 7.0 does not keep.
             input.array::<8>()?;
         }
-        let consumer =
-            group.add_consumer(&name, seen_ms).ok_or_else(|| input.corrupt("Duplicate stream consumer detected"))?;
+        let consumer = group
+            .add_consumer(&name, seen_ms)
+            .ok_or_else(|| input.corrupt("Duplicate stream consumer detected"))?;
         for _ in 0..input.len()? {
             let entry = StreamId::from_bytes(input.array()?);
             let Some((delivered_ms, deliveries)) = unowned.remove(&entry) else {

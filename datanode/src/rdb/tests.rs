@@ -413,7 +413,9 @@ fn stream_payload(kind: u8, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn streams_in_all_three_forms() {
-    let read = |kind| super::dump::decode(&stream_payload(kind, |_| {}), &limits(), super::dump::Verify::Footer).unwrap();
+    let read = |kind| {
+        super::dump::decode(&stream_payload(kind, |_| {}), &limits(), super::dump::Verify::Footer).unwrap()
+    };
     let [old, present, new] = [T_STREAM, T_STREAM_2, T_STREAM_3].map(read);
     assert_eq!(content(&old), content(&present));
     assert_eq!(content(&new), content(&present));
@@ -425,11 +427,14 @@ fn streams_in_all_three_forms() {
 fn streams_that_contradict_themselves_are_refused() {
     type Edit = fn(&mut Vec<u8>);
     // The end of the payload: … the group's pending entry, the consumer, and its pending entry.
-    let refused =
-        |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits(), super::dump::Verify::Footer) {
-            Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
-            other => panic!("{}", other.is_ok()),
-        };
+    let refused = |edit: fn(&mut Vec<u8>)| match super::dump::decode(
+        &stream_payload(T_STREAM_2, edit),
+        &limits(),
+        super::dump::Verify::Footer,
+    ) {
+        Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
+        other => panic!("{}", other.is_ok()),
+    };
     fn from_end(b: &mut [u8], n: usize) -> &mut u8 {
         let at = b.len() - n;
         &mut b[at]

@@ -17,6 +17,11 @@ use crate::store::str::Str;
 use crate::store::value::Value;
 use crate::store::zset::ZSet;
 
+// What errors call encodings.
+const HASH_ZIPLIST: &str = "Hash ziplist";
+const ZSET_ZIPLIST: &str = "Zset ziplist";
+const ZIPMAP: &str = "Zipmap";
+
 // What a node of a quicklist is.
 pub const NODE_PLAIN: u64 = 1;
 pub const NODE_PACKED: u64 = 2;
@@ -52,7 +57,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             let mut set = Set::new();
             for _ in 0..input.len()? {
                 let member = input.string()?;
-                add_member(input, &mut set, limits, &member)?;
+                add_member(input, "Set", &mut set, limits, &member)?;
             }
             Value::Set(Box::new(set))
         }
@@ -60,7 +65,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             let (lp, mut set) = (listpack(input, "Set listpack")?, Set::new());
             let mut buf = IntBuf::new();
             for e in lp.iter() {
-                add_member(input, &mut set, limits, e.as_bytes(&mut buf))?;
+                add_member(input, "Set listpack", &mut set, limits, e.as_bytes(&mut buf))?;
             }
             Value::Set(Box::new(set))
         }
@@ -73,7 +78,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             for _ in 0..input.len()? {
                 let member = input.string()?;
                 let score = if kind == T_ZSET { input.text_double()? } else { input.double()? };
-                add_scored(input, &mut zset, limits, &member, score)?;
+                add_scored(input, "Zset", &mut zset, limits, &member, score)?;
             }
             Value::ZSet(Box::new(zset))
         }
@@ -84,10 +89,10 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
         }
         T_ZSET_ZIPLIST => {
             let (bytes, mut zset) = (input.string()?, ZSet::new());
-            for (member, score) in ziplist_pairs(input, &bytes, "Zset ziplist")? {
+            for (member, score) in ziplist_pairs(input, &bytes, ZSET_ZIPLIST)? {
                 let score = parse_float(&score.to_bytes());
-                let score = score.ok_or_else(|| input.corrupt("sorted set: not a score"))?;
-                add_scored(input, &mut zset, limits, &member.to_bytes(), score)?;
+                let score = score.ok_or_else(|| flaw(input, ZSET_ZIPLIST, Corrupt("not a score")))?;
+                add_scored(input, ZSET_ZIPLIST, &mut zset, limits, &member.to_bytes(), score)?;
             }
             Value::ZSet(Box::new(zset))
         }
@@ -95,7 +100,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             let mut hash = Hash::new();
             for _ in 0..input.len()? {
                 let (field, value) = (input.string()?, input.string()?);
-                add_field(input, &mut hash, limits, &field, &value)?;
+                add_field(input, "Hash", &mut hash, limits, &field, &value)?;
             }
             Value::Hash(Box::new(hash))
         }
@@ -106,15 +111,15 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
         }
         T_HASH_ZIPLIST => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in ziplist_pairs(input, &bytes, "Hash ziplist")? {
-                add_field(input, &mut hash, limits, &field.to_bytes(), &value.to_bytes())?;
+            for (field, value) in ziplist_pairs(input, &bytes, HASH_ZIPLIST)? {
+                add_field(input, HASH_ZIPLIST, &mut hash, limits, &field.to_bytes(), &value.to_bytes())?;
             }
             Value::Hash(Box::new(hash))
         }
         T_HASH_ZIPMAP => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, "Zipmap", e))? {
-                add_field(input, &mut hash, limits, field, value)?;
+            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, ZIPMAP, e))? {
+                add_field(input, ZIPMAP, &mut hash, limits, field, value)?;
             }
             Value::Hash(Box::new(hash))
         }
@@ -190,7 +195,9 @@ fn quicklist<R: Read>(input: &mut Input<R>) -> Result<List, Error> {
         match input.len()? {
             // Only what is too large for a listpack is a node of its own.
             NODE_PLAIN => match input.string()? {
-                empty if empty.is_empty() => return Err(input.corrupt("Quicklist integrity check failed: an empty node")),
+                empty if empty.is_empty() => {
+                    return Err(input.corrupt("Quicklist integrity check failed: an empty node"));
+                }
                 element => list.push_node(Node::Plain(element.into_boxed_slice())),
             },
             NODE_PACKED => list.push_node(Node::Packed(listpack(input, "Listpack")?)),
@@ -213,15 +220,22 @@ fn ziplist_pairs<'a, R: Read>(
     Ok(std::iter::from_fn(move || Some((rest.next()?, rest.next()?))))
 }
 
-fn add_member<R: Read>(input: &Input<R>, set: &mut Set, limits: &Limits, member: &[u8]) -> Result<(), Error> {
+fn add_member<R: Read>(
+    input: &Input<R>,
+    encoding: &str,
+    set: &mut Set,
+    limits: &Limits,
+    member: &[u8],
+) -> Result<(), Error> {
     match set.insert(limits, member) {
         true => Ok(()),
-        false => Err(input.corrupt("set: a member twice")),
+        false => Err(flaw(input, encoding, Corrupt("a member twice"))),
     }
 }
 
 fn add_field<R: Read>(
     input: &Input<R>,
+    encoding: &str,
     hash: &mut Hash,
     limits: &Limits,
     field: &[u8],
@@ -229,22 +243,23 @@ fn add_field<R: Read>(
 ) -> Result<(), Error> {
     match hash.insert(limits, field, value) {
         true => Ok(()),
-        false => Err(input.corrupt("hash: a field twice")),
+        false => Err(flaw(input, encoding, Corrupt("a field twice"))),
     }
 }
 
 fn add_scored<R: Read>(
     input: &Input<R>,
+    encoding: &str,
     zset: &mut ZSet,
     limits: &Limits,
     member: &[u8],
     score: f64,
 ) -> Result<(), Error> {
     if score.is_nan() {
-        return Err(input.corrupt("sorted set: a score that is not a number"));
+        return Err(flaw(input, encoding, Corrupt("a score that is not a number")));
     }
     match zset.insert(limits, member, score) {
         None => Ok(()),
-        Some(_) => Err(input.corrupt("sorted set: a member twice")),
+        Some(_) => Err(flaw(input, encoding, Corrupt("a member twice"))),
     }
 }

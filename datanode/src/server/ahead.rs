@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::command::{Args, Flags, Group, Spec, table};
-use crate::resp::parse::{self, ArgRanges, Bounds, Parsed};
+use crate::resp::parse::{self, ArgRanges, Bounds, Half, Parsed};
 use crate::store::keyspace::{Keyspace, Use};
 
 /// Requests read ahead at once: more would find what was fetched first thrown out again.
@@ -34,13 +34,21 @@ pub struct Ahead {
 
 impl Ahead {
     /// Reads whole requests from `input[*at..]`, at most `limit`, and moves `at` behind them. Why it stopped, if not because
-    /// of a limit or another form of request; what was read is to be served first.
-    pub fn read(&mut self, input: &[u8], at: &mut usize, bounds: &Bounds, limit: usize) -> Option<Parsed> {
+    /// of a limit or another form of request; what was read is to be served first. `half` is what is known of a request at
+    /// `at` of which more has arrived since; it is left where the last request is not whole.
+    pub fn read(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+        bounds: &Bounds,
+        limit: usize,
+        half: &mut Option<Box<Half>>,
+    ) -> Option<Parsed> {
         self.ranges.0.clear();
         self.requests.clear();
         while self.requests.len() < limit.min(MOST) && input.get(*at) == Some(&b'*') {
             let first = self.ranges.0.len();
-            match parse::further_request(input, *at, bounds, &mut self.ranges) {
+            match parse::further_request(input, *at, bounds, &mut self.ranges, half) {
                 Parsed::Request { consumed } => {
                     *at += consumed;
                     let args = first..self.ranges.0.len();
@@ -63,7 +71,7 @@ impl Ahead {
 
     /// Notes what the first request of an input is about, to have it fetched together with that of other inputs.
     pub fn note_first(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
-        self.read(input, &mut 0, &Bounds::default(), 1);
+        self.read(input, &mut 0, &Bounds::default(), 1, &mut None);
         self.note_keys(input, keyspace, db);
     }
 

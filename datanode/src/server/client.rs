@@ -7,6 +7,7 @@ use crate::acl::User;
 use crate::command::{OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
+use crate::resp::parse::Half;
 
 use super::tracking::TrackingState;
 
@@ -15,6 +16,8 @@ use super::tracking::TrackingState;
 pub struct Multi {
     /// Commands waiting for EXEC.
     pub queue: Vec<(&'static Spec, OwnedArgs)>,
+    /// Memory that they take.
+    pub bytes: usize,
     /// A command could not be queued: EXEC is refused.
     pub failed: bool,
     /// Some queued command writes.
@@ -126,6 +129,8 @@ pub struct Client {
     pub last_active_ms: u64,
     /// The last command's name.
     pub last_command: &'static str,
+    /// A request of which only the first part has arrived: what is known of it.
+    pub half: Option<Box<Half>>,
     /// The transaction being queued.
     pub multi: Option<Multi>,
     /// `WATCH`ed keys, with their database.
@@ -189,6 +194,7 @@ impl Client {
             created_ms: now.unix_ms,
             last_active_ms: now.mono_ms(),
             last_command: "NULL",
+            half: None,
             multi: None,
             watched: Vec::new(),
             watch_broken: false,

@@ -25,13 +25,14 @@ pub struct Usage {
 pub fn usage(client: &Client, io: &mut Io) -> Usage {
     let (input, unsent) = io.conn(client.conn).map_or((0, 0), |c| (c.input.len(), c.output.pending()));
     let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
-    let multi: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
+    let multi = client.multi.as_ref().map_or(0, |m| m.bytes);
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
     let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.1.len()).sum();
     let output = unsent + queued;
-    let total = size_of::<Client>() + client.name.len() + input + output + multi + kept + watched;
+    let half = client.half.as_ref().map_or(0, |h| h.bytes());
+    let total = size_of::<Client>() + client.name.len() + half + input + output + multi + kept + watched;
     Usage { input, output, multi, total }
 }
 

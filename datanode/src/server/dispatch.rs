@@ -9,7 +9,7 @@ use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
-use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
+use crate::resp::parse::{self, ArgRanges, Bounds, Half, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
 use crate::store::keyspace::SEE_ALL;
 
@@ -31,6 +31,7 @@ impl Server {
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
         let mut ahead = std::mem::take(&mut self.ahead);
+        let mut half = self.clients.get_mut(conn).and_then(|c| c.half.take());
         let mut at = 0;
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
@@ -49,7 +50,7 @@ impl Server {
             };
             if input[at] == b'*' {
                 let db = client.db;
-                let stopped = ahead.read(&input, &mut at, &bounds, limit);
+                let stopped = ahead.read(&input, &mut at, &bounds, limit, &mut half);
                 if ahead.requests().is_empty() {
                     match stopped {
                         Some(Parsed::Invalid(text)) => {
@@ -104,6 +105,9 @@ impl Server {
                 io.flush(conn);
             }
         }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.half = half;
+        }
         out.clear();
         self.scratch = out;
         self.ahead = ahead;
@@ -124,8 +128,10 @@ impl Server {
     }
 
     fn check_query_buffer(&mut self, io: &mut Io, conn: ConnId) {
+        // What a transaction has queued was sent, too, and has not been served yet.
+        let queued = self.clients.get(conn).and_then(|c| c.multi.as_ref()).map_or(0, |m| m.bytes);
         let limit = self.config.client_query_buffer_limit as usize;
-        if io.conn(conn).is_some_and(|c| c.input.len() > limit) {
+        if io.conn(conn).is_some_and(|c| c.input.len() + queued > limit) {
             tracing::warn!("Closing client that reached max query buffer length");
             self.close_client(io, conn, false);
         }
@@ -253,7 +259,9 @@ impl Server {
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
             multi.writes |= spec.flags.any(Flags::WRITE);
-            multi.queue.push((spec, args.to_owned()));
+            let command = args.to_owned();
+            multi.bytes += command.bytes();
+            multi.queue.push((spec, command));
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
@@ -503,7 +511,12 @@ impl Server {
     }
 
     /// Argument ranges of a stream's next command, for the loops that read streams.
-    pub(crate) fn next_command(buf: &[u8], at: usize, ranges: &mut ArgRanges) -> Parsed {
+    pub(crate) fn next_command(
+        buf: &[u8],
+        at: usize,
+        ranges: &mut ArgRanges,
+        half: &mut Option<Box<Half>>,
+    ) -> Parsed {
         if buf.get(at).is_some_and(|&b| b == b'\n') {
             // Newlines keep a link alive while its master prepares something.
             ranges.0.clear();
@@ -511,7 +524,9 @@ impl Server {
         }
         match buf.get(at) {
             Some(b'*') => {
-                parse::request(buf, at, &Bounds { max_args: usize::MAX >> 8, ..Bounds::default() }, ranges)
+                ranges.0.clear();
+                let bounds = Bounds { max_args: usize::MAX >> 8, ..Bounds::default() };
+                parse::further_request(buf, at, &bounds, ranges, half)
             }
             Some(_) => Parsed::Invalid("expected '*'".into()),
             None => Parsed::Incomplete { need: 0 },

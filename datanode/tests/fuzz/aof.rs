@@ -55,7 +55,10 @@ fn written() -> Vec<(String, Vec<u8>)> {
             client.say(line);
         }
     };
-    say_all(&mut client, "SET a 1|RPUSH l a b c|HSET h f v|XADD x 1-1 f v|SELECT 2|SET z 1 PX 100000|SELECT 0");
+    say_all(
+        &mut client,
+        "SET a 1|RPUSH l a b c|HSET h f v|XADD x 1-1 f v|SELECT 2|SET z 1 PX 100000|SELECT 0",
+    );
     client.say("BGREWRITEAOF");
     client.idle();
     say_all(
@@ -77,7 +80,9 @@ fn append_only_files() {
         good.iter().enumerate().map(|(i, (_, bytes))| [&[i as u8], &bytes[..]].concat()).collect();
     let incr = good.iter().position(|(name, _)| name.ends_with(".incr.aof")).unwrap();
     let mut log = vec![incr as u8];
-    for command in ["SELECT 0", "DEL a", "INCRBYFLOAT f 1.5", "RENAME l m", "COPY m n", "FLUSHDB", "PEXPIREAT h 1"] {
+    for command in
+        ["SELECT 0", "DEL a", "INCRBYFLOAT f 1.5", "RENAME l m", "COPY m n", "FLUSHDB", "PEXPIREAT h 1"]
+    {
         encode_command(&mut log, &command.split(' ').collect::<Vec<_>>());
     }
     corpus.push(log);

@@ -82,7 +82,9 @@ pub fn exercise(client: &mut Client, payload: &[u8]) {
                 "[E" => [b"[", &some(&mut rng, &elements, "x")[..]].concat(),
                 "G" => some(&mut rng, &groups, "g"),
                 "C" => some(&mut rng, &consumers, "c"),
-                "N" => pick(&mut rng, &["0", "1", "-1", "-2", "127", "4096", "9223372036854775807"]).as_bytes().to_vec(),
+                "N" => pick(&mut rng, &["0", "1", "-1", "-2", "127", "4096", "9223372036854775807"])
+                    .as_bytes()
+                    .to_vec(),
                 "P" => rng.below(20).to_string().into_bytes(),
                 "S" => vec![b's'; rng.below(90) as usize],
                 word => word.into(),
@@ -140,7 +142,9 @@ fn read_whole(client: &mut Client, kind: &str) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, V
             assert_eq!(entries, back);
             ask("XINFO STREAM K FULL COUNT 0");
             for group in items(ask("XINFO GROUPS K")) {
-                let Some(Value::Bulk(name)) = group.items().and_then(|i| i.get(1)) else { panic!("{group:?}") };
+                let Some(Value::Bulk(name)) = group.items().and_then(|i| i.get(1)) else {
+                    panic!("{group:?}")
+                };
                 let listed = client.run(&[&b"XINFO"[..], b"CONSUMERS", KEY.as_bytes(), name]);
                 for consumer in items(listed) {
                     let Some(Value::Bulk(name)) = consumer.items().and_then(|i| i.get(1)) else {

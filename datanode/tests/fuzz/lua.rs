@@ -37,7 +37,14 @@ fn message_packs() {
         other => panic!("{other:?}"),
     });
     const WORDS: [&[u8]; 8] = [
-        b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xdc\xff\xff", b"\xcb", b"\x91", b"\x81\x01", b"\xc7",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\xdc\xff\xff",
+        b"\xcb",
+        b"\x91",
+        b"\x81\x01",
+        b"\xc7",
     ];
     let script = "local function again(...) return cmsgpack.pack(...) end \
         local once = again(cmsgpack.unpack(ARGV[1])) \
@@ -53,7 +60,20 @@ fn json() {
         r#""a string""#,
     ];
     const WORDS: [&[u8]; 14] = [
-        b"[", b"]", b"{", b"}", b"[[[[[[[[[[[[[[[[", b"\"\\ud800\"", b"\"\\u\"", b"1e999", b"nan", b"-", b"{\"\":", b",", b"\\", b"null",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"[[[[[[[[[[[[[[[[",
+        b"\"\\ud800\"",
+        b"\"\\u\"",
+        b"1e999",
+        b"nan",
+        b"-",
+        b"{\"\":",
+        b",",
+        b"\\",
+        b"null",
     ];
     let script = "local v = cjson.decode(ARGV[1]) local once = cjson.encode(v) \
         return cjson.encode(cjson.decode(once)) == once or redis.error_reply('another one')";
@@ -70,7 +90,8 @@ fn structs() {
         b"!4bi4xxB\n\x01\0\0\0\x01\x02\x03\x04\0\0\x05",
         b"bc0\n\x03abc",
     ];
-    const WORDS: [&[u8]; 10] = [b"c0", b"s", b"i16", b"I32", b"!8", b"i2147483647", b"c99999999999", b"x", b">", b"="];
+    const WORDS: [&[u8]; 10] =
+        [b"c0", b"s", b"i16", b"I32", b"!8", b"i2147483647", b"c99999999999", b"x", b">", b"="];
     let script = "local format, data = ARGV[1]:match('^([^\\n]*)\\n(.*)$') if not format then error('no format') end \
         struct.size(format:gsub('[sc]%d*', '')) return #{struct.unpack(format, data)}";
     unpack("structs", 3000, corpus.map(<[u8]>::to_vec).to_vec(), &WORDS, script);
@@ -88,7 +109,22 @@ fn scripts() {
         "redis.setresp(3) return redis.call('HGETALL', 'h')",
     ];
     const WORDS: [&[u8]; 16] = [
-        b"(", b")", b"{", b"}", b" end ", b" local ", b"function() ", b"[[", b"..", b"%", b"%99999s", b"%s%s%s", b"\0", b"\x1bLua", b"#!lua ", b" nil ",
+        b"(",
+        b")",
+        b"{",
+        b"}",
+        b" end ",
+        b" local ",
+        b"function() ",
+        b"[[",
+        b"..",
+        b"%",
+        b"%99999s",
+        b"%s%s%s",
+        b"\0",
+        b"\x1bLua",
+        b"#!lua ",
+        b" nil ",
     ];
     let mut client = Client::new();
     Fuzzer {

@@ -28,11 +28,15 @@ pub fn ziplist(elements: &[&[u8]]) -> Vec<u8> {
         match number {
             Some(n @ 0..=12) => out.push(0xf1 + n as u8),
             Some(n) if i8::try_from(n).is_ok() => out.extend([0xfe, n as u8]),
-            Some(n) if i16::try_from(n).is_ok() => out.extend([&[0xc0][..], &(n as i16).to_le_bytes()].concat()),
+            Some(n) if i16::try_from(n).is_ok() => {
+                out.extend([&[0xc0][..], &(n as i16).to_le_bytes()].concat())
+            }
             Some(n) if (-0x80_0000..0x80_0000).contains(&n) => {
                 out.extend([&[0xf0][..], &(n as i32).to_le_bytes()[..3]].concat());
             }
-            Some(n) if i32::try_from(n).is_ok() => out.extend([&[0xd0][..], &(n as i32).to_le_bytes()].concat()),
+            Some(n) if i32::try_from(n).is_ok() => {
+                out.extend([&[0xd0][..], &(n as i32).to_le_bytes()].concat())
+            }
             Some(n) => out.extend([&[0xe0][..], &n.to_le_bytes()].concat()),
             None if e.len() < 64 => out.extend([&[e.len() as u8][..], e].concat()),
             None => out.extend([&[0x40 | (e.len() >> 8) as u8, e.len() as u8][..], e].concat()),

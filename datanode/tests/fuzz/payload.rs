@@ -46,7 +46,11 @@ pub fn written() -> Vec<Vec<u8>> {
         client.say(line);
     }
     client.run(&["SET", "k:runs", &"ab".repeat(300)]);
-    client.run(&["SET", "k:long", &(0..400).map(|i| char::from(b'a' + (i * i % 26) as u8)).collect::<String>()]);
+    client.run(&[
+        "SET",
+        "k:long",
+        &(0..400).map(|i| char::from(b'a' + (i * i % 26) as u8)).collect::<String>(),
+    ]);
     for i in 0..300 {
         client.run(&["PFADD", "k:dense", &i.to_string()]);
     }
@@ -90,7 +94,11 @@ pub fn foreign() -> Vec<Vec<u8>> {
         listed(2, &integers, 1),
         listed(3, &[string(b"a"), b"\x031.5".to_vec(), string(b"b"), vec![254], string(b"c"), vec![255]], 2),
         listed(4, &strings(&pairs), 2),
-        listed(5, &[string(b"a"), 1.5f64.to_le_bytes().to_vec(), string(b"b"), 0f64.to_le_bytes().to_vec()], 2),
+        listed(
+            5,
+            &[string(b"a"), 1.5f64.to_le_bytes().to_vec(), string(b"b"), 0f64.to_le_bytes().to_vec()],
+            2,
+        ),
         [&[9][..], &string(&zipmap(&[(b"f", b"v"), (b"g", b"w")]))].concat(),
         [&[10][..], &string(&ziplist(&words))].concat(),
         [&[11][..], &string(b"\x02\0\0\0\x02\0\0\0\x01\0\xff\x7f")].concat(),
@@ -111,7 +119,8 @@ fn streams(bodies: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// Gives the body to `RESTORE`, and uses what becomes of it.
 fn restore(client: &mut Client, body: &[u8]) -> Outcome {
     let payload = sealed(body);
-    let (reply, memory) = high_water::during(|| client.ask(&[&b"RESTORE"[..], KEY.as_bytes(), b"0", &payload[..]]));
+    let (reply, memory) =
+        high_water::during(|| client.ask(&[&b"RESTORE"[..], KEY.as_bytes(), b"0", &payload[..]]));
     assert!(memory <= MEMORY + MEMORY_PER_BYTE * body.len() as u64, "RESTORE takes {memory} bytes of memory");
     match reply {
         Value::Error(e) if e == "ERR Bad data format" => {
@@ -157,12 +166,14 @@ const PACKED: [u8; 7] = [10, 11, 12, 13, 16, 17, 20];
 #[test]
 fn compact_encodings() {
     let mut client = Client::new();
-    let mut corpus: Vec<Vec<u8>> = written().into_iter().chain(foreign()).filter_map(|b| unpacked(&b)).collect();
+    let mut corpus: Vec<Vec<u8>> =
+        written().into_iter().chain(foreign()).filter_map(|b| unpacked(&b)).collect();
     // A listpack in the place of each type's.
     for kind in PACKED {
         corpus.extend(corpus.clone().into_iter().filter(|c| c[0] == 16).map(|c| [&[kind], &c[1..]].concat()));
     }
-    let of_right_kind = |c: &Vec<u8>| super::client::Client::new().ask(&restoring(c)) == Value::Simple("OK".into());
+    let of_right_kind =
+        |c: &Vec<u8>| super::client::Client::new().ask(&restoring(c)) == Value::Simple("OK".into());
     corpus.retain(of_right_kind);
     assert!(corpus.len() > 8);
     Fuzzer {
@@ -213,7 +224,9 @@ fn restoring(input: &[u8]) -> Vec<Vec<u8>> {
 fn function_payloads() {
     let mut client = Client::new();
     let library = |name: &str| {
-        format!("#!lua name={name}\nlocal function f(keys, args) return #args end\nredis.register_function('{name}_f', f)")
+        format!(
+            "#!lua name={name}\nlocal function f(keys, args) return #args end\nredis.register_function('{name}_f', f)"
+        )
     };
     let mut corpus = Vec::new();
     for names in [&["a"][..], &["a", "b"], &["c"]] {

@@ -43,7 +43,7 @@ fn requests() -> Vec<Vec<u8>> {
         "EVAL return{1,2,{3,ARGV[1]}} 0 x|EVALSHA 0 0|SCRIPT EXISTS 0|FCALL f 0",
         "CLIENT REPLY SKIP|PING|CLIENT REPLY OFF|PING|CLIENT REPLY ON|CLIENT SETNAME x|CLIENT GETNAME|CLIENT NO-EVICT on",
         "XADD x 1-1 a b|XREAD COUNT 1 STREAMS x 0|BLPOP l 1|COMMAND COUNT|OBJECT HELP|ACL WHOAMI",
-        "REPLCONF listening-port 1|REPLCONF capa eof|REPLCONF ack 1|PSYNC ? -1|SYNC|MONITOR|FAILOVER|SLAVEOF NO ONE",
+        "REPLCONF listening-port 1|REPLCONF capa eof|REPLCONF ack 1|PSYNC ? -1|SYNC|FAILOVER|SLAVEOF NO ONE",
     ];
     let mut all = Vec::new();
     for pipeline in PIPELINES {
@@ -103,7 +103,8 @@ fn requests_in_pieces() {
             });
             let in_pieces = talk(&mut pieces, b, cut);
             let lines = |(bytes, open): &(Vec<u8>, bool)| {
-                let mut lines: Vec<_> = bytes.split(|&b| b == b'\n').map(|l| l.escape_ascii().to_string()).collect();
+                let mut lines: Vec<_> =
+                    bytes.split(|&b| b == b'\n').map(|l| l.escape_ascii().to_string()).collect();
                 // Channels are left in any order.
                 if lines.iter().any(|l| l.contains("unsubscribe")) {
                     lines.sort();
@@ -129,7 +130,17 @@ fn requests_in_pieces() {
 fn replies() {
     let mut client = Client::new();
     let mut corpus = Vec::new();
-    for line in ["COMMAND INFO get", "CONFIG GET max*", "ACL LIST", "HELLO 3", "CONFIG GET save", "XADD x 1-1 a b", "XINFO STREAM x FULL", "GET no", "HELLO 2"] {
+    for line in [
+        "COMMAND INFO get",
+        "CONFIG GET max*",
+        "ACL LIST",
+        "HELLO 3",
+        "CONFIG GET save",
+        "XADD x 1-1 a b",
+        "XINFO STREAM x FULL",
+        "GET no",
+        "HELLO 2",
+    ] {
         let conn = client.bench.connect();
         client.bench.receive(conn, b"HELLO 3\r\n");
         client.bench.take_bytes(conn);
@@ -145,8 +156,18 @@ fn replies() {
         b"!5\r\nERR x\r\n".to_vec(),
     ]);
     const WORDS: [&[u8]; 12] = [
-        b"*1\r\n", b"%1\r\n", b"|1\r\n", b"~2\r\n", b"$-1\r\n", b"*536870912\r\n", b"$536870912\r\n", b"%536870912\r\n", b"_\r\n", b"\r\n",
-        b":9223372036854775808\r\n", b"#t\r\n",
+        b"*1\r\n",
+        b"%1\r\n",
+        b"|1\r\n",
+        b"~2\r\n",
+        b"$-1\r\n",
+        b"*536870912\r\n",
+        b"$536870912\r\n",
+        b"%536870912\r\n",
+        b"_\r\n",
+        b"\r\n",
+        b":9223372036854775808\r\n",
+        b"#t\r\n",
     ];
     Fuzzer {
         name: "replies",

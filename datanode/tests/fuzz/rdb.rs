@@ -83,7 +83,11 @@ fn rdb_files() {
             put(&client.disk, &path, file);
             if let Value::Error(_) = client.ask(&["DEBUG", "RELOAD", "NOSAVE"]) {
                 assert_eq!(client.digest(), before, "a file that was refused has changed the data");
-                assert_eq!(disk::read(&client.disk, &path).unwrap(), file, "a file that was refused is another");
+                assert_eq!(
+                    disk::read(&client.disk, &path).unwrap(),
+                    file,
+                    "a file that was refused is another"
+                );
                 return Outcome::Refused;
             }
             survives(&mut client);

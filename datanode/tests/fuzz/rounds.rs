@@ -50,7 +50,8 @@ impl Fuzzer<'_> {
     /// Tries inputs until one fails, or the last is through.
     pub fn run(mut self) {
         if let Some(path) = std::env::var_os("FUZZ_REPLAY") {
-            let input = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", Path::new(&path).display()));
+            let input =
+                std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", Path::new(&path).display()));
             println!("{}: {:?}", self.name, (self.check)(&input));
             return;
         }
@@ -61,7 +62,13 @@ impl Fuzzer<'_> {
         let (begun, mut taken, mut round) = (Instant::now(), 0, 0);
         for valid in std::mem::take(&mut self.corpus).iter().inspect(|_| round += 1) {
             let outcome = kept.while_trying(valid, || (self.check)(valid));
-            assert_eq!(outcome, Outcome::Taken, "{}: a valid input is refused: {}", self.name, valid.escape_ascii());
+            assert_eq!(
+                outcome,
+                Outcome::Taken,
+                "{}: a valid input is refused: {}",
+                self.name,
+                valid.escape_ascii()
+            );
             self.corpus.push(valid.clone());
         }
         round = 0;
@@ -73,7 +80,11 @@ impl Fuzzer<'_> {
             taken += u64::from(outcome == Outcome::Taken);
             round += 1;
         }
-        println!("{}: {round} inputs, {taken} of them taken, {:.1} s", self.name, begun.elapsed().as_secs_f64());
+        println!(
+            "{}: {round} inputs, {taken} of them taken, {:.1} s",
+            self.name,
+            begun.elapsed().as_secs_f64()
+        );
         assert!(taken > 0, "{}: no changed input was taken: nothing but refusing was tested", self.name);
         assert!(taken < round, "{}: no changed input was refused", self.name);
     }
@@ -134,8 +145,14 @@ impl Kept {
 
     fn say(&self, input: &[u8]) {
         let shown = &input[..input.len().min(4096)];
-        eprintln!("{}: the input that failed is {}: {}", self.name, self.path.display(), shown.escape_ascii());
-        let replay = format!("FUZZ_REPLAY={} cargo test -p datanode --test fuzz {}", self.path.display(), self.name);
+        eprintln!(
+            "{}: the input that failed is {}: {}",
+            self.name,
+            self.path.display(),
+            shown.escape_ascii()
+        );
+        let replay =
+            format!("FUZZ_REPLAY={} cargo test -p datanode --test fuzz {}", self.path.display(), self.name);
         eprintln!("{}: to try it again: {replay}", self.name);
     }
 }

@@ -18,8 +18,14 @@ const FILE: &str = "/etc/redis.conf";
 fn load(disk: &FakeDisk, mode: Mode) -> Result<Config, String> {
     let stdin = || Ok(Vec::new());
     let is_command = |name: &str| table::named(name).is_some();
-    let source =
-        Source { mode, args: &[FILE.into()], disk, cwd: Path::new("/etc"), stdin: &stdin, is_command: &is_command };
+    let source = Source {
+        mode,
+        args: &[FILE.into()],
+        disk,
+        cwd: Path::new("/etc"),
+        stdin: &stdin,
+        is_command: &is_command,
+    };
     Config::load(&source).map_err(|e| e.to_string())
 }
 
@@ -115,7 +121,8 @@ fn sentinel_conf() {
         check: &mut |text| {
             let disk = FakeDisk::with_dir(Path::new("/etc"));
             put(&disk, Path::new(FILE), text);
-            let read = || sentinel::config::Config::new(load(&disk, Mode::Sentinel)?).map_err(|e| e.to_string());
+            let read =
+                || sentinel::config::Config::new(load(&disk, Mode::Sentinel)?).map_err(|e| e.to_string());
             let Ok(config) = read() else { return Outcome::Refused };
             let state = |config: &sentinel::config::Config| {
                 let mut lines = config.global_state(id, config.current_epoch);
@@ -151,12 +158,31 @@ fn rules_of_users() {
         "reset on >a >b +ping",
     ];
     const WORDS: [&[u8]; 16] = [
-        b" ", b"+@", b"-@", b"+", b"-", b"~", b"%R~", b"%W~", b"&", b"(", b")", b"|", b"@all", b"config|get", b"*", b">\xff",
+        b" ",
+        b"+@",
+        b"-@",
+        b"+",
+        b"-",
+        b"~",
+        b"%R~",
+        b"%W~",
+        b"&",
+        b"(",
+        b")",
+        b"|",
+        b"@all",
+        b"config|get",
+        b"*",
+        b">\xff",
     ];
     let mut client = Client::new();
     let mut set = |words: &[Vec<u8>], name: &str| {
         client.run(&["ACL", "SETUSER", name, "reset"]);
-        let command: Vec<Vec<u8>> = ["ACL", "SETUSER", name].map(|w| w.as_bytes().to_vec()).into_iter().chain(words.to_vec()).collect();
+        let command: Vec<Vec<u8>> = ["ACL", "SETUSER", name]
+            .map(|w| w.as_bytes().to_vec())
+            .into_iter()
+            .chain(words.to_vec())
+            .collect();
         let reply = client.ask(&command);
         let listed = client.run(&["ACL", "LIST"]);
         let lines = listed.items().into_iter().flatten().filter_map(|line| match line {
