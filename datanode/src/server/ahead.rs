@@ -9,6 +9,8 @@ use crate::store::keyspace::{Keyspace, Use};
 
 /// Requests read ahead at once: more would find what was fetched first thrown out again.
 const MOST: usize = 32;
+/// Memory for more arguments than that is given back.
+const KEPT_ARGS: usize = 64 * 1024;
 /// Keys of one request that are fetched, and elements.
 const KEYS_EACH: usize = 16;
 const ELEMENTS_EACH: usize = 8;
@@ -45,6 +47,7 @@ impl Ahead {
         half: &mut Option<Box<Half>>,
     ) -> Option<Parsed> {
         self.ranges.0.clear();
+        self.ranges.0.shrink_to(KEPT_ARGS);
         self.requests.clear();
         while self.requests.len() < limit.min(MOST) && input.get(*at) == Some(&b'*') {
             let first = self.ranges.0.len();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
 use super::effects::Targets;
+use super::limits;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
@@ -69,6 +70,7 @@ impl Server {
                 for request in ahead.requests() {
                     at = request.end;
                     self.request(io, conn, request.spec, ahead.args(&input, request), &mut out);
+                    self.hand_over(io, conn, &mut out);
                     // Logged out, it may send less than what was read ahead.
                     let strange = self.clients.get(conn).is_some_and(|c| self.must_log_in(c));
                     if !self.is_served(conn) || strange != stranger {
@@ -83,6 +85,7 @@ impl Server {
                         let owned = OwnedArgs::collect(words.iter());
                         let args = owned.as_args();
                         self.request(io, conn, table::find(args).ok(), args, &mut out);
+                        self.hand_over(io, conn, &mut out);
                     }
                     Inline::Incomplete => break,
                     Inline::Invalid(text) => {
@@ -109,6 +112,7 @@ impl Server {
             client.half = half;
         }
         out.clear();
+        out.shrink_to(limits::PIECE);
         self.scratch = out;
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
