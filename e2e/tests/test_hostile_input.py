@@ -195,6 +195,125 @@ def test_proto_max_bulk_len(two_servers):
                 client.delete("a")
 
 
+MOST, LEAST = (1 << 63) - 1, -(1 << 63)
+ABSURD_NUMBERS = f"""
+    RPUSH l a b c
+    SADD s a
+    HSET h a 1
+    ZADD z 1 a
+    XADD x 1-1 a b
+    XGROUP CREATE x g 0
+    XREADGROUP GROUP g c STREAMS x >
+    GEOADD g 1 1 a
+    SET k text
+    SRANDMEMBER s {MOST}
+    SRANDMEMBER s {LEAST}
+    HRANDFIELD h {MOST}
+    HRANDFIELD h {LEAST}
+    HRANDFIELD h {LEAST} WITHVALUES
+    ZRANDMEMBER z {MOST}
+    ZRANDMEMBER z {LEAST}
+    LRANGE l {LEAST} {MOST}
+    LINDEX l {LEAST}
+    LINDEX l {MOST}
+    LREM l {LEAST} x
+    LSET l {LEAST} x
+    LPOS l a COUNT {MOST} MAXLEN {MOST}
+    LPOS l a RANK {LEAST}
+    LPOS l a RANK {LEAST + 1}
+    LMPOP 1 nothing LEFT COUNT {MOST}
+    LMPOP {MOST} l LEFT
+    SCAN 0 COUNT {MOST} TYPE nothing
+    SSCAN s 0 COUNT {MOST}
+    ZRANGE z {LEAST} {MOST}
+    ZRANGE z -inf +inf BYSCORE LIMIT 0 {MOST}
+    ZRANGE z -inf +inf BYSCORE LIMIT {MOST} {MOST}
+    ZRANGE z - + BYLEX LIMIT {LEAST} {LEAST}
+    ZREMRANGEBYRANK z {MOST} {LEAST}
+    ZUNION {MOST} z
+    ZUNIONSTORE d {LEAST} z
+    ZINTERCARD 1 z LIMIT {MOST}
+    SINTERCARD {MOST} s
+    XRANGE x - + COUNT {MOST}
+    XREAD COUNT {MOST} STREAMS x 0
+    XPENDING x g IDLE {MOST} - + 10
+    XCLAIM x g c {MOST} 1-1
+    XTRIM x MAXLEN {MOST}
+    XTRIM x MINID {MOST}-0 LIMIT {MOST}
+    XTRIM x MINID ~ 0-0 LIMIT {MOST}
+    XSETID x 18446744073709551615-18446744073709551615
+    XADD x * a b
+    XADD x 18446744073709551616-0 a b
+    XGROUP SETID x g 18446744073709551615-18446744073709551615 ENTRIESREAD {MOST}
+    XINFO GROUPS x
+    SORT l BY nosort LIMIT 0 {MOST}
+    SORT l ALPHA LIMIT {LEAST} {MOST}
+    SETRANGE k {MOST} x
+    SETRANGE k 536870912 x
+    SETRANGE k -1 x
+    GETRANGE k {LEAST} {MOST}
+    SETBIT k 4294967296 1
+    GETBIT k {MOST}
+    BITCOUNT k {LEAST} {MOST} BIT
+    BITPOS k 1 {LEAST} {MOST} BIT
+    BITFIELD k SET u8 #{MOST} 1
+    BITFIELD k GET i64 4294967295
+    BITFIELD k INCRBY i64 0 {MOST} OVERFLOW FAIL INCRBY i64 0 {MOST}
+    DECRBY n {LEAST}
+    INCRBY n {LEAST}
+    INCRBY n -1
+    INCRBYFLOAT n 1e400
+    HINCRBY h a {MOST}
+    HINCRBYFLOAT h a 1e4000
+    EXPIRE k {MOST}
+    EXPIRE k {LEAST}
+    PEXPIRE l {MOST}
+    EXPIREAT l {MOST}
+    SET k v EX {MOST}
+    SET k v PX {MOST}
+    SETEX k {MOST} v
+    GETEX l PXAT {MOST}
+    GEOSEARCH g FROMLONLAT 1 1 BYRADIUS 1e300 km COUNT {MOST}
+    GEORADIUS g 1 1 1e300 km COUNT {LEAST}
+    EVAL "return 1" {MOST}
+    EVAL "return 1" {LEAST}
+    COMMAND GETKEYS EVAL x {MOST}
+    ACL GENPASS {MOST}
+    ACL LOG {LEAST}
+    SLOWLOG GET {LEAST}
+    OBJECT FREQ k
+    BLPOP nothing 1e300
+    BLPOP nothing {LEAST}
+    BLMPOP 0.01 {MOST} l LEFT
+    WAIT {LEAST} 1
+    WAIT {MOST} 1
+    CLIENT PAUSE {LEAST}
+    CLIENT TRACKING on REDIRECT {MOST}
+    SELECT {MOST}
+    MOVE l {MOST}
+    SWAPDB 0 {MOST}
+    COPY l d DB {MOST}
+    RESTORE d {MOST} x
+    RESTORE d 0 x IDLETIME {LEAST}
+    PSETEX k {LEAST} v
+    LATENCY HISTOGRAM nothing
+    ZADD z 1e309 a
+    ZADD z nan a
+    ZINCRBY z inf a
+    ZINCRBY z -inf a
+    PUBSUB NUMSUB {{100000*x}}
+    OBJECT ENCODING {{100000*x}}
+    {{100000*x}}
+"""
+
+
+def test_absurd_numbers(pair):
+    """Counts, ranges, times and scores at the ends of what can be written: the same replies, at once."""
+    begun = time.monotonic()
+    pair.run(ABSURD_NUMBERS)
+    assert time.monotonic() - begun < 5
+
+
 def test_half_commands_are_held_open(servers, ours):
     """They end with the clients that sent them, and nothing of them is done."""
     server = servers.start(ours)
@@ -260,10 +379,10 @@ def test_a_slow_reader_over_its_limits(servers, any_of):
     with server.client() as client:
         client.set("big", "x" * MB)
         before = rss(server)
-        for requests in (big * 40, big * 1000, big * 12, command("MULTI") + big * 1000 + command("EXEC")):
+        attacks = (big * 40, big * 1000, big * 12, command("MULTI") + big * 1000 + command("EXEC"))
+        for n, requests in enumerate(attacks, 1):
             with raw(server, requests, buffer=64 * 1024) as connection:
-                name = "%s:%d" % connection.getsockname()
-                until("it is closed", lambda: all(c["addr"] != name for c in client.client_list()))
+                until("it is closed", lambda: server.log().count("overcoming of output buffer limits") == n)
                 assert rss(server) < before + 100 * MB
                 assert len(until_closed(connection)) < 20 * MB
         assert client.info("memory")["used_memory"] < 10 * MB
@@ -302,12 +421,12 @@ def test_nobody_waits_for_slow_readers(servers, ours):
         client.set("big", "x" * MB)
         for _ in range(20):
             stack.enter_context(raw(server, command("GET", "big") * 5))
-        slowest = 0
+        times = []
         for _ in range(200):
             begun = time.monotonic()
             client.ping()
-            slowest = max(slowest, time.monotonic() - begun)
-        assert slowest < 1.0
+            times.append(time.monotonic() - begun)
+        assert sorted(times)[100] < 0.1
 
 
 # Connections

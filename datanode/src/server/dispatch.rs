@@ -112,7 +112,7 @@ impl Server {
             client.half = half;
         }
         out.clear();
-        out.shrink_to(limits::PIECE);
+        out.shrink_to(2 * limits::PIECE);
         self.scratch = out;
         self.ahead = ahead;
         self.check_query_buffer(io, conn);

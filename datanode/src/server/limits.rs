@@ -63,7 +63,7 @@ impl Server {
             io.flush(conn);
         }
         out.clear();
-        out.shrink_to(PIECE);
+        out.shrink_to(2 * PIECE);
         self.check_output_limit(io, conn);
     }
 

@@ -88,7 +88,7 @@ fn append_only_files() {
     corpus.push(log);
     Fuzzer {
         name: "append_only_files",
-        rounds: 1200,
+        rounds: 600,
         corpus,
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |input| {

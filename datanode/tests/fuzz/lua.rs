@@ -49,7 +49,7 @@ fn message_packs() {
     let script = "local function again(...) return cmsgpack.pack(...) end \
         local once = again(cmsgpack.unpack(ARGV[1])) \
         pcall(cmsgpack.unpack_limit, ARGV[1], 1, 1) pcall(cmsgpack.unpack_one, ARGV[1], #ARGV[1] - 1) return #once";
-    unpack("message_packs", 3000, corpus.to_vec(), &WORDS, script);
+    unpack("message_packs", 1200, corpus.to_vec(), &WORDS, script);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn json() {
     ];
     let script = "local v = cjson.decode(ARGV[1]) local once = cjson.encode(v) \
         return cjson.encode(cjson.decode(once)) == once or redis.error_reply('another one')";
-    unpack("json", 3000, corpus.map(|c| c.as_bytes().to_vec()).to_vec(), &WORDS, script);
+    unpack("json", 1200, corpus.map(|c| c.as_bytes().to_vec()).to_vec(), &WORDS, script);
 }
 
 /// Format and data are apart by a line feed.
@@ -94,7 +94,7 @@ fn structs() {
         [b"c0", b"s", b"i16", b"I32", b"!8", b"i2147483647", b"c99999999999", b"x", b">", b"="];
     let script = "local format, data = ARGV[1]:match('^([^\\n]*)\\n(.*)$') if not format then error('no format') end \
         struct.size(format:gsub('[sc]%d*', '')) return #{struct.unpack(format, data)}";
-    unpack("structs", 3000, corpus.map(<[u8]>::to_vec).to_vec(), &WORDS, script);
+    unpack("structs", 1200, corpus.map(<[u8]>::to_vec).to_vec(), &WORDS, script);
 }
 
 /// Scripts that are compiled and run. They may not loop: there is nobody here who would end them.
@@ -129,7 +129,7 @@ fn scripts() {
     let mut client = Client::new();
     Fuzzer {
         name: "scripts",
-        rounds: 2000,
+        rounds: 1200,
         corpus: corpus.map(|c| c.as_bytes().to_vec()).to_vec(),
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |script| match client.ask(&[&b"EVAL"[..], script, b"0"]) {

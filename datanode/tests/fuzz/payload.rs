@@ -144,7 +144,7 @@ fn restore_payloads() {
     let old_streams = streams(&corpus);
     Fuzzer {
         name: "restore_payloads",
-        rounds: 2500,
+        rounds: 1000,
         corpus,
         mutate: &|rng, corpus| match rng.below(16) {
             0 => {
@@ -178,7 +178,7 @@ fn compact_encodings() {
     assert!(corpus.len() > 8);
     Fuzzer {
         name: "compact_encodings",
-        rounds: 2500,
+        rounds: 1200,
         corpus,
         mutate: &|rng: &mut Rng, corpus| {
             let mut input = mutate(rng, corpus, &[]);

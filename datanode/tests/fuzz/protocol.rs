@@ -87,7 +87,7 @@ fn talk(bench: &mut Bench, conn: ConnId, pieces: impl Iterator<Item = Vec<u8>>) 
 fn requests_in_pieces() {
     Fuzzer {
         name: "requests_in_pieces",
-        rounds: 900,
+        rounds: 800,
         corpus: requests(),
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |input| {
@@ -171,7 +171,7 @@ fn replies() {
     ];
     Fuzzer {
         name: "replies",
-        rounds: 20_000,
+        rounds: 5000,
         corpus,
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |input| match reader::read(input) {

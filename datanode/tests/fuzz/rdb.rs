@@ -69,7 +69,7 @@ fn rdb_files() {
     let path = Path::new(DIR).join("dump.rdb");
     Fuzzer {
         name: "rdb_files",
-        rounds: 1500,
+        rounds: 1000,
         corpus: corpus(),
         mutate: &|rng: &mut Rng, corpus| {
             let input = mutate(rng, corpus, &[]);

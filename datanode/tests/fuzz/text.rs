@@ -72,7 +72,7 @@ fn redis_conf() {
     let corpus: Vec<Vec<u8>> = each.chain([lines.replace('|', "\n").into_bytes()]).collect();
     Fuzzer {
         name: "redis_conf",
-        rounds: 3000,
+        rounds: 800,
         corpus,
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |text| {
@@ -115,7 +115,7 @@ fn sentinel_conf() {
     let corpus: Vec<Vec<u8>> = each.chain(alone).chain([all.into_bytes()]).collect();
     Fuzzer {
         name: "sentinel_conf",
-        rounds: 3000,
+        rounds: 1500,
         corpus,
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |text| {
@@ -197,7 +197,7 @@ fn rules_of_users() {
     };
     Fuzzer {
         name: "rules_of_users",
-        rounds: 2500,
+        rounds: 900,
         corpus: RULES.map(|r| r.as_bytes().to_vec()).to_vec(),
         mutate: &|rng, corpus| mutate(rng, corpus, &WORDS),
         check: &mut |rules| {
