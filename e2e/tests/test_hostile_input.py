@@ -640,6 +640,7 @@ def damaged(data):
     return {
         "empty": b"", "cut": data[:-9], "cut in the middle": data[:len(data) // 2], "a byte": bytes(middle),
         "another file": b"\x7fELF" + b"\0" * 200, "a later version": data[:5] + b"9999" + data[9:],
+        "a key twice": b"REDIS0010\xfe\x00" + b"\x00\x01k\x01v" * 2 + b"\xff" + bytes(8),
         "no end": data + b"trailing", "text": b"REDIS0010" + b"x" * 300,
     }
 

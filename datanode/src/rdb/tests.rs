@@ -319,6 +319,18 @@ fn no_payload_makes_it_panic() {
     assert!(good > 0);
 }
 
+/// "Bad data format": its checksum is right.
+#[test]
+fn a_payload_that_ends_too_early_is_corrupt() {
+    let decode =
+        |body: &[u8]| dump::decode(&with_footer(body), &limits(), dump::Verify::Footer).map_err(|e| e.kind);
+    assert!(matches!(decode(&[T_STRING, 5, b'a']), Err(ErrorKind::Corrupt(_))));
+    assert!(matches!(decode(&[T_LIST_QUICKLIST_2, 1, 1, 0]), Err(ErrorKind::Corrupt(_))), "an empty node");
+    assert!(matches!(decode(&[T_HASH_ZIPMAP, 2, 0, 0xff]), Err(ErrorKind::Corrupt(_))), "an empty zipmap");
+    let short = dump::decode(b"short", &limits(), dump::Verify::Version);
+    assert!(matches!(short.map_err(|e| e.kind), Err(ErrorKind::Truncated)), "no footer");
+}
+
 fn with_footer(body: &[u8]) -> Vec<u8> {
     let all = [body, &VERSION.to_le_bytes()].concat();
     [&all[..], &crc64::update(0, &all).to_le_bytes()].concat()
@@ -465,7 +477,7 @@ fn streams_that_contradict_themselves_are_refused() {
                 b[at] = 2;
                 b.extend(again);
             },
-            "a consumer twice",
+            "Duplicate stream consumer",
         ),
         (|b| *from_end(b, 68) += 1, "another number of entries"),
         (|b| *from_end(b, 66) -= 1, "entries behind its last id"),
