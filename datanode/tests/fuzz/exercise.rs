@@ -99,9 +99,11 @@ pub fn exercise(client: &mut Client, payload: &[u8]) {
     survives(client);
 }
 
+type Words = Vec<Vec<u8>>;
+
 /// Reads all of the value, from both ends where it has two, and sees that its parts agree. Elements of it; of streams also
 /// groups and consumers.
-fn read_whole(client: &mut Client, kind: &str) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+fn read_whole(client: &mut Client, kind: &str) -> (Words, Words, Words) {
     let mut ask = |line: &str| client.say(&line.replace(" K", &format!(" {KEY}")));
     let (mut groups, mut consumers) = (Vec::new(), Vec::new());
     let elements = match kind {

@@ -32,6 +32,9 @@ pub enum Outcome {
     Refused,
 }
 
+/// Makes an input from valid ones.
+pub type Mutate<'a> = &'a dyn Fn(&mut Rng, &[Vec<u8>]) -> Vec<u8>;
+
 /// A fuzzer.
 pub struct Fuzzer<'a> {
     /// Its test's name.
@@ -41,7 +44,7 @@ pub struct Fuzzer<'a> {
     /// Valid inputs, tried before any other.
     pub corpus: Vec<Vec<u8>>,
     /// Makes an input from valid ones.
-    pub mutate: &'a dyn Fn(&mut Rng, &[Vec<u8>]) -> Vec<u8>,
+    pub mutate: Mutate<'a>,
     /// Tries an input.
     pub check: &'a mut dyn FnMut(&[u8]) -> Outcome,
 }
