@@ -5,8 +5,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-/// The time of one call into the core; it does not move while the call lasts.
+/// The time of one call into the core. While the call lasts it moves only from one command to the next ([`Io::catch_up`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Now {
     /// Monotonic microseconds since an arbitrary start; for intervals, timeouts and leases.
@@ -42,12 +43,17 @@ impl ConnId {
 pub struct Conn {
     /// Bytes received and not consumed yet. The core removes what it has used.
     pub input: Vec<u8>,
+    /// So many bytes are missing for the next request to be whole; 0: not known.
+    pub wanted: usize,
     /// Bytes to send.
     pub output: Output,
     serial: u32,
     open: bool,
     dirty: bool,
 }
+
+/// Output buffers are kept up to this capacity, bytes: a connection may have thousands of others beside it.
+const KEEP_CAPACITY: usize = 16 * 1024;
 
 /// What is to be sent on a connection, in order. Bytes beyond [`Output::hold`] stay until they are released: so a
 /// reply can be written now and leave once its write is durable.
@@ -66,9 +72,29 @@ impl Output {
         &mut self.bytes
     }
 
+    /// Takes bytes over; where none are waiting the buffer itself, and one of the same size is left in its place.
+    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+        /// More than this is rather made when it is needed, bytes.
+        const LEFT: usize = 1 << 20;
+        if self.bytes.is_empty() && bytes.len() > KEEP_CAPACITY {
+            self.bytes = std::mem::take(bytes);
+        } else {
+            self.bytes.extend_from_slice(bytes);
+            bytes.clear();
+        }
+        if bytes.capacity() == 0 || bytes.capacity() > LEFT {
+            *bytes = Vec::with_capacity(self.bytes.len().min(LEFT));
+        }
+    }
+
     /// Bytes not sent yet, held ones included.
     pub fn pending(&self) -> usize {
         self.bytes.len() - self.sent
+    }
+
+    /// Position in the stream of the first byte that has not been sent.
+    pub fn unsent_from(&self) -> u64 {
+        self.base + self.sent as u64
     }
 
     /// Position in the stream right behind the last byte written.
@@ -93,7 +119,6 @@ impl Output {
     /// Says that `n` bytes of [`Output::sendable`] have left.
     pub fn consume(&mut self, n: usize) {
         self.sent += n;
-        const KEEP_CAPACITY: usize = 64 * 1024;
         if self.sent == self.bytes.len() {
             self.base += self.sent as u64;
             self.sent = 0;
@@ -229,6 +254,8 @@ impl std::fmt::Display for ConnectError {
 pub struct Io {
     /// The time of this call.
     pub now: Now,
+    /// When the clocks were read for it; none where time is made up.
+    read_at: Option<Instant>,
     conns: Vec<Conn>,
     free: Vec<usize>,
     dirty: VecDeque<ConnId>,
@@ -254,6 +281,23 @@ pub struct Sent {
 }
 
 impl Io {
+    /// Says what time it is (driver only).
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.read_at = Some(Instant::now());
+    }
+
+    /// A command has ended at `at`: the next one sees the time go on, by whole milliseconds.
+    pub fn catch_up(&mut self, at: Instant) {
+        let Some(read_at) = &mut self.read_at else { return };
+        let passed = at.saturating_duration_since(*read_at).as_millis() as u64;
+        if passed > 0 {
+            *read_at += Duration::from_millis(passed);
+            self.now.mono_us += passed * 1000;
+            self.now.unix_ms = self.now.unix_ms.saturating_add_unsigned(passed);
+        }
+    }
+
     /// Registers a new connection (driver only).
     pub fn open(&mut self) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -355,6 +399,15 @@ impl Io {
         self.driver.take()
     }
 
+    /// Closes a connection without sending what is left, and has the peer notice that at once, however long the present
+    /// call will take.
+    pub fn hang_up(&mut self, conn: ConnId) {
+        if let Some(driver) = &mut self.driver {
+            driver.hang_up(conn);
+        }
+        self.close(conn, false);
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -381,6 +434,9 @@ pub struct Peer {
 pub trait Driver {
     /// One round as always, but without waiting for anything: events in, output out. Returns itself.
     fn turn(self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver>;
+
+    /// Ends a connection for its peer at once, without waiting for the end of the call. The core hears of it later.
+    fn hang_up(&mut self, conn: ConnId);
 
     /// Itself, to be given back to its owner.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -411,4 +467,50 @@ pub trait Service {
     fn tick_ms(&self) -> u64;
     /// A signal to end has arrived.
     fn terminate(&mut self, io: &mut Io, signal: Signal);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_by_whole_milliseconds_but_not_where_it_is_made_up() {
+        let start = Now { mono_us: 1_000_500, unix_ms: 70_000 };
+        let mut io = Io { now: start, ..Io::default() };
+        io.catch_up(Instant::now() + Duration::from_secs(9));
+        assert_eq!(io.now, start);
+        io.set_now(start);
+        let read_at = io.read_at.unwrap();
+        let mut at = |micros: u64| {
+            io.catch_up(read_at + Duration::from_micros(micros));
+            (io.now.mono_us, io.now.unix_ms)
+        };
+        assert_eq!(at(999), (1_000_500, 70_000));
+        assert_eq!(at(1_700), (1_001_500, 70_001));
+        assert_eq!(at(2_100), (1_002_500, 70_002), "what is left over counts the next time");
+        assert_eq!(at(50), (1_002_500, 70_002));
+    }
+
+    #[test]
+    fn what_is_appended_leaves_in_order_whether_its_buffer_is_taken_or_not() {
+        let mut output = Output::default();
+        let mut expected = Vec::new();
+        let mut sent = Vec::new();
+        let mut buffer = Vec::new();
+        for (n, length) in [3, 100_000, 5, 200_000, 2 << 20, 7].into_iter().enumerate() {
+            buffer.resize(length, n as u8);
+            expected.extend_from_slice(&buffer);
+            output.append(&mut buffer);
+            assert!(buffer.is_empty() && buffer.capacity() <= 2 << 20);
+            if n % 2 == 1 {
+                let part = output.sendable()[..output.pending() - 1].to_vec();
+                output.consume(part.len());
+                sent.extend(part);
+            }
+        }
+        sent.extend_from_slice(output.sendable());
+        output.consume(output.pending());
+        assert!(sent == expected);
+        assert_eq!(output.end(), expected.len() as u64);
+    }
 }

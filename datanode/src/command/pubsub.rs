@@ -2,7 +2,8 @@
 
 use super::{Ctx, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
-use crate::server::pubsub::{Kind, Receivers};
+use crate::resp::writer::Reply;
+use crate::server::pubsub::{Kind, PubSub, Receivers};
 
 const LISTEN: Flags = Flags(Flags::PUBSUB.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 const SPEAK: Flags =
@@ -72,13 +73,19 @@ fn confirm(ctx: &mut Ctx<'_>, kind: Kind, done: &str, channel: Option<&[u8]>) {
         Kind::Shard => c.shard_channels.len(),
         Kind::Channel | Kind::Pattern => c.subscriptions(),
     });
-    ctx.reply.push(3);
-    ctx.reply.bulk(word.as_bytes());
+    let silent = ctx.client().is_some_and(|c| c.is_silent());
+    let mut apart = Vec::new();
+    let out = if silent { &mut apart } else { &mut *ctx.reply.out };
+    let mut reply = Reply { out, proto: ctx.reply.proto };
+    reply.push(3);
+    reply.bulk(word.as_bytes());
     match channel {
-        Some(channel) => ctx.reply.bulk(channel),
-        None => ctx.reply.null(),
+        Some(channel) => reply.bulk(channel),
+        None => reply.null(),
     }
-    ctx.reply.int(left as i64);
+    reply.int(left as i64);
+    // It is pushed rather than replied, so that it comes in any case.
+    ctx.server().tell_silent(&apart);
 }
 
 /// `SUBSCRIBE channel [channel …]`, `PSUBSCRIBE pattern [pattern …]`, `SSUBSCRIBE shardchannel [shardchannel …]`
@@ -108,10 +115,19 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
 
 /// `PUBLISH channel message`; replicas deliver it to their subscribers, too.
 fn publish(ctx: &mut Ctx<'_>) -> Result {
+    deliver(ctx, PubSub::publish)
+}
+
+/// Delivers a message; `to` does it, and says how many receivers there were.
+fn deliver(ctx: &mut Ctx<'_>, to: fn(&PubSub, &mut Receivers<'_>, &[u8], &[u8]) -> usize) -> Result {
+    let silent = ctx.client().is_some_and(|c| c.is_silent());
+    let mut apart = Vec::new();
     let server = &*ctx.keys.server;
     // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
-    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
-    let receivers = server.pubsub.publish(&mut out, ctx.args.at(1), ctx.args.at(2));
+    let own = if silent { &mut apart } else { &mut *ctx.reply.out };
+    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, own)) };
+    let receivers = to(&server.pubsub, &mut out, ctx.args.at(1), ctx.args.at(2));
+    ctx.server().tell_silent(&apart);
     ctx.reply.int(receivers as i64);
     ctx.propagation = Propagation::Message;
     Ok(())
@@ -119,12 +135,7 @@ fn publish(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SPUBLISH shardchannel message`
 fn spublish(ctx: &mut Ctx<'_>) -> Result {
-    let server = &*ctx.keys.server;
-    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
-    let receivers = server.pubsub.publish_shard(&mut out, ctx.args.at(1), ctx.args.at(2));
-    ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Message;
-    Ok(())
+    deliver(ctx, PubSub::publish_shard)
 }
 
 /// `PUBSUB CHANNELS [pattern]`, `PUBSUB SHARDCHANNELS [pattern]`

@@ -16,8 +16,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGABRT, SIGINT, SIGTERM};
 
 use crate::io::{Action, ConnId, Driver, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
+use crate::system::crash;
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
@@ -32,6 +34,8 @@ const READ_AHEAD: usize = 32;
 const WRITE_TOGETHER: usize = 256;
 /// Buffers that connections read into in turn are kept up to this capacity, bytes.
 const LENT_CAPACITY: usize = 2 * READ_CHUNK;
+/// Replies of so many bytes are sent before more requests are served.
+const MUCH_OUTPUT: usize = 512 * 1024;
 const EVENTS_PER_POLL: usize = 1024;
 /// Accept at most this many connections per listener and loop (as Redis' MAX_ACCEPTS_PER_CALL).
 const ACCEPTS_PER_LOOP: usize = 1000;
@@ -80,14 +84,29 @@ impl Default for Threads {
     }
 }
 
-/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
-pub fn run(
-    service: &mut dyn Service,
+/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up. First
+/// `begin` is called, which may have others served while it takes its time; its error is what nothing is run for.
+pub fn run<S: Service>(
+    service: &mut S,
     listeners: Listeners,
     io: Io,
     threads: Threads,
-) -> std::io::Result<i32> {
-    Loop::new(listeners, io, threads)?.run(service)
+    begin: impl FnOnce(&mut S, &mut Io) -> Result<(), String>,
+) -> Result<i32, String> {
+    let failed = |e: std::io::Error| format!("the event loop failed: {e}");
+    let mut place = Some(Box::new(Loop::new(listeners, io, threads).map_err(failed)?));
+    let mut begun = Ok(());
+    lend(&mut place, |io| begun = begin(service, io));
+    if let Err(text) = begun {
+        // Perhaps it was asked to end.
+        held(&mut place).settle(service);
+        return held(&mut place).exit.map(|(code, _)| code).ok_or(text);
+    }
+    loop {
+        if let Some(code) = round(&mut place, service, true).map_err(failed)? {
+            return Ok(code);
+        }
+    }
 }
 
 /// Starts the program anew in this process, by the name and with the arguments it was started with. Its sockets are
@@ -166,11 +185,19 @@ impl Driver for Loop {
         std::mem::swap(&mut self.io, io);
         let mut place = Some(self);
         if let Err(e) = round(&mut place, service, false) {
-            tracing::error!("the event loop failed during a script: {e}");
+            tracing::error!("the event loop failed in the midst of a call: {e}");
         }
         let mut own = place.expect("the loop is back when a call has ended");
         std::mem::swap(&mut own.io, io);
         own
+    }
+
+    fn hang_up(&mut self, conn: ConnId) {
+        if let Some(Some(socket)) = self.sockets.get(conn.slot())
+            && socket.id == conn
+        {
+            socket.stream.hang_up();
+        }
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -182,7 +209,8 @@ impl Driver for Loop {
 /// core has asked to exit and its output has left.
 fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::Result<Option<i32>> {
     let me = held(place);
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if Instant::now() >= me.next_tick {
         lend(place, |io| service.tick(io));
         held(place).next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
@@ -198,14 +226,13 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
     {
         return Ok(Some(code));
     }
-    let wait = if waits && me.unread.is_empty() {
-        me.next_tick.saturating_duration_since(Instant::now())
-    } else {
-        Duration::ZERO
-    };
+    let idle = me.unread.is_empty() && me.readable.is_empty() && me.arrived.is_empty();
+    let wait =
+        if waits && idle { me.next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
     let outcome = me.poll.poll(&mut polled, Some(wait));
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if outcome.is_ok() {
         me.take_events(service, &polled);
     }
@@ -218,12 +245,19 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
 }
 
 /// Reads from all that are readable, and has them served, so many at a time. The rest of what one has comes after the
-/// others had their turn. What a long script keeps waiting is taken by the rounds in its midst.
+/// others had their turn. What a long script keeps waiting is taken by the rounds in its midst. Ends early once there is
+/// much to be sent: while that is still in the processor's cache.
 fn read(place: &mut Held, service: &mut dyn Service) {
+    let mut unsent = 0;
     loop {
         while let Some(id) = held(place).arrived.pop_front() {
             lend(place, |io| service.received(io, id));
-            held(place).take_back(id);
+            let me = held(place);
+            me.take_back(id);
+            unsent += me.io.conn(id).map_or(0, |conn| conn.output.pending());
+            if unsent > MUCH_OUTPUT {
+                return;
+            }
         }
         if held(place).readable.is_empty() {
             return;
@@ -238,14 +272,18 @@ impl Loop {
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
         let post = worker::Post::new(outbox, waker);
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGABRT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for number in signals.forever() {
-                let interrupt = number == signal_hook::consts::SIGINT;
-                let signal = if interrupt { Signal::Interrupt } else { Signal::Terminate };
-                on_signal.send(Message::Signal(signal));
+                match number {
+                    SIGABRT => {
+                        crash::report("by signal: 6", &crash::threads());
+                        let _ = signal_hook::low_level::emulate_default_handler(SIGABRT);
+                    }
+                    SIGINT => on_signal.send(Message::Signal(Signal::Interrupt)),
+                    _ => on_signal.send(Message::Signal(Signal::Terminate)),
+                }
             }
         })?;
         listeners.register(poll.registry(), WAKER.0 + 1)?;
@@ -278,15 +316,6 @@ impl Loop {
         // The monotonic clock starts at 1 s so that "never" can be written as 0.
         let mono_us = 1_000_000 + self.started.elapsed().as_micros() as u64;
         Now { mono_us, unix_ms: unix.as_millis() as i64 }
-    }
-
-    fn run(self, service: &mut dyn Service) -> std::io::Result<i32> {
-        let mut held = Some(Box::new(self));
-        loop {
-            if let Some(code) = round(&mut held, service, true)? {
-                return Ok(code);
-            }
-        }
     }
 
     /// Notes what events say; what there is to read is read later.
@@ -384,9 +413,10 @@ impl Loop {
         let Some(place) = self.sockets.get_mut(slot) else { return };
         let Some(mut socket) = place.take_if(|s| !s.closing) else { return };
         socket.unread = false;
-        let input = self.io.conn(socket.id).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
+        let taken = self.io.conn(socket.id).map(|conn| (std::mem::take(&mut conn.input), conn.wanted));
+        let (input, wanted) = taken.unwrap_or_default();
         let input = if input.capacity() == 0 { self.lent.pop().unwrap_or(input) } else { input };
-        self.transfers.push(Transfer::read(socket, input));
+        self.transfers.push(Transfer::read(socket, input, wanted));
     }
 
     /// Puts everything back where it was, and notes who is to be served; those whose connection has ended, and why.
