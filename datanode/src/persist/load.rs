@@ -61,7 +61,7 @@ impl Server {
             Err(e) if self.config.appendonly || self.shutdown.is_some() => Err(e),
             Err(e) => {
                 tracing::error!("{e}");
-                tracing::error!("Terminating server after rdb file reading failure.");
+                tracing::error!("Terminating server after rdb file reading failure. {e}");
                 Err("Fatal error loading the DB, check server logs. Exiting.".into())
             }
         }
