@@ -7,7 +7,6 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod disk;
-#[cfg(test)]
 pub mod disk_fake;
 pub mod election;
 pub mod glob;

@@ -342,7 +342,8 @@ fn dump_payloads_both_ways() {
     for ((db, key), content) in &theirs {
         r.run(&["SELECT", &db.to_string()]);
         let payload = string(r.run(&[b"DUMP", &key[..]]));
-        let value = dump::decode(&payload, &limits()).unwrap_or_else(|e| panic!("{}: {e}", text(key)));
+        let value = dump::decode(&payload, &limits(), dump::Verify::Footer)
+            .unwrap_or_else(|e| panic!("{}: {e}", text(key)));
         assert!(of_value(&value) == content.2, "{}", text(key));
         let ours = dump::encode(&mut writer, &value);
         r.run(&[b"RESTORE", &key[..], b"0", &ours, b"REPLACE"]);

@@ -138,8 +138,10 @@ fn swapdb(ctx: &mut Ctx<'_>) -> Result {
     if ctx.keys.server.config.cluster_enabled {
         return Err("ERR SWAPDB is not allowed in cluster mode".into());
     }
-    let index =
-        |i: usize, which: &str| ctx.int(i).map_err(|_| Error::err(format_args!("invalid {which} DB index")));
+    let index = |i: usize, which: &str| {
+        let number = ctx.int(i).ok().filter(|&n| i32::try_from(n).is_ok());
+        number.ok_or_else(|| Error::err(format_args!("invalid {which} DB index")))
+    };
     let (first, second) = (index(1, "first")?, index(2, "second")?);
     let now = ctx.now_ms();
     let server = &mut *ctx.keys.server;

@@ -156,7 +156,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result {
 
 /// `SELECT index`; in a stream of effects it says where the following ones belong.
 fn select(ctx: &mut Ctx<'_>) -> Result {
-    let db = ctx.int(1)?;
+    let db = ctx.int_in(1, i32::MIN.into()..=i32::MAX.into())?;
     if ctx.keys.server.config.cluster_enabled && db != 0 {
         return Err("ERR SELECT is not allowed in cluster mode".into());
     }

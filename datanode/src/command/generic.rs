@@ -434,11 +434,11 @@ pub(super) fn restore(ctx: &mut Ctx<'_>) -> Result {
     if ttl < 0 {
         return Err("ERR Invalid TTL value, must be >= 0".into());
     }
-    let decode = match ctx.keys.server.debug.skip_checksums {
-        true => payload::decode_unverified,
-        false => payload::decode,
+    let verify = match ctx.keys.server.debug.skip_checksums {
+        true => payload::Verify::Version,
+        false => payload::Verify::Footer,
     };
-    let value = decode(ctx.args.at(3), &ctx.keys.limits()).map_err(|e| match e.kind {
+    let value = payload::decode(ctx.args.at(3), &ctx.keys.limits(), verify).map_err(|e| match e.kind {
         crate::rdb::ErrorKind::Corrupt(_) | crate::rdb::ErrorKind::Unsupported(_) => {
             tracing::warn!("RESTORE was given a payload that cannot be used: {e}");
             Error::from("ERR Bad data format")

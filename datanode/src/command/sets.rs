@@ -185,7 +185,7 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result {
     let key = ctx.args.at(1);
     let count = match ctx.args.len() {
         2 => None,
-        3 => Some(ctx.int(2)?),
+        3 => Some(ctx.int_in(2, -i64::MAX..=i64::MAX)?),
         _ => return Err(Error::Syntax),
     };
     if count.is_some_and(|n| !(-MAX_REPEATED..=i64::MAX).contains(&n)) {

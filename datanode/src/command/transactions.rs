@@ -90,6 +90,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result {
     }
     ctx.reply.array(multi.queue.len());
     ctx.server().in_exec = true;
+    let start = ctx.reply.out.len();
     for (spec, command) in &multi.queue {
         let args: Args<'_> = command.as_args();
         // The user may have changed since the command was queued.
@@ -101,6 +102,9 @@ fn exec(ctx: &mut Ctx<'_>) -> Result {
         }
         // The protocol version may change in between (HELLO).
         ctx.keys.server.call(ctx.io, conn, spec, args, Origin::Client, ctx.reply.out);
+        if ctx.keys.server.drops_replies(ctx.io, conn, ctx.reply.out.len()) {
+            ctx.reply.out.truncate(start);
+        }
     }
     ctx.server().in_exec = false;
     Ok(())

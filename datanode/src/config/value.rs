@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::types::{
     Choice, ClientMemory, KeyspaceEvents, OutputLimit, SavePoint, ShutdownFlags, choice_name,
 };
-use crate::resp::parse::parse_i64;
+use crate::resp::parse::{parse_i64, split_words};
 
 /// What a directive takes.
 #[derive(Debug, Clone, Copy)]
@@ -429,7 +429,10 @@ impl Value for Vec<String> {
     }
 
     fn lines(&self, _: &Kind) -> Vec<String> {
-        vec![if self.is_empty() { quote("") } else { self.join(" ") }]
+        let one_word = |w: &String| split_words(w.as_bytes()).is_some_and(|words| words == [w.as_bytes()]);
+        let words: Vec<String> =
+            self.iter().map(|w| if one_word(w) { w.clone() } else { quote(w) }).collect();
+        vec![if self.is_empty() { quote("") } else { words.join(" ") }]
     }
 }
 

@@ -138,12 +138,11 @@ impl Server {
     pub(crate) fn errand_received(&mut self, io: &mut Io, conn: ConnId) {
         loop {
             let Some(c) = io.conn(conn) else { return };
-            let (value, used) = match reader::read(&c.input) {
-                Ok(Some(v)) => v,
+            let value = match reader::take(&mut c.input, reader::MAX_SHORT_REPLY) {
+                Ok(Some(value)) => value,
                 Ok(None) => return,
                 Err(_) => return io.close(conn, false),
             };
-            c.input.drain(..used);
             let Some(errand) = self.errand() else { return };
             let Stage::Asking { replies, .. } = &mut errand.stage else { return };
             *replies -= 1;

@@ -10,6 +10,7 @@ use crate::command::{OwnedArgs, table};
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
+use crate::replication::parse_offset;
 use crate::script::function::Restore;
 use crate::server::Server;
 use crate::server::dispatch::Origin;
@@ -60,6 +61,7 @@ impl Server {
             Err(e) if self.config.appendonly || self.shutdown.is_some() => Err(e),
             Err(e) => {
                 tracing::error!("{e}");
+                tracing::error!("Terminating server after rdb file reading failure. {e}");
                 Err("Fatal error loading the DB, check server logs. Exiting.".into())
             }
         }
@@ -142,8 +144,13 @@ impl Server {
         libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
-    /// For INFO: what was in the file that was read last.
+    /// For INFO and the log: what was in the file that was read last.
     pub(super) fn note_loaded(&mut self, counts: Counts) {
+        let Counts { keys, expired, empty, .. } = counts;
+        tracing::info!(
+            "Done loading RDB, keys loaded: {}, keys expired: {expired}, empty keys skipped: {empty}.",
+            keys - expired - empty
+        );
         self.persist.loaded = counts;
     }
 
@@ -322,7 +329,7 @@ fn take_event(
                 b"repl-id" => facts.position = Some((text, facts.position.as_ref().map_or(0, |p| p.1))),
                 b"repl-offset" => {
                     // The id comes first; an offset alone means nothing.
-                    if let (Some(position), Ok(offset)) = (&mut facts.position, text.parse()) {
+                    if let (Some(position), Some(offset)) = (&mut facts.position, parse_offset(&text)) {
                         position.1 = offset;
                     }
                 }
@@ -339,7 +346,9 @@ fn take_event(
                     keyspace.databases()
                 ));
             }
-            keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms);
+            if keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms).is_some() {
+                return Err(format!("the key '{}' is there twice in database {db}", e.key.escape_ascii()));
+            }
             facts.counts.keys += 1;
         }
         Event::Function(text) => facts.functions.push(text),
@@ -362,6 +371,6 @@ fn parse_position(line: &[u8]) -> Option<(Lineage, String, u64)> {
     let dataset = words.next()?.to_owned();
     let epoch = words.next()?.parse().ok()?;
     let id = words.next()?.to_owned();
-    let offset = words.next()?.parse().ok()?;
+    let offset = parse_offset(words.next()?)?;
     Some((Lineage { dataset: Some(dataset), epoch }, id, offset))
 }

@@ -11,6 +11,8 @@ use crate::store::value::Value;
 
 /// The first version that ends in a checksum.
 const FIRST_WITH_CHECKSUM: u32 = 5;
+/// So many keys without elements are named in the log, of one file.
+const EMPTY_NAMED: u64 = 10;
 
 /// What to do with keys whose time to live has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +190,9 @@ impl<R: Read> Decoder<R> {
         // Redis once wrote such keys by mistake, and leaves them out when it reads them.
         if value.is_void() {
             self.counts.empty += 1;
+            if self.counts.empty <= EMPTY_NAMED {
+                tracing::warn!("RDB file: skipping empty key: {}", key.escape_ascii());
+            }
             return Ok(None);
         }
         if let (Expired::Skip { now_ms }, Some(at)) = (self.expired, meta.expire_at_ms)

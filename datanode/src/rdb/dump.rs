@@ -25,23 +25,27 @@ pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// The value of a payload: [`ErrorKind::Version`] and [`ErrorKind::Checksum`] are what `RESTORE` answers with "DUMP payload
-/// version or checksum are wrong", others with "Bad data format".
-pub fn decode(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let body = opened(payload)?;
-    decode_body(body, limits)
+/// What is to be verified before a payload is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Version and checksum.
+    Footer,
+    /// Its version (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    Version,
 }
 
-/// The same without a look at version and checksum (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
-pub fn decode_unverified(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let Some((body, _)) = payload.split_last_chunk::<FOOTER>() else {
-        return Err(Error { offset: payload.len() as u64, kind: ErrorKind::Truncated });
-    };
-    decode_body(body, limits)
+/// The value of a payload: [`ErrorKind::Corrupt`] and [`ErrorKind::Unsupported`] are what `RESTORE` answers with "Bad data
+/// format", others, about the footer, with "DUMP payload version or checksum are wrong".
+pub fn decode(payload: &[u8], limits: &Limits, verify: Verify) -> Result<Value, Error> {
+    let body = opened(payload, verify)?;
+    decode_body(body, limits).map_err(|e| match e.kind {
+        ErrorKind::Truncated => Error { kind: ErrorKind::Corrupt(e.kind.to_string()), ..e },
+        _ => e,
+    })
 }
 
-/// The body of a payload whose version and checksum are right.
-pub(super) fn opened(payload: &[u8]) -> Result<&[u8], Error> {
+/// The body of a payload whose footer is right.
+pub(super) fn opened(payload: &[u8], verify: Verify) -> Result<&[u8], Error> {
     let at = |offset: usize, kind| Error { offset: offset as u64, kind };
     let Some((body, footer)) = payload.split_last_chunk::<FOOTER>() else {
         return Err(at(payload.len(), ErrorKind::Truncated));
@@ -54,7 +58,7 @@ pub(super) fn opened(payload: &[u8]) -> Result<&[u8], Error> {
         return Err(at(body.len(), ErrorKind::Version(version.into())));
     }
     let computed = crc64::update(0, &payload[..payload.len() - 8]);
-    if stored != computed {
+    if stored != computed && verify == Verify::Footer {
         return Err(at(body.len() + 2, ErrorKind::Checksum { stored, computed }));
     }
     Ok(body)

@@ -1,7 +1,7 @@
 //! Libraries of functions as `FUNCTION DUMP` gives them: the entries that an RDB file has for them, then version and
 //! checksum as in a value's payload (<https://redis.io/docs/latest/commands/function-dump/>).
 
-use super::dump::{opened, sealed};
+use super::dump::{Verify, opened, sealed};
 use super::encode::ValueWriter;
 use super::input::Input;
 use super::{OP_FUNCTION, OP_FUNCTION_DRAFT};
@@ -30,7 +30,7 @@ pub fn dump<'a>(libraries: impl Iterator<Item = &'a [u8]>, compression: bool) ->
 
 /// The texts of a payload's libraries.
 pub fn restore(payload: &[u8]) -> Result<Vec<Vec<u8>>, Refused> {
-    let body = opened(payload).map_err(|_| Refused::Footer)?;
+    let body = opened(payload, Verify::Footer).map_err(|_| Refused::Footer)?;
     let mut input = Input::with_buffer(body, body.len());
     let mut texts = Vec::new();
     while input.offset() < body.len() as u64 {

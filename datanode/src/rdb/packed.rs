@@ -102,6 +102,9 @@ pub fn zipmap(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Corrupt> {
     if count < LONG && usize::from(count) != pairs.len() {
         return Err(Corrupt("zipmap: wrong number of pairs"));
     }
+    if pairs.is_empty() {
+        return Err(Corrupt("zipmap: no pairs"));
+    }
     Ok(pairs)
 }
 

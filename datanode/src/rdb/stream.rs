@@ -6,9 +6,8 @@ use std::io::Read;
 
 use super::encode::{ValueWriter, length};
 use super::input::Input;
-use super::value::flaw;
+use super::value::{flaw, listpack};
 use super::*;
-use crate::store::listpack::Listpack;
 use crate::store::stream::Stream;
 use crate::store::stream_group::{Group, Pending};
 use crate::store::stream_id::{ID_BYTES, StreamId};
@@ -17,14 +16,17 @@ use crate::store::stream_log::Totals;
 /// `entries_read` of a group that does not know it.
 const UNKNOWN_READ: i64 = -1;
 
+/// What errors call the nodes.
+const LISTPACK: &str = "Stream listpack";
+
 /// Reads a stream of type `kind`.
 pub fn read<R: Read>(input: &mut Input<R>, kind: u8) -> Result<Stream, Error> {
     let mut stream = Stream::new();
     for _ in 0..input.len()? {
         let own: [u8; ID_BYTES] =
             input.string()?.try_into().map_err(|_| input.corrupt("stream: a node's id of another size"))?;
-        let lp = Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, e))?;
-        stream.log.push_node(StreamId::from_bytes(own), lp).map_err(|e| flaw(input, e))?;
+        let lp = listpack(input, LISTPACK)?;
+        stream.log.push_node(StreamId::from_bytes(own), lp).map_err(|e| flaw(input, LISTPACK, e))?;
     }
     let len = input.len()?;
     let mut totals = Totals { len, last_id: id(input)?, entries_added: len, ..Totals::default() };
@@ -33,7 +35,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8) -> Result<Stream, Error> {
         totals.max_deleted_id = id(input)?;
         totals.entries_added = input.len()?;
     }
-    stream.log.finish(totals).map_err(|e| flaw(input, e))?;
+    stream.log.finish(totals).map_err(|e| flaw(input, "Stream", e))?;
     for _ in 0..input.len()? {
         let name = input.string()?;
         let last_id = id(input)?;
@@ -74,8 +76,9 @@ fn group<R: Read>(input: &mut Input<R>, kind: u8, mut group: Group) -> Result<Gr
             // When it was last given something, which Redis 7.0 does not keep.
             input.array::<8>()?;
         }
-        let consumer =
-            group.add_consumer(&name, seen_ms).ok_or_else(|| input.corrupt("stream: a consumer twice"))?;
+        let consumer = group
+            .add_consumer(&name, seen_ms)
+            .ok_or_else(|| input.corrupt("Duplicate stream consumer detected"))?;
         for _ in 0..input.len()? {
             let entry = StreamId::from_bytes(input.array()?);
             let Some((delivered_ms, deliveries)) = unowned.remove(&entry) else {

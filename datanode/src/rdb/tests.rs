@@ -313,10 +313,22 @@ fn no_payload_makes_it_panic() {
                 mutant[at] =
                     if next(2) == 0 { next(256) as u8 } else { [0, 0x80, 0x81, 0xc3, 0xff, 4][next(6)] };
             }
-            good += u32::from(dump::decode(&with_footer(&mutant), &limits()).is_ok());
+            good += u32::from(dump::decode(&with_footer(&mutant), &limits(), dump::Verify::Footer).is_ok());
         }
     }
     assert!(good > 0);
+}
+
+/// "Bad data format": its checksum is right.
+#[test]
+fn a_payload_that_ends_too_early_is_corrupt() {
+    let decode =
+        |body: &[u8]| dump::decode(&with_footer(body), &limits(), dump::Verify::Footer).map_err(|e| e.kind);
+    assert!(matches!(decode(&[T_STRING, 5, b'a']), Err(ErrorKind::Corrupt(_))));
+    assert!(matches!(decode(&[T_LIST_QUICKLIST_2, 1, 1, 0]), Err(ErrorKind::Corrupt(_))), "an empty node");
+    assert!(matches!(decode(&[T_HASH_ZIPMAP, 2, 0, 0xff]), Err(ErrorKind::Corrupt(_))), "an empty zipmap");
+    let short = dump::decode(b"short", &limits(), dump::Verify::Version);
+    assert!(matches!(short.map_err(|e| e.kind), Err(ErrorKind::Truncated)), "no footer");
 }
 
 fn with_footer(body: &[u8]) -> Vec<u8> {
@@ -355,21 +367,21 @@ fn dump_payloads() {
     let mut writer = ValueWriter::new(true);
     for value in values() {
         let payload = dump::encode(&mut writer, &value);
-        let back = dump::decode(&payload, &limits()).unwrap();
+        let back = dump::decode(&payload, &limits(), dump::Verify::Footer).unwrap();
         assert_eq!(content(&back), content(&value));
         for at in (0..payload.len()).step_by(payload.len() / 50 + 1) {
             let mut bad = payload.clone();
             bad[at] ^= 0x10;
-            assert!(dump::decode(&bad, &limits()).is_err());
-            assert!(dump::decode(&payload[..at], &limits()).is_err());
+            assert!(dump::decode(&bad, &limits(), dump::Verify::Footer).is_err());
+            assert!(dump::decode(&payload[..at], &limits(), dump::Verify::Footer).is_err());
         }
     }
     // What redis-server 7.0 answers to DUMP of a key that holds 10 (see the command's page for older ones).
     let ten = b"\x00\xc0\n\n\x00n\x9fWE\x0e\xaec\xbb";
-    assert_eq!(content(&dump::decode(ten, &limits()).unwrap()), [b"10"]);
+    assert_eq!(content(&dump::decode(ten, &limits(), dump::Verify::Footer).unwrap()), [b"10"]);
     assert_eq!(dump::encode(&mut writer, &Value::Str(Str::new(b"10"))), ten);
     for bad in [&b"\x02\0"[..], b"\x00\x01ab", b"", b"\x00\x05a"] {
-        assert!(dump::decode(&with_footer(bad), &limits()).is_err(), "{bad:?}");
+        assert!(dump::decode(&with_footer(bad), &limits(), dump::Verify::Footer).is_err(), "{bad:?}");
     }
 }
 
@@ -413,7 +425,9 @@ fn stream_payload(kind: u8, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn streams_in_all_three_forms() {
-    let read = |kind| super::dump::decode(&stream_payload(kind, |_| {}), &limits()).unwrap();
+    let read = |kind| {
+        super::dump::decode(&stream_payload(kind, |_| {}), &limits(), super::dump::Verify::Footer).unwrap()
+    };
     let [old, present, new] = [T_STREAM, T_STREAM_2, T_STREAM_3].map(read);
     assert_eq!(content(&old), content(&present));
     assert_eq!(content(&new), content(&present));
@@ -425,11 +439,14 @@ fn streams_in_all_three_forms() {
 fn streams_that_contradict_themselves_are_refused() {
     type Edit = fn(&mut Vec<u8>);
     // The end of the payload: … the group's pending entry, the consumer, and its pending entry.
-    let refused =
-        |edit: fn(&mut Vec<u8>)| match super::dump::decode(&stream_payload(T_STREAM_2, edit), &limits()) {
-            Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
-            other => panic!("{}", other.is_ok()),
-        };
+    let refused = |edit: fn(&mut Vec<u8>)| match super::dump::decode(
+        &stream_payload(T_STREAM_2, edit),
+        &limits(),
+        super::dump::Verify::Footer,
+    ) {
+        Err(Error { kind: ErrorKind::Corrupt(text), .. }) => text,
+        other => panic!("{}", other.is_ok()),
+    };
     fn from_end(b: &mut [u8], n: usize) -> &mut u8 {
         let at = b.len() - n;
         &mut b[at]
@@ -460,7 +477,7 @@ fn streams_that_contradict_themselves_are_refused() {
                 b[at] = 2;
                 b.extend(again);
             },
-            "a consumer twice",
+            "Duplicate stream consumer",
         ),
         (|b| *from_end(b, 68) += 1, "another number of entries"),
         (|b| *from_end(b, 66) -= 1, "entries behind its last id"),

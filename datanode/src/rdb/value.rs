@@ -17,6 +17,11 @@ use crate::store::str::Str;
 use crate::store::value::Value;
 use crate::store::zset::ZSet;
 
+// What errors call encodings.
+const HASH_ZIPLIST: &str = "Hash ziplist";
+const ZSET_ZIPLIST: &str = "Zset ziplist";
+const ZIPMAP: &str = "Zipmap";
+
 // What a node of a quicklist is.
 pub const NODE_PLAIN: u64 = 1;
 pub const NODE_PACKED: u64 = 2;
@@ -37,13 +42,13 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
         }
         T_LIST_ZIPLIST => {
             let mut list = List::new();
-            push_ziplist(input, &mut list, limits)?;
+            push_ziplist(input, &mut list, limits, "List ziplist")?;
             Value::List(Box::new(list))
         }
         T_LIST_QUICKLIST => {
             let mut list = List::new();
             for _ in 0..input.len()? {
-                push_ziplist(input, &mut list, limits)?;
+                push_ziplist(input, &mut list, limits, "Ziplist")?;
             }
             Value::List(Box::new(list))
         }
@@ -52,20 +57,20 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             let mut set = Set::new();
             for _ in 0..input.len()? {
                 let member = input.string()?;
-                add_member(input, &mut set, limits, &member)?;
+                add_member(input, "Set", &mut set, limits, &member)?;
             }
             Value::Set(Box::new(set))
         }
         T_SET_LISTPACK => {
-            let (lp, mut set) = (listpack(input)?, Set::new());
+            let (lp, mut set) = (listpack(input, "Set listpack")?, Set::new());
             let mut buf = IntBuf::new();
             for e in lp.iter() {
-                add_member(input, &mut set, limits, e.as_bytes(&mut buf))?;
+                add_member(input, "Set listpack", &mut set, limits, e.as_bytes(&mut buf))?;
             }
             Value::Set(Box::new(set))
         }
         T_SET_INTSET => {
-            let ints = Intset::from_bytes(input.string()?).map_err(|e| flaw(input, e))?;
+            let ints = Intset::from_bytes(input.string()?).map_err(|e| flaw(input, "Intset", e))?;
             Value::Set(Box::new(Set::from_intset(ints, limits)))
         }
         T_ZSET | T_ZSET_2 => {
@@ -73,20 +78,21 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             for _ in 0..input.len()? {
                 let member = input.string()?;
                 let score = if kind == T_ZSET { input.text_double()? } else { input.double()? };
-                add_scored(input, &mut zset, limits, &member, score)?;
+                add_scored(input, "Zset", &mut zset, limits, &member, score)?;
             }
             Value::ZSet(Box::new(zset))
         }
         T_ZSET_LISTPACK => {
-            let zset = ZSet::from_listpack(listpack(input)?, limits).map_err(|e| flaw(input, e))?;
+            let lp = listpack(input, "Zset listpack")?;
+            let zset = ZSet::from_listpack(lp, limits).map_err(|e| flaw(input, "Zset listpack", e))?;
             Value::ZSet(Box::new(zset))
         }
         T_ZSET_ZIPLIST => {
             let (bytes, mut zset) = (input.string()?, ZSet::new());
-            for (member, score) in ziplist_pairs(input, &bytes)? {
+            for (member, score) in ziplist_pairs(input, &bytes, ZSET_ZIPLIST)? {
                 let score = parse_float(&score.to_bytes());
-                let score = score.ok_or_else(|| input.corrupt("sorted set: not a score"))?;
-                add_scored(input, &mut zset, limits, &member.to_bytes(), score)?;
+                let score = score.ok_or_else(|| flaw(input, ZSET_ZIPLIST, Corrupt("not a score")))?;
+                add_scored(input, ZSET_ZIPLIST, &mut zset, limits, &member.to_bytes(), score)?;
             }
             Value::ZSet(Box::new(zset))
         }
@@ -94,25 +100,26 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             let mut hash = Hash::new();
             for _ in 0..input.len()? {
                 let (field, value) = (input.string()?, input.string()?);
-                add_field(input, &mut hash, limits, &field, &value)?;
+                add_field(input, "Hash", &mut hash, limits, &field, &value)?;
             }
             Value::Hash(Box::new(hash))
         }
         T_HASH_LISTPACK => {
-            let hash = Hash::from_listpack(listpack(input)?, limits).map_err(|e| flaw(input, e))?;
+            let lp = listpack(input, "Hash listpack")?;
+            let hash = Hash::from_listpack(lp, limits).map_err(|e| flaw(input, "Hash listpack", e))?;
             Value::Hash(Box::new(hash))
         }
         T_HASH_ZIPLIST => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in ziplist_pairs(input, &bytes)? {
-                add_field(input, &mut hash, limits, &field.to_bytes(), &value.to_bytes())?;
+            for (field, value) in ziplist_pairs(input, &bytes, HASH_ZIPLIST)? {
+                add_field(input, HASH_ZIPLIST, &mut hash, limits, &field.to_bytes(), &value.to_bytes())?;
             }
             Value::Hash(Box::new(hash))
         }
         T_HASH_ZIPMAP => {
             let (bytes, mut hash) = (input.string()?, Hash::new());
-            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, e))? {
-                add_field(input, &mut hash, limits, field, value)?;
+            for (field, value) in packed::zipmap(&bytes).map_err(|e| flaw(input, ZIPMAP, e))? {
+                add_field(input, ZIPMAP, &mut hash, limits, field, value)?;
             }
             Value::Hash(Box::new(hash))
         }
@@ -159,18 +166,24 @@ pub fn skip_module_data<R: Read>(input: &mut Input<R>) -> Result<(), Error> {
     }
 }
 
-pub fn flaw<R: Read>(input: &Input<R>, e: Corrupt) -> Error {
-    input.corrupt(e.0)
+/// What is wrong with a compact encoding, as Redis calls it in its log.
+pub fn flaw<R: Read>(input: &Input<R>, encoding: &str, e: Corrupt) -> Error {
+    input.corrupt(format!("{encoding} integrity check failed: {}", e.0))
 }
 
-fn listpack<R: Read>(input: &mut Input<R>) -> Result<Listpack, Error> {
-    Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, e))
+pub fn listpack<R: Read>(input: &mut Input<R>, encoding: &str) -> Result<Listpack, Error> {
+    Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, encoding, e))
 }
 
-fn push_ziplist<R: Read>(input: &mut Input<R>, list: &mut List, limits: &Limits) -> Result<(), Error> {
+fn push_ziplist<R: Read>(
+    input: &mut Input<R>,
+    list: &mut List,
+    limits: &Limits,
+    encoding: &str,
+) -> Result<(), Error> {
     let bytes = input.string()?;
     let mut buf = IntBuf::new();
-    for e in packed::ziplist(&bytes).map_err(|e| flaw(input, e))? {
+    for e in packed::ziplist(&bytes).map_err(|e| flaw(input, encoding, e))? {
         list.push(limits, End::Back, e.as_bytes(&mut buf));
     }
     Ok(())
@@ -180,8 +193,14 @@ fn quicklist<R: Read>(input: &mut Input<R>) -> Result<List, Error> {
     let mut list = List::new();
     for _ in 0..input.len()? {
         match input.len()? {
-            NODE_PLAIN => list.push_node(Node::Plain(input.string()?.into_boxed_slice())),
-            NODE_PACKED => list.push_node(Node::Packed(listpack(input)?)),
+            // Only what is too large for a listpack is a node of its own.
+            NODE_PLAIN => match input.string()? {
+                empty if empty.is_empty() => {
+                    return Err(input.corrupt("Quicklist integrity check failed: an empty node"));
+                }
+                element => list.push_node(Node::Plain(element.into_boxed_slice())),
+            },
+            NODE_PACKED => list.push_node(Node::Packed(listpack(input, "Listpack")?)),
             other => return Err(input.corrupt(format!("unknown kind {other} of a list's node"))),
         }
     }
@@ -191,24 +210,32 @@ fn quicklist<R: Read>(input: &mut Input<R>) -> Result<List, Error> {
 fn ziplist_pairs<'a, R: Read>(
     input: &Input<R>,
     bytes: &'a [u8],
+    encoding: &str,
 ) -> Result<impl Iterator<Item = (Elem<'a>, Elem<'a>)>, Error> {
-    let elements = packed::ziplist(bytes).map_err(|e| flaw(input, e))?;
+    let elements = packed::ziplist(bytes).map_err(|e| flaw(input, encoding, e))?;
     if elements.len() % 2 == 1 {
-        return Err(input.corrupt("ziplist: half a pair"));
+        return Err(flaw(input, encoding, Corrupt("half a pair")));
     }
     let mut rest = elements.into_iter();
     Ok(std::iter::from_fn(move || Some((rest.next()?, rest.next()?))))
 }
 
-fn add_member<R: Read>(input: &Input<R>, set: &mut Set, limits: &Limits, member: &[u8]) -> Result<(), Error> {
+fn add_member<R: Read>(
+    input: &Input<R>,
+    encoding: &str,
+    set: &mut Set,
+    limits: &Limits,
+    member: &[u8],
+) -> Result<(), Error> {
     match set.insert(limits, member) {
         true => Ok(()),
-        false => Err(input.corrupt("set: a member twice")),
+        false => Err(flaw(input, encoding, Corrupt("a member twice"))),
     }
 }
 
 fn add_field<R: Read>(
     input: &Input<R>,
+    encoding: &str,
     hash: &mut Hash,
     limits: &Limits,
     field: &[u8],
@@ -216,22 +243,23 @@ fn add_field<R: Read>(
 ) -> Result<(), Error> {
     match hash.insert(limits, field, value) {
         true => Ok(()),
-        false => Err(input.corrupt("hash: a field twice")),
+        false => Err(flaw(input, encoding, Corrupt("a field twice"))),
     }
 }
 
 fn add_scored<R: Read>(
     input: &Input<R>,
+    encoding: &str,
     zset: &mut ZSet,
     limits: &Limits,
     member: &[u8],
     score: f64,
 ) -> Result<(), Error> {
     if score.is_nan() {
-        return Err(input.corrupt("sorted set: a score that is not a number"));
+        return Err(flaw(input, encoding, Corrupt("a score that is not a number")));
     }
     match zset.insert(limits, member, score) {
         None => Ok(()),
-        Some(_) => Err(input.corrupt("sorted set: a member twice")),
+        Some(_) => Err(flaw(input, encoding, Corrupt("a member twice"))),
     }
 }

@@ -9,8 +9,9 @@ use crate::config::types::PropagationError;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::logging::{self, Role};
+use crate::replication::parse_offset;
 use crate::resp::encode_command;
-use crate::resp::parse::{ArgRanges, Parsed};
+use crate::resp::parse::{ArgRanges, Half, Parsed};
 use crate::resp::reader;
 use crate::server::Server;
 use crate::server::dispatch::{Origin, make_room_for};
@@ -89,6 +90,8 @@ pub struct MasterLink {
     acked_at_ms: u64,
     /// A transaction of the stream that has not been closed by EXEC yet.
     transaction: Option<Vec<OwnedArgs>>,
+    /// A command of the stream of which only the first part has arrived.
+    half: Option<Box<Half>>,
     /// `CLIENT PAUSE` holds up the stream.
     waits: bool,
 }
@@ -106,6 +109,7 @@ impl MasterLink {
             down_since_ms: now_ms,
             acked_at_ms: 0,
             transaction: None,
+            half: None,
             waits: false,
         }
     }
@@ -222,7 +226,7 @@ impl Server {
         if let State::Receiving(t) = &link.state {
             let _ = self.disk.remove(&t.temp);
         }
-        link.transaction = None;
+        (link.transaction, link.half) = (None, None);
         link.state = State::Idle { retry_at_ms: io.now.mono_ms() };
     }
 
@@ -427,18 +431,16 @@ impl Server {
     /// Handles the reply to a handshake step; false if it is not whole yet.
     fn handshake_reply(&mut self, io: &mut Io, conn: ConnId, step: Step) -> bool {
         let Some(c) = io.conn(conn) else { return false };
-        while c.input.first() == Some(&b'\n') {
-            c.input.remove(0);
-        }
-        let (value, used) = match reader::read(&c.input) {
-            Ok(Some(v)) => v,
+        let newlines = c.input.iter().take_while(|&&b| b == b'\n').count();
+        c.input.drain(..newlines);
+        let value = match reader::take(&mut c.input, reader::MAX_SHORT_REPLY) {
+            Ok(Some(value)) => value,
             Ok(None) => return false,
             Err(e) => {
                 self.link_failed(io, &format!("Master's reply cannot be understood: {e}"));
                 return false;
             }
         };
-        c.input.drain(..used);
         let text = match &value {
             reader::Value::Error(e) => format!("-{e}"),
             other => other.text().unwrap_or_default(),
@@ -495,7 +497,7 @@ impl Server {
                 true
             }
             (Some("FULLRESYNC"), Some(id), Some(offset)) if id.len() == 40 => {
-                let Ok(offset) = offset.parse() else {
+                let Some(offset) = parse_offset(offset) else {
                     self.link_failed(io, "Master's FULLRESYNC reply has no offset");
                     return false;
                 };
@@ -605,7 +607,7 @@ impl Server {
     fn link_online(&mut self, io: &mut Io) {
         if let Some(link) = self.repl.link.as_mut() {
             link.state = State::Online;
-            link.transaction = None;
+            (link.transaction, link.half) = (None, None);
         }
         self.selected_db = None;
         self.followed_master(io);
@@ -616,11 +618,12 @@ impl Server {
     fn follow_stream(&mut self, io: &mut Io, conn: ConnId) {
         let Some(c) = io.conn(conn) else { return };
         let input = std::mem::take(&mut c.input);
+        let mut half = self.repl.link.as_mut().and_then(|link| link.half.take());
         let mut ranges = ArgRanges::default();
         let (mut at, mut missing) = (0, 0);
         let mut asked = false;
         while at < input.len() {
-            match Server::next_command(&input, at, &mut ranges) {
+            match Server::next_command(&input, at, &mut ranges, &mut half) {
                 Parsed::Request { consumed } => {
                     let raw = &input[at..at + consumed];
                     let args = Args::new(&input, &ranges);
@@ -643,6 +646,9 @@ impl Server {
             if self.repl.link_conn() != Some(conn) {
                 return;
             }
+        }
+        if let Some(link) = self.repl.link.as_mut() {
+            link.half = half;
         }
         if let Some(c) = io.conn(conn) {
             let newer = std::mem::replace(&mut c.input, input);

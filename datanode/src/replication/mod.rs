@@ -22,6 +22,14 @@ pub fn random_id(rng: &mut Rng) -> String {
     (0..40).map(|_| char::from_digit(rng.below(16) as u32, 16).unwrap_or('0')).collect()
 }
 
+/// Larger offsets are not believed: no stream is that long, and counting on from there would overflow.
+const MAX_OFFSET: u64 = 1 << 62;
+
+/// An offset that a master or a file tells.
+pub fn parse_offset(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|&n| n <= MAX_OFFSET)
+}
+
 /// An id that stands for "none".
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
 

@@ -27,6 +27,30 @@ pub const UNAUTHENTICATED_BOUNDS: Bounds =
 #[derive(Debug, Default)]
 pub struct ArgRanges(pub Vec<(usize, usize)>);
 
+/// A request of which only the first part has arrived. Its reading goes on where it stopped, so that one that comes in many
+/// pieces is not read from its start with each of them.
+#[derive(Debug)]
+pub struct Half {
+    /// Where its next argument begins, counted from its own start.
+    next: usize,
+    /// Arguments that are missing.
+    left: i64,
+    /// Those that are there, counted from its own start.
+    args: Vec<(usize, usize)>,
+    /// Their bytes.
+    held: usize,
+}
+
+impl Half {
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Half>() + self.args.capacity() * size_of::<(usize, usize)>()
+    }
+}
+
+/// With fewer arguments than that a request is read again: that costs less than keeping what was read.
+const HALF_ARGS: usize = 16;
+
 /// What the front of a buffer holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -48,13 +72,33 @@ pub enum Parsed {
 /// are unquoted into `scratch`, and then the ranges are positions in `scratch` (`inline` is true).
 pub fn request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
     args.0.clear();
-    further_request(buf, from, bounds, args)
+    further_request(buf, from, bounds, args, &mut None)
 }
 
 /// As [`request`], but the ranges are added to those that are there. If there is no whole request, some may be left over.
-pub fn further_request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgRanges) -> Parsed {
+/// `half` is what an earlier call has left there about the request at `from`; that is where it goes on.
+pub fn further_request(
+    buf: &[u8],
+    from: usize,
+    bounds: &Bounds,
+    args: &mut ArgRanges,
+    half: &mut Option<Box<Half>>,
+) -> Parsed {
     if from >= buf.len() {
         return Parsed::Incomplete { need: 0 };
+    }
+    if let Some(mut h) = half.take() {
+        let mut pos = from + h.next;
+        let known = h.args.len();
+        let stopped = arguments(buf, &mut pos, &mut h.left, bounds, from, &mut h.args);
+        h.held += bytes_of(&h.args[known..]);
+        if let Some(Parsed::Incomplete { .. }) = stopped {
+            h.next = pos - from;
+            *half = Some(h);
+        } else {
+            args.0.extend(h.args.iter().map(|&(a, b)| (from + a, from + b)));
+        }
+        return stopped.unwrap_or(Parsed::Request { consumed: pos - from });
     }
     debug_assert!(buf[from] == b'*', "inline requests go through `inline`");
     let mut pos = from + 1;
@@ -72,38 +116,59 @@ pub fn further_request(buf: &[u8], from: usize, bounds: &Bounds, args: &mut ArgR
         };
         return Parsed::Invalid(format!("ERR Protocol error: {what}"));
     }
-    for _ in 0..count.max(0) {
-        if pos >= buf.len() {
-            return Parsed::Incomplete { need: 0 };
+    let (first, mut left) = (args.0.len(), count);
+    let stopped = arguments(buf, &mut pos, &mut left, bounds, 0, &mut args.0);
+    if let Some(Parsed::Incomplete { .. }) = stopped
+        && args.0.len() - first >= HALF_ARGS
+    {
+        let args: Vec<_> = args.0.drain(first..).map(|(a, b)| (a - from, b - from)).collect();
+        let held = bytes_of(&args);
+        *half = Some(Box::new(Half { next: pos - from, left, args, held }));
+    }
+    stopped.unwrap_or(Parsed::Request { consumed: pos - from })
+}
+
+/// Reads the `left` arguments of a request from `*pos` on, and moves behind each that is there. `None` once all are; otherwise
+/// why it stopped. The ranges are counted from `base`.
+#[inline]
+fn arguments(
+    buf: &[u8],
+    pos: &mut usize,
+    left: &mut i64,
+    bounds: &Bounds,
+    base: usize,
+    args: &mut Vec<(usize, usize)>,
+) -> Option<Parsed> {
+    while *left > 0 {
+        let mut at = *pos;
+        let Some(&mark) = buf.get(at) else { return Some(Parsed::Incomplete { need: 0 }) };
+        if mark != b'$' {
+            let c = char::from(mark);
+            let text = format!("ERR Protocol error: expected '$', got '{}'", c.escape_default());
+            return Some(Parsed::Invalid(text));
         }
-        if buf[pos] != b'$' {
-            let c = char::from(buf[pos]);
-            return Parsed::Invalid(format!(
-                "ERR Protocol error: expected '$', got '{}'",
-                c.escape_default()
-            ));
-        }
-        pos += 1;
-        let len = match header(buf, &mut pos, bounds.max_inline) {
+        at += 1;
+        let len = match header(buf, &mut at, bounds.max_inline) {
             Header::Value(n) if n >= 0 && n <= bounds.max_bulk as i64 => n as usize,
             Header::Value(n) if n > 0 && bounds.max_bulk <= UNAUTHENTICATED_BOUNDS.max_bulk => {
-                return Parsed::Invalid("ERR Protocol error: unauthenticated bulk length".into());
+                return Some(Parsed::Invalid("ERR Protocol error: unauthenticated bulk length".into()));
             }
-            Header::Incomplete => return Parsed::Incomplete { need: 0 },
+            Header::Incomplete => return Some(Parsed::Incomplete { need: 0 }),
             Header::TooLong => {
-                return Parsed::Invalid("ERR Protocol error: too big bulk count string".into());
+                return Some(Parsed::Invalid("ERR Protocol error: too big bulk count string".into()));
             }
             Header::Value(_) | Header::Invalid => {
-                return Parsed::Invalid("ERR Protocol error: invalid bulk length".into());
+                return Some(Parsed::Invalid("ERR Protocol error: invalid bulk length".into()));
             }
         };
-        if buf.len() - pos < len + 2 {
-            return Parsed::Incomplete { need: pos + len + 2 - buf.len() };
+        if buf.len() - at < len + 2 {
+            return Some(Parsed::Incomplete { need: at + len + 2 - buf.len() });
         }
-        args.0.push((pos, pos + len));
-        pos += len + 2;
+        args.push((at - base, at + len - base));
+        *pos = at + len + 2;
+        *left -= 1;
     }
-    Parsed::Request { consumed: pos - from }
+    None
 }
 
 enum Header {
@@ -149,8 +214,16 @@ pub struct Progress {
     pub behind: usize,
 }
 
-/// How far the request at the front of `buf` has arrived.
-pub fn progress(buf: &[u8]) -> Progress {
+fn bytes_of(args: &[(usize, usize)]) -> usize {
+    args.iter().map(|(a, b)| b - a).sum()
+}
+
+/// How far the request at the front of `buf` has arrived, of which `half` was read before. Of a whole one only the first
+/// arguments are looked at.
+pub fn progress(buf: &[u8], half: Option<&Half>) -> Progress {
+    if let Some(half) = half {
+        return Progress { arguments: half.held, behind: half.next.min(buf.len()) };
+    }
     let mut found = Progress::default();
     let max = Bounds::default().max_inline;
     let mut pos = 1;
@@ -158,7 +231,10 @@ pub fn progress(buf: &[u8]) -> Progress {
         return found;
     }
     found.behind = pos;
-    while buf.get(pos) == Some(&b'$') {
+    for _ in 0..HALF_ARGS {
+        if buf.get(pos) != Some(&b'$') {
+            break;
+        }
         pos += 1;
         let Header::Value(len) = header(buf, &mut pos, max) else { break };
         found.behind = pos;
@@ -268,6 +344,29 @@ fn quoted(line: &[u8], mut i: usize, quote: u8, word: &mut Vec<u8>) -> Option<us
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Byte by byte, with another request in front of it.
+    #[test]
+    fn a_request_in_pieces_is_read_once() {
+        let mut whole = b"*1\r\n$4\r\nPING\r\n".to_vec();
+        let from = whole.len();
+        whole.extend_from_slice(b"*40\r\n");
+        (10..50).for_each(|i| whole.extend_from_slice(format!("$2\r\n{i}\r\n").as_bytes()));
+        let (mut half, mut args) = (None, ArgRanges::default());
+        for n in from..whole.len() {
+            args.0.clear();
+            let parsed = further_request(&whole[..n], from, &Bounds::default(), &mut args, &mut half);
+            assert!(matches!(parsed, Parsed::Incomplete { .. }), "{n}");
+            assert!(half.as_ref().is_none_or(|h| h.left + h.args.len() as i64 == 40), "{n}");
+        }
+        assert!(half.as_ref().is_some_and(|h| h.left == 1), "all but the last argument are known");
+        args.0.clear();
+        let parsed = further_request(&whole, from, &Bounds::default(), &mut args, &mut half);
+        assert_eq!(parsed, Parsed::Request { consumed: whole.len() - from });
+        let mut at_once = ArgRanges::default();
+        request(&whole, from, &Bounds::default(), &mut at_once);
+        assert_eq!((args.0, half.is_none()), (at_once.0, true));
+    }
 
     fn parse(buf: &[u8]) -> (Parsed, Vec<Vec<u8>>) {
         let mut args = ArgRanges::default();

@@ -34,6 +34,9 @@ const MAX_DEPTH: usize = 32;
 /// Largest announced length of one aggregate or string.
 const MAX_LEN: i64 = 512 * 1024 * 1024;
 
+/// A reply that is a line or two, as in handshakes, takes at most so many bytes.
+pub const MAX_SHORT_REPLY: usize = 64 * 1024;
+
 /// The peer does not speak the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("protocol error: {0}")]
@@ -43,6 +46,19 @@ pub struct ProtocolError(String);
 pub fn read(buf: &[u8]) -> Result<Option<(Value, usize)>, ProtocolError> {
     let mut pos = 0;
     Ok(value(buf, &mut pos, 0)?.map(|v| (v, pos)))
+}
+
+/// Takes one reply from the front of `input`; `None` if it is not whole yet. One that is not whole in `most` bytes is an
+/// error: whoever sends it could go on for ever.
+pub fn take(input: &mut Vec<u8>, most: usize) -> Result<Option<Value>, ProtocolError> {
+    match read(input)? {
+        Some((value, used)) => {
+            input.drain(..used);
+            Ok(Some(value))
+        }
+        None if input.len() > most => Err(ProtocolError(format!("a reply of more than {most} bytes"))),
+        None => Ok(None),
+    }
 }
 
 fn line<'a>(buf: &'a [u8], pos: &mut usize) -> Option<&'a [u8]> {
@@ -168,6 +184,15 @@ mod tests {
         assert_eq!(used, whole.len());
         let map = Value::Map(vec![(Value::Simple("k".into()), Value::Null)]);
         assert_eq!(v, Value::Array(vec![Value::Bulk(b"foo".to_vec()), Value::Int(-5), map]));
+    }
+
+    #[test]
+    fn a_reply_that_does_not_end_is_an_error() {
+        let mut input = b"+OK\r\n+abc".to_vec();
+        assert_eq!(take(&mut input, 4), Ok(Some(Value::Simple("OK".into()))));
+        assert_eq!(take(&mut input, 4), Ok(None));
+        input.push(b'd');
+        assert!(take(&mut input, 4).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::commands::Call;
 use super::config::MasterOptions;
 use super::failover::Step;
+use super::hello::parse_epoch;
 use super::instance::{InstId, Instance, Kind, Reconf};
 use super::{Master, Sentinel};
 use crate::glob::glob_match;
@@ -122,7 +123,7 @@ impl Sentinel {
 
     fn is_master_down(&mut self, io: &mut Io, call: &mut Call<'_>) {
         let host = call.word(2);
-        let (Ok(port), Ok(epoch)) = (call.word(3).parse::<u16>(), call.word(4).parse::<u64>()) else {
+        let (Ok(port), Some(epoch)) = (call.word(3).parse::<u16>(), parse_epoch(&call.word(4))) else {
             return call.reply.error("ERR value is not an integer or out of range");
         };
         let run_id = call.word(5);

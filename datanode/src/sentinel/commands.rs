@@ -137,6 +137,7 @@ fn role(s: &mut Sentinel, _io: &mut Io, call: &mut Call<'_>) {
 
 fn shutdown(s: &mut Sentinel, io: &mut Io, call: &mut Call<'_>) {
     s.terminating = true;
+    s.save_if_unsaved();
     call.close = true;
     io.ask(Action::Exit(0));
 }

@@ -9,6 +9,14 @@ use crate::shardmap::NodeAddr;
 /// Sentinels known per master at most; further ones are ignored.
 const MAX_PEERS: usize = 1000;
 
+/// Larger epochs are not believed: there would be none left for the next failover.
+const MAX_EPOCH: u64 = 1 << 62;
+
+/// An epoch that another sentinel tells.
+pub(super) fn parse_epoch(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|&n| n <= MAX_EPOCH)
+}
+
 impl Sentinel {
     pub(super) fn say_hello(&mut self, io: &mut Io, id: InstId) {
         let Some(inst) = self.insts.get(&id) else { return };
@@ -52,9 +60,13 @@ impl Sentinel {
         let parsed = (|| {
             let addr = NodeAddr::new(host, port.parse().ok()?).ok()?;
             let master = NodeAddr::new(master_host, master_port.parse().ok()?).ok()?;
-            Some((addr, epoch.parse::<u64>().ok()?, master, master_epoch.parse::<u64>().ok()?))
+            Some((addr, parse_epoch(epoch)?, master, parse_epoch(master_epoch)?))
         })();
         let Some((addr, epoch, master, master_epoch)) = parsed else { return };
+        // What is said here is written to files.
+        if !crate::shardmap::is_dataset_id(run_id) {
+            return;
+        }
         if run_id == self.myid || !self.masters.contains_key(name) || self.managed.is_some() {
             return;
         }
@@ -76,7 +88,7 @@ impl Sentinel {
                 }
                 self.switch_master(io, name, &master, "observer");
             }
-            self.save_or_warn();
+            self.save_soon();
         }
     }
 
@@ -95,7 +107,7 @@ impl Sentinel {
             let id = self.add_peer(name, addr.clone(), run_id, now);
             self.adopt_interval(name, id);
             self.event(io, "+sentinel-address-switch", id, "");
-            self.save_or_warn();
+            self.save_soon();
             return Some(id);
         }
         let same_addr =
@@ -110,7 +122,7 @@ impl Sentinel {
         let id = self.add_peer(name, addr.clone(), run_id, now);
         self.adopt_interval(name, id);
         self.event(io, "+sentinel", id, "");
-        self.save_or_warn();
+        self.save_soon();
         Some(id)
     }
 
@@ -124,7 +136,7 @@ impl Sentinel {
     /// A larger epoch was heard of.
     pub(super) fn adopt_epoch(&mut self, io: &mut Io, epoch: u64, name: &str) {
         self.current_epoch = epoch;
-        self.save_or_warn();
+        self.save_soon();
         self.tell(io, "+new-epoch", &epoch.to_string(), Some(name));
     }
 

@@ -67,7 +67,7 @@ impl Sentinel {
             }
             let id = self.add_replica(name, addr, io.now.mono_ms());
             self.event(io, "+slave", id, "");
-            self.save_or_warn();
+            self.save_soon();
         }
     }
 

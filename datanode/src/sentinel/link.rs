@@ -152,18 +152,14 @@ impl Sentinel {
         let now = io.now.mono_ms();
         loop {
             let Some(c) = io.conn(conn) else { return };
-            let read = reader::read(&c.input);
-            let too_long = c.input.len() > MAX_REPLY;
-            let (value, used) = match read {
-                Ok(Some(found)) => found,
-                Ok(None) if !too_long => return,
-                Ok(None) => return io.close(conn, false),
+            let value = match reader::take(&mut c.input, MAX_REPLY) {
+                Ok(Some(value)) => value,
+                Ok(None) => return,
                 Err(e) => {
                     tracing::warn!("{}: {e}", self.insts.get(&id).map_or("?", |i| i.addr.as_str()));
                     return io.close(conn, false);
                 }
             };
-            c.input.drain(..used);
             let Some(inst) = self.insts.get_mut(&id) else { return };
             let link = inst.link(channel);
             link.heard_ms = now;

@@ -97,6 +97,10 @@ pub struct Sentinel {
     managed: Option<managed::Managed>,
     stats: Stats,
     terminating: bool,
+    /// The state has changed and is to be saved soon.
+    unsaved: bool,
+    /// When it was last saved so, monotonic milliseconds.
+    saved_ms: u64,
     /// Where probes and figures are shown.
     pub metrics: Option<Arc<Board>>,
     published_ms: u64,
@@ -146,6 +150,8 @@ impl Sentinel {
             managed: None,
             stats: Stats::default(),
             terminating: false,
+            unsaved: false,
+            saved_ms: 0,
             metrics: None,
             published_ms: 0,
             timing: timing::Timing::default(),
@@ -301,6 +307,7 @@ impl Service for Sentinel {
 
     fn tick(&mut self, io: &mut Io) {
         self.timer(io);
+        self.save_if_due(io.now.mono_ms());
         self.publish_figures(io);
     }
 
@@ -313,6 +320,7 @@ impl Service for Sentinel {
     fn terminate(&mut self, io: &mut Io, _signal: Signal) {
         if !self.terminating {
             self.terminating = true;
+            self.save_if_unsaved();
             tracing::info!("Sentinel is now ready to exit, bye bye...");
             io.ask(Action::Exit(0));
         }

@@ -13,6 +13,8 @@ use crate::shardmap::ShardMap;
 
 /// Name of the state file under `dir` in managed mode.
 const FILE: &str = "sentinel.json";
+/// Between two times of saving what others have told there is at least this pause, milliseconds.
+const SAVE_PAUSE_MS: u64 = 1000;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -46,6 +48,7 @@ impl Sentinel {
 
     /// Makes the state durable.
     pub(super) fn save(&mut self) -> std::io::Result<()> {
+        self.unsaved = false;
         let (path, bytes) = match (&self.managed, &self.cfg.file) {
             (Some(managed), _) => {
                 let state = State {
@@ -78,6 +81,27 @@ impl Sentinel {
     pub(super) fn save_or_warn(&mut self) {
         if let Err(e) = self.save() {
             tracing::error!("Sentinel was not able to save its state to {}: {e}", self.state_path());
+        }
+    }
+
+    /// Has the state made durable soon, where it is about what others tell and would tell again: whoever tells much does not
+    /// keep this sentinel writing.
+    pub(super) fn save_soon(&mut self) {
+        self.unsaved = true;
+    }
+
+    /// What is to be saved soon is saved now, if the last time is long enough ago.
+    pub(super) fn save_if_due(&mut self, now_ms: u64) {
+        if self.unsaved && now_ms.saturating_sub(self.saved_ms) >= SAVE_PAUSE_MS {
+            self.saved_ms = now_ms;
+            self.save_if_unsaved();
+        }
+    }
+
+    /// The same without a pause: the process ends.
+    pub(super) fn save_if_unsaved(&mut self) {
+        if self.unsaved {
+            self.save_or_warn();
         }
     }
 

@@ -4,11 +4,13 @@
 use std::ops::Range;
 
 use crate::command::{Args, Flags, Group, Spec, table};
-use crate::resp::parse::{self, ArgRanges, Bounds, Parsed};
+use crate::resp::parse::{self, ArgRanges, Bounds, Half, Parsed};
 use crate::store::keyspace::{Keyspace, Use};
 
 /// Requests read ahead at once: more would find what was fetched first thrown out again.
 const MOST: usize = 32;
+/// Memory for more arguments than that is given back.
+const KEPT_ARGS: usize = 64 * 1024;
 /// Keys of one request that are fetched, and elements.
 const KEYS_EACH: usize = 16;
 const ELEMENTS_EACH: usize = 8;
@@ -41,13 +43,22 @@ impl Ahead {
     }
 
     /// Reads whole requests from `input[*at..]`, at most `limit`, and moves `at` behind them. Why it stopped, if not because
-    /// of a limit or another form of request; what was read is to be served first.
-    pub fn read(&mut self, input: &[u8], at: &mut usize, bounds: &Bounds, limit: usize) -> Option<Parsed> {
+    /// of a limit or another form of request; what was read is to be served first. `half` is what is known of a request at
+    /// `at` of which more has arrived since; it is left where the last request is not whole.
+    pub fn read(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+        bounds: &Bounds,
+        limit: usize,
+        half: &mut Option<Box<Half>>,
+    ) -> Option<Parsed> {
         self.ranges.0.clear();
+        self.ranges.0.shrink_to(KEPT_ARGS);
         self.requests.clear();
         while self.requests.len() < limit.min(MOST) && input.get(*at) == Some(&b'*') {
             let first = self.ranges.0.len();
-            match parse::further_request(input, *at, bounds, &mut self.ranges) {
+            match parse::further_request(input, *at, bounds, &mut self.ranges, half) {
                 Parsed::Request { consumed } => {
                     *at += consumed;
                     let args = first..self.ranges.0.len();
@@ -70,7 +81,7 @@ impl Ahead {
 
     /// Notes what the first request of an input is about, to have it fetched together with that of other inputs.
     pub fn note_first(&mut self, input: &[u8], keyspace: &Keyspace, db: usize) {
-        self.read(input, &mut 0, &Bounds::default(), 1);
+        self.read(input, &mut 0, &Bounds::default(), 1, &mut None);
         self.note_keys(input, keyspace, db);
     }
 

@@ -96,8 +96,36 @@ fn is_ours(p: *mut u8) -> bool {
     p.addr().wrapping_sub(START.load(Ordering::Relaxed)) < LENGTH.load(Ordering::Relaxed)
 }
 
+/// What the calling thread holds at most, whatever others do: how tests see what hostile input can make it allocate. Only
+/// where debug assertions are on.
+#[cfg(debug_assertions)]
+pub mod high_water {
+    use std::cell::Cell;
+
+    thread_local! {
+        static HELD: Cell<i64> = const { Cell::new(0) };
+        static MOST: Cell<i64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn note(more: usize, less: usize) {
+        let held = HELD.get().wrapping_add(more as i64).wrapping_sub(less as i64);
+        HELD.set(held);
+        MOST.set(MOST.get().max(held));
+    }
+
+    /// Runs `f`: its result, and the bytes that this thread held at most beyond what it held before.
+    pub fn during<T>(f: impl FnOnce() -> T) -> (T, u64) {
+        let before = HELD.get();
+        MOST.set(before);
+        let result = f();
+        (result, (MOST.get() - before) as u64)
+    }
+}
+
 #[inline]
 fn count(owner: bool, more: usize, less: usize) {
+    #[cfg(debug_assertions)]
+    high_water::note(more, less);
     let change = (more as u64).wrapping_sub(less as u64);
     if owner {
         // Nobody else writes it: no need for a locked instruction.

@@ -7,6 +7,7 @@ use crate::acl::User;
 use crate::command::{Flags, OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
+use crate::resp::parse::Half;
 
 use super::tracking::TrackingState;
 
@@ -14,6 +15,8 @@ use super::tracking::TrackingState;
 pub struct Multi {
     /// Commands waiting for EXEC.
     pub queue: Vec<(&'static Spec, OwnedArgs)>,
+    /// Memory that they take.
+    pub bytes: usize,
     /// A command could not be queued: EXEC is refused.
     pub failed: bool,
     /// What some queued command is.
@@ -28,6 +31,7 @@ impl Default for Multi {
     fn default() -> Multi {
         Multi {
             queue: Vec::new(),
+            bytes: 0,
             failed: false,
             some: Flags::NONE,
             all: Flags(u32::MAX),
@@ -41,6 +45,7 @@ impl Multi {
     pub fn push(&mut self, spec: &'static Spec, flags: Flags, args: OwnedArgs) {
         self.some = self.some.with(flags);
         self.all = Flags(self.all.0 & flags.0);
+        self.bytes += args.bytes();
         self.queue.push((spec, args));
     }
 }
@@ -169,6 +174,8 @@ pub struct Client {
     pub last_active_ms: u64,
     /// The last command's name.
     pub last_command: &'static str,
+    /// A request of which only the first part has arrived: what is known of it.
+    pub half: Option<Box<Half>>,
     /// The transaction being queued.
     pub multi: Option<Multi>,
     /// `WATCH`ed keys.
@@ -234,6 +241,7 @@ impl Client {
             created_ms: now.unix_ms,
             last_active_ms: now.mono_ms(),
             last_command: "NULL",
+            half: None,
             multi: None,
             watched: Vec::new(),
             watch_broken: false,

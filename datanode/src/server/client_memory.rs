@@ -33,7 +33,7 @@ pub struct Usage {
 pub fn usage(client: &Client, io: &mut Io) -> Usage {
     let (mut input, mut room, mut arguments, mut output, mut reply_buffer) = (0, 0, 0, 0, 0);
     if let Some(c) = io.conn(client.conn) {
-        let arrived = progress(&c.input);
+        let arrived = progress(&c.input, client.half.as_deref());
         (input, arguments) = (c.input.len() - arrived.behind, arrived.arguments);
         // A buffer with nothing in it is given back at once.
         room = if c.input.is_empty() { 0 } else { c.input.capacity() };
@@ -44,13 +44,14 @@ pub fn usage(client: &Client, io: &mut Io) -> Usage {
     }
     let waiting = client.blocked.as_ref().and_then(|b| b.on.command()).map_or(0, OwnedArgs::bytes);
     arguments += waiting;
-    let multi: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
+    let multi = client.multi.as_ref().map_or(0, |m| m.bytes);
+    let half = client.half.as_ref().map_or(0, |h| h.bytes());
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
     let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.key.len()).sum();
     let buffers = room + reply_buffer;
-    let total = size_of::<Client>() + client.name.len() + buffers + waiting + multi + kept + watched;
+    let total = size_of::<Client>() + client.name.len() + half + buffers + waiting + multi + kept + watched;
     Usage { input, input_free: room.saturating_sub(input), arguments, reply_buffer, output, multi, total }
 }
 

@@ -6,11 +6,12 @@ use std::time::Instant;
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
 use super::effects::Targets;
+use super::limits;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
 use crate::persist::progress::Loading;
-use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
+use crate::resp::parse::{self, ArgRanges, Bounds, Half, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
 use crate::store::keyspace::SEE_ALL;
 
@@ -49,8 +50,10 @@ impl Server {
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
         let mut ahead = std::mem::take(&mut self.ahead);
+        let mut half = None;
         if let Some(client) = self.clients.get_mut(conn) {
             client.reading = (input.len(), input.capacity());
+            half = client.half.take();
         }
         let (mut at, mut missing) = (0, 0);
         while at < input.len() {
@@ -70,7 +73,7 @@ impl Server {
             };
             if input[at] == b'*' {
                 let db = client.db;
-                let stopped = ahead.read(&input, &mut at, &bounds, limit);
+                let stopped = ahead.read(&input, &mut at, &bounds, limit, &mut half);
                 if ahead.requests().is_empty() {
                     match stopped {
                         Some(Parsed::Invalid(text)) => {
@@ -92,6 +95,7 @@ impl Server {
                 for request in ahead.requests() {
                     at = request.end;
                     self.request(io, conn, request.spec, ahead.args(&input, request), &mut out);
+                    self.hand_over(io, conn, &mut out);
                     // Logged out, it may send less than what was read ahead.
                     let strange = self.clients.get(conn).is_some_and(|c| self.must_log_in(c));
                     if !self.is_served(conn) || strange != stranger {
@@ -109,6 +113,7 @@ impl Server {
                         let owned = OwnedArgs::collect(words.iter());
                         let args = owned.as_args();
                         self.request(io, conn, table::find(args).ok(), args, &mut out);
+                        self.hand_over(io, conn, &mut out);
                     }
                     Inline::Incomplete => break,
                     Inline::Invalid(text) => {
@@ -134,8 +139,10 @@ impl Server {
         }
         if let Some(client) = self.clients.get_mut(conn) {
             client.reading = (0, 0);
+            client.half = half;
         }
         out.clear();
+        out.shrink_to(2 * limits::PIECE);
         self.scratch = out;
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
@@ -164,8 +171,10 @@ impl Server {
     }
 
     fn check_query_buffer(&mut self, io: &mut Io, conn: ConnId) {
+        // What a transaction has queued was sent, too, and has not been served yet.
+        let queued = self.clients.get(conn).and_then(|c| c.multi.as_ref()).map_or(0, |m| m.bytes);
         let limit = self.config.client_query_buffer_limit as usize;
-        if io.conn(conn).is_some_and(|c| c.input.len() > limit) {
+        if io.conn(conn).is_some_and(|c| c.input.len() + queued > limit) {
             tracing::warn!("Closing client that reached max query buffer length");
             self.close_client(io, conn, false);
         }
@@ -615,7 +624,12 @@ impl Server {
     }
 
     /// Argument ranges of a stream's next command, for the loops that read streams.
-    pub(crate) fn next_command(buf: &[u8], at: usize, ranges: &mut ArgRanges) -> Parsed {
+    pub(crate) fn next_command(
+        buf: &[u8],
+        at: usize,
+        ranges: &mut ArgRanges,
+        half: &mut Option<Box<Half>>,
+    ) -> Parsed {
         if buf.get(at).is_some_and(|&b| b == b'\n') {
             // Newlines keep a link alive while its master prepares something.
             ranges.0.clear();
@@ -623,7 +637,9 @@ impl Server {
         }
         match buf.get(at) {
             Some(b'*') => {
-                parse::request(buf, at, &Bounds { max_args: usize::MAX >> 8, ..Bounds::default() }, ranges)
+                ranges.0.clear();
+                let bounds = Bounds { max_args: usize::MAX >> 8, ..Bounds::default() };
+                parse::further_request(buf, at, &bounds, ranges, half)
             }
             Some(_) => Parsed::Invalid("expected '*'".into()),
             None => Parsed::Incomplete { need: 0 },

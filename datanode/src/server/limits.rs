@@ -6,6 +6,9 @@ use crate::config::Config;
 use crate::config::types::{CLASS_NORMAL, CLASS_PUBSUB, CLASS_REPLICA, OutputLimit};
 use crate::io::{ConnId, Io};
 
+/// Whenever there are so many bytes of replies to a client they are handed over, and its limit is looked at.
+pub(super) const PIECE: usize = 1 << 20;
+
 /// The bound that applies to a client.
 fn limit_of(client: &Client, config: &Config) -> OutputLimit {
     let limits = &config.client_output_buffer_limit;
@@ -55,6 +58,40 @@ impl Server {
         for conn in conns {
             self.check_output_limit(io, conn);
         }
+    }
+
+    /// Hands over what the requests of a client have been answered so far, if that is much: one that is over its limit is
+    /// closed before it is answered further.
+    pub(super) fn hand_over(&mut self, io: &mut Io, conn: ConnId, out: &mut Vec<u8>) {
+        if out.len() < PIECE {
+            return;
+        }
+        if let Some(c) = io.conn(conn) {
+            c.output.append(out);
+            io.flush(conn);
+        }
+        out.clear();
+        out.shrink_to(2 * PIECE);
+        self.check_output_limit(io, conn);
+    }
+
+    /// Whether a transaction's replies so far are over the client's limit: then it gets none, and is closed.
+    pub(crate) fn drops_replies(&mut self, io: &mut Io, conn: ConnId, replies: usize) -> bool {
+        let Some(client) = self.clients.get(conn) else { return true };
+        let hard = limit_of(client, &self.config).hard;
+        let unsent = io.conn(conn).map_or(0, |c| c.output.pending()) + replies;
+        if !client.closing && (hard == 0 || (unsent as u64) < hard) {
+            return false;
+        }
+        if !client.closing {
+            let peer = &client.peer.remote;
+            tracing::warn!(
+                "Client {peer} scheduled to be closed ASAP for overcoming of output buffer limits in a transaction."
+            );
+            self.stats.clients_closed_by_output += 1;
+            self.close_client(io, conn, false);
+        }
+        true
     }
 
     /// Closes a client whose unsent output is over its limit.

@@ -280,11 +280,8 @@ impl Server {
                 return io.close(conn, false);
             };
             let Some(c) = io.conn(conn) else { return };
-            let value = match reader::read(&c.input) {
-                Ok(Some((value, used))) => {
-                    c.input.drain(..used);
-                    value
-                }
+            let value = match reader::take(&mut c.input, reader::MAX_SHORT_REPLY) {
+                Ok(Some(value)) => value,
                 Ok(None) => return,
                 Err(_) => return self.migration_broken(io, at),
             };

@@ -27,7 +27,6 @@ mod slab;
 pub mod slowlog;
 pub mod start;
 pub mod stats;
-#[cfg(test)]
 pub mod testing;
 pub mod tracking;
 
@@ -293,7 +292,9 @@ impl Service for Server {
     fn arrived(&mut self, io: &mut Io, conns: &[ConnId]) {
         for &conn in conns {
             let Some(client) = self.clients.get(conn).filter(|c| !self.must_log_in(c)) else { continue };
-            if let Some(c) = io.conn(conn) {
+            if client.half.is_none()
+                && let Some(c) = io.conn(conn)
+            {
                 self.ahead.note_first(&c.input, &self.keyspace, client.db);
             }
         }
