@@ -2,6 +2,7 @@
 
 use super::{Ctx, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
+use crate::server::dispatch::Origin;
 use crate::server::pubsub::{Kind, Receivers};
 
 const LISTEN: Flags = Flags(Flags::PUBSUB.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
@@ -108,22 +109,27 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
 
 /// `PUBLISH channel message`; replicas deliver it to their subscribers, too.
 fn publish(ctx: &mut Ctx<'_>) -> Result {
-    let server = &*ctx.keys.server;
-    // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
-    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
-    let receivers = server.pubsub.publish(&mut out, ctx.args.at(1), ctx.args.at(2));
-    ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Message;
-    Ok(())
+    publish_to(ctx, Kind::Channel)
 }
 
 /// `SPUBLISH shardchannel message`
 fn spublish(ctx: &mut Ctx<'_>) -> Result {
+    publish_to(ctx, Kind::Shard)
+}
+
+/// Delivers to subscribers here, and has the message passed on to where there may be others.
+fn publish_to(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    let (channel, message) = (ctx.args.at(1), ctx.args.at(2));
     let server = &*ctx.keys.server;
+    // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
     let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
-    let receivers = server.pubsub.publish_shard(&mut out, ctx.args.at(1), ctx.args.at(2));
+    let receivers = server.pubsub.deliver(&mut out, kind, channel, message);
     ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Message;
+    if !server.sends_messages() {
+        ctx.propagation = Propagation::Message;
+    } else if ctx.keys.origin != Origin::Master {
+        ctx.keys.server.send_message(ctx.io, kind, channel, message);
+    }
     Ok(())
 }
 
