@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder, ClusterConnection};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{Client, Commands, Connection, ConnectionLike, ErrorKind, ProtocolVersion, RedisError, RedisResult, ServerErrorKind};
+use redis::{
+    Client, Commands, Connection, ConnectionLike, ErrorKind, ProtocolVersion, RedisError, RedisResult,
+    ServerErrorKind,
+};
 
 use crate::follow::Store;
 use crate::{Options, Outcome, checked, same, until};
@@ -142,7 +145,10 @@ fn everywhere<C: ConnectionLike + Send>(c: &mut C, mut other: C) -> Outcome {
     checked("sets");
 
     same(c.zadd_multiple(k("z"), &[(1.0, "a"), (2.5, "b")])?, 2)?;
-    same::<Vec<(String, f64)>>(c.zrange_withscores(k("z"), 0, -1)?, vec![("a".into(), 1.0), ("b".into(), 2.5)])?;
+    same::<Vec<(String, f64)>>(
+        c.zrange_withscores(k("z"), 0, -1)?,
+        vec![("a".into(), 1.0), ("b".into(), 2.5)],
+    )?;
     same::<Option<f64>>(c.zscore(k("z"), "b")?, Some(2.5))?;
     checked("sorted sets");
 
@@ -166,18 +172,7 @@ fn everywhere<C: ConnectionLike + Send>(c: &mut C, mut other: C) -> Outcome {
     })?;
     checked("blocking");
 
-    let mut pipe = redis::pipe();
-    for _ in 0..1000 {
-        pipe.incr(k("counter"), 1);
-    }
-    same::<Vec<i64>>(pipe.query(c)?, (1..=1000).collect())?;
-    checked("pipeline");
-
-    let done: (String, i64, i64) =
-        redis::pipe().atomic().set(k("t"), 1).incr(k("t"), 1).get(k("t")).query(c)?;
-    same(done, ("OK".into(), 2, 2))?;
-    checked("transaction");
-
+    c.set::<_, _, ()>(k("t"), 2)?;
     let script = redis::Script::new("return {redis.call('incrby', KEYS[1], ARGV[1]), 'two'}");
     same::<(i64, String)>(script.key(k("t")).arg(40).invoke(c)?, (42, "two".into()))?;
     checked("script");
@@ -197,6 +192,18 @@ fn other_pop<C: ConnectionLike>(c: &mut C, key: &str) -> RedisResult<(String, St
 }
 
 fn single(c: &mut Connection, mut other: Connection) -> Outcome {
+    c.del::<_, ()>(&["counter", "t", "w"])?;
+    let mut pipe = redis::pipe();
+    for _ in 0..1000 {
+        pipe.incr("counter", 1);
+    }
+    same::<Vec<i64>>(pipe.query(c)?, (1..=1000).collect())?;
+    checked("pipeline");
+
+    let done: (String, i64, i64) = redis::pipe().atomic().set("t", 1).incr("t", 1).get("t").query(c)?;
+    same(done, ("OK".into(), 2, 2))?;
+    checked("transaction");
+
     let mut tries = 0;
     let (found,): (i64,) = redis::transaction(c, &["w"], |c, pipe| {
         tries += 1;
@@ -246,7 +253,13 @@ fn cluster(c: &mut ClusterConnection) -> Outcome {
     same::<Vec<i64>>(pipe.query(c)?, (0..600).collect())?;
     checked("keys of all slots");
 
-    let error = redis::cmd("SMOVE").arg("a").arg("b").arg("c").exec(c).err().ok_or("keys of several slots were taken")?;
+    let error = redis::cmd("SMOVE")
+        .arg("a")
+        .arg("b")
+        .arg("c")
+        .exec(c)
+        .err()
+        .ok_or("keys of several slots were taken")?;
     same(error.kind(), ErrorKind::Server(ServerErrorKind::CrossSlot))?;
     checked("cross-slot errors");
     Ok(())
