@@ -58,9 +58,12 @@ func follow(ctx context.Context, c redis.UniversalClient) error {
 		}
 		select {
 		case line := <-lines:
-			if line == "end" {
+			switch line {
+			case "end":
 				ending = true
-			} else {
+			case "mark":
+				outage = 0
+			default:
 				waiting, row = true, 0
 			}
 		default:

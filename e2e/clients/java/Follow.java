@@ -49,11 +49,13 @@ final class Follow {
                 outage = 0;
             }
             for (String line = lines.poll(); line != null; line = lines.poll()) {
-                if (line.equals("end")) {
-                    ending = true;
-                } else {
-                    waiting = true;
-                    row = 0;
+                switch (line) {
+                    case "end" -> ending = true;
+                    case "mark" -> outage = 0;
+                    default -> {
+                        waiting = true;
+                        row = 0;
+                    }
                 }
             }
         }

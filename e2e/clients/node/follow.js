@@ -38,7 +38,9 @@ async function follow(client) {
       outage = 0;
     }
     while (lines.length > 0) {
-      if (lines.shift() === 'end') ending = true;
+      const line = lines.shift();
+      if (line === 'end') ending = true;
+      else if (line === 'mark') outage = 0;
       else [waiting, row] = [true, 0];
     }
   }

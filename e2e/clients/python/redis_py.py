@@ -59,8 +59,11 @@ def follow(options):
             say(going=len(acknowledged), outage_ms=round(outage * 1000))
             outage = 0.0
         while not lines.empty():
-            if lines.get() == "end":
+            line = lines.get()
+            if line == "end":
                 ending = True
+            elif line == "mark":
+                outage = 0.0
             else:
                 waiting, row = True, 0
     missing = [n for n in acknowledged if client.get(f"{prefix}:{n}") != f"value {n}"]

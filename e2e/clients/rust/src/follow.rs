@@ -62,6 +62,7 @@ pub fn follow(store: &mut impl Store) -> Outcome {
         }
         match lines.try_recv() {
             Ok(line) if line == "end" => break,
+            Ok(line) if line == "mark" => outage = Duration::ZERO,
             Ok(_) => (waiting, row) = (true, 0),
             Err(_) => {}
         }

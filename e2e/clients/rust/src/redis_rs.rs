@@ -9,10 +9,14 @@ use redis::{
     ServerErrorKind,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::follow::Store;
 use crate::{Options, Outcome, checked, same, until};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
+const LEAST_RETRY_WAIT_MS: u64 = 20;
+const MOST_RETRY_WAIT_MS: u64 = 200;
 
 impl Options {
     fn url(&self, address: &str) -> String {
@@ -42,6 +46,11 @@ impl Options {
         ClusterClientBuilder::new(self.addresses.iter().map(|a| self.url(a)))
             .password(&self.password)
             .use_protocol(self.version())
+            .connection_timeout(TIMEOUT)
+            .response_timeout(TIMEOUT)
+            // Its pauses are seconds at first otherwise, and grow up to minutes.
+            .min_retry_wait(LEAST_RETRY_WAIT_MS)
+            .max_retry_wait(MOST_RETRY_WAIT_MS)
             .build()
     }
 }
@@ -49,13 +58,14 @@ impl Options {
 /// What connects, and its connection: taken anew from the same client object where it has failed.
 enum Follower {
     Sentinel(SentinelClient, Option<Connection>),
-    Cluster(ClusterConnection),
+    /// The asynchronous one: the other learns of a new master only by a MOVED.
+    Cluster(Runtime, redis::cluster_async::ClusterConnection),
 }
 
 impl Follower {
     fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Outcome<T> {
         match self {
-            Follower::Cluster(connection) => Ok(command.query(connection)?),
+            Follower::Cluster(runtime, connection) => Ok(runtime.block_on(command.query_async(connection))?),
             Follower::Sentinel(client, kept) => {
                 let connection = match kept {
                     Some(connection) => connection,
@@ -88,7 +98,11 @@ impl Store for Follower {
 pub fn follower(options: &Options) -> Outcome<impl Store> {
     Ok(match options.mode.as_str() {
         "sentinel" => Follower::Sentinel(options.sentinel()?, None),
-        "cluster" => Follower::Cluster(options.cluster()?.get_connection()?),
+        "cluster" => {
+            let runtime = Runtime::new()?;
+            let connection = runtime.block_on(options.cluster()?.get_async_connection())?;
+            Follower::Cluster(runtime, connection)
+        }
         mode => return Err(format!("nothing to follow in mode {mode}").into()),
     })
 }
@@ -113,7 +127,7 @@ pub fn work(options: &Options) -> Outcome {
             subscribe(&mut connection, connect()?)?;
         }
     }
-    tokio::runtime::Runtime::new()?.block_on(concurrent(options))
+    Runtime::new()?.block_on(concurrent(options))
 }
 
 fn everywhere<C: ConnectionLike + Send>(c: &mut C, mut other: C) -> Outcome {
