@@ -16,7 +16,7 @@ MODES = {
 WAITS_FOR_RETURN = {("cluster", "node-redis")}
 MASTERS = {"sentinel": 1, "cluster": 3}
 # Longest time without an acknowledged write that a client may need: it is found that the master is gone, another one is
-# elected, and the client asks again. What it is on a machine with nothing else to do is in docs/clients.md.
+# elected, and the client asks again, with pauses of its own. The test prints what it was (pytest -rP).
 MOST_OUTAGE_MS = 15_000
 
 
