@@ -10,7 +10,7 @@ use datanode::config::{Config, Mode, REDIS_VERSION, Source};
 use datanode::disk::RealDisk;
 use datanode::io::{Io, Now};
 use datanode::net::{self, Listeners, Threads};
-use datanode::sentinel::Sentinel;
+use datanode::sentinel::{self, Sentinel};
 use datanode::server::metrics::Board;
 use datanode::server::{Origins, Server, alloc};
 use datanode::system::pidfile::PidFile;
@@ -52,12 +52,14 @@ fn main() {
         if background && !detached {
             return background::start_detached(&program, &args, stdin.as_deref()).map(|()| 0);
         }
+        // What is wrong with the configuration is said before there is a log.
+        let sentinel = (mode == Mode::Sentinel).then(|| sentinel_config(&config)).transpose()?;
         logging::init(&config);
         title::init(&program);
         announce(mode, &config);
-        match mode {
-            Mode::Server => serve(&program, config),
-            Mode::Sentinel => watch(config),
+        match sentinel {
+            None => serve(&program, config),
+            Some(sentinel) => watch(config, sentinel),
         }
     });
     match code {
@@ -176,21 +178,24 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
     Ok(Some(board))
 }
 
-fn watch(config: Config) -> Result<i32, String> {
+fn sentinel_config(config: &Config) -> Result<sentinel::config::Config, String> {
     if !config.extra.users.is_empty() || !config.aclfile.is_empty() {
         return Err(
             "Fatal config error: a sentinel knows no users ('user', 'aclfile') but the one of requirepass"
                 .into(),
         );
     }
+    sentinel::config::Config::new(config.clone()).map_err(|e| e.to_string())
+}
+
+fn watch(config: Config, parsed: sentinel::config::Config) -> Result<i32, String> {
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let outgoing = datanode::server::start::outgoing(&config);
     let (supervisor, _pidfile) = settle(&config, true)?;
     let metrics_port = config.metrics_port;
-    let config = datanode::sentinel::config::Config::new(config).map_err(|e| e.to_string())?;
     let now = start_time();
     let mut sentinel =
-        Sentinel::new(config, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
+        Sentinel::new(parsed, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
     sentinel.metrics = board(metrics_port)?;
     tracing::warn!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();

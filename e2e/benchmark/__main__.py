@@ -14,9 +14,10 @@ import time
 
 from harness.process import Servers
 
-from . import commands, files, latency, memory, peers, report, stalls, sync
+from . import commands, files, growth, latency, memory, peers, report, stalls, sync
 
-SUBJECTS = {"commands": commands, "latency": latency, "memory": memory, "stalls": stalls, "files": files, "sync": sync}
+SUBJECTS = {"commands": commands, "latency": latency, "memory": memory, "stalls": stalls, "files": files, "sync": sync,
+            "growth": growth}
 # The others take long: they fill servers with data again and again.
 USUAL = ("commands", "latency")
 
@@ -75,6 +76,7 @@ def main():
     parser.add_argument("--nice", type=int, default=0, help="priority; a negative one keeps others' work out, and needs root")
     parser.add_argument("--realtime", action="store_true", help="run before everything else on the machine; needs root")
     parser.add_argument("--json", type=pathlib.Path, help="write everything that was measured here")
+    parser.add_argument("--plot", type=pathlib.Path, help="draw how costs grow here, as an SVG (with the subject growth)")
     arguments = parser.parse_args()
     begun, servers, rows = time.monotonic(), Servers(), []
     about = facts()
@@ -93,6 +95,8 @@ def main():
         servers.close()
         if rows:
             print("\n" + "\n".join(report.table(rows)), flush=True)
+        if arguments.plot:
+            growth.plot(rows, arguments.plot)
         if arguments.json:
             report.write_json(arguments.json, rows, about)
 

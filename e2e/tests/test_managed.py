@@ -291,6 +291,21 @@ def test_killed_masters_lose_no_acknowledged_write(founded, round_):
         assert writer.missing(client) == []
 
 
+def test_members_continue_with_the_new_master_where_they_were(founded):
+    """Nobody gets everything anew because of an election, be it the former master."""
+    old = founded.leader
+    with old.client() as client:
+        client.set("a", "1")
+    until("all have it", lambda: len({founded.status(node)["offset"] for node in founded.nodes}) == 1)
+    for _ in range(2):
+        new = founded.elect(founded.nodes[1:])
+        founded.offer(founded.map(new, founded.epoch), [old])
+        until("the former master follows", lambda: founded.status(old)["linkUp"], 20)
+        with new.client() as client:
+            client.set("b", "2")
+            stats = client.info("stats")
+        assert stats["sync_full"] == 0 and stats["sync_partial_ok"] >= 2
+
 def test_a_frozen_master_that_wakes_acknowledges_nothing_more(founded):
     old = founded.leader
     with old.client(socket_timeout=3, single_connection_client=True) as client:

@@ -39,7 +39,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const AFTER_ACTION: Duration = Duration::from_millis(100);
 /// Least time between two writes of the status for the sake of offsets alone.
 const OFFSETS: Duration = Duration::from_secs(30);
-/// Events that are the same as the last one of their reason are not told again within this time.
+/// The same event is not told again within this time.
 const REPEAT: Duration = Duration::from_secs(300);
 
 /// What the tasks share.
@@ -146,8 +146,8 @@ struct Task {
     memory: Memory,
     /// Who listens to which sentinel.
     listeners: HashMap<SocketAddr, AbortHandle>,
-    /// The last event of each reason, and when it was told.
-    told: BTreeMap<&'static str, (String, Instant)>,
+    /// Events of late, by reason and message, and when each was told.
+    told: BTreeMap<(&'static str, String), Instant>,
     failures: u32,
 }
 
@@ -307,14 +307,12 @@ impl Task {
 
     /// Makes an Event of a note, and a line in the log.
     async fn tell(&mut self, object: &DynamicObject, note: &Note) {
-        let repeated = self
-            .told
-            .get(note.reason)
-            .is_some_and(|(words, when)| *words == note.message && when.elapsed() < REPEAT);
-        if repeated {
+        self.told.retain(|_, when| when.elapsed() < REPEAT);
+        let event = (note.reason, note.message.clone());
+        if self.told.contains_key(&event) {
             return;
         }
-        self.told.insert(note.reason, (note.message.clone(), Instant::now()));
+        self.told.insert(event, Instant::now());
         match note.warning {
             true => warn!(reason = note.reason, "{}", note.message),
             false => info!(reason = note.reason, "{}", note.message),

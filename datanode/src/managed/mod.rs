@@ -237,7 +237,7 @@ impl Server {
                 if let Some(m) = &mut self.managed {
                     m.part = Part::Nobody;
                 }
-                self.follow(io, None);
+                self.unfollow(io);
                 tracing::info!("Waiting for a map of a newer epoch");
             }
             Part::Replica { ref master, epoch } => {
@@ -251,7 +251,7 @@ impl Server {
                 }
                 if same {
                     // The same master, promoted again: the link has to be introduced with the new epoch.
-                    self.follow(io, None);
+                    self.unfollow(io);
                 }
                 self.follow(io, Some((host, port)));
             }
@@ -291,13 +291,8 @@ impl Server {
         }
         // The mark is durable before the first write is taken: an emptied volume can be told from a new one.
         self.set_lineage(io, Lineage { dataset, epoch })?;
-        if self.repl.link.is_some() {
-            self.follow(io, None);
-        } else {
-            self.repl.fork(&mut self.rng);
-        }
-        self.repl.ensure_backlog(&self.config);
-        self.selected_db = None;
+        self.unfollow(io);
+        self.begin_history(io);
         if let Some(m) = &mut self.managed {
             m.part = Part::Master { epoch };
             m.intact = true;

@@ -395,7 +395,7 @@ impl Loop {
         self.io.note_threaded(if shared { self.transfers.len() } else { 0 }, 0);
         let mut transfers = std::mem::take(&mut self.transfers);
         for Transfer { mut socket, work } in transfers.drain(..) {
-            let Work::Read { into, result } = work else { continue };
+            let Work::Read { into, most, result } = work else { continue };
             let (id, slot) = (socket.id, socket.id.slot());
             if let Some(conn) = self.io.conn(id) {
                 conn.input = into;
@@ -407,7 +407,7 @@ impl Loop {
                 }
                 Ok(n) => {
                     self.arrived.push_back(id);
-                    socket.ended || n >= READ_CHUNK
+                    socket.ended || n >= most
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.take_back(id);

@@ -16,8 +16,10 @@ use super::Socket;
 use super::stream::Stream;
 use crate::io::Output;
 
-/// Read at most this much from one connection before others get their turn, bytes.
-pub(super) const READ_CHUNK: usize = 64 * 1024;
+/// Read this much from one connection before others get their turn, bytes: what is read is served in one go.
+pub(super) const READ_CHUNK: usize = 16 * 1024;
+/// Of a request that is longer than that, as much again as there is already, and no more than this, bytes.
+const LARGE_READ_CHUNK: usize = 1024 * 1024;
 /// With fewer transfers for each thread than this, handing them over costs more than it saves (as in Redis).
 const LEAST_EACH: usize = 2;
 /// How often a thread looks whether something has come before it sleeps, or lets others have the processor.
@@ -31,8 +33,8 @@ pub(super) struct Transfer {
 
 /// What is to be done, and afterwards what came of it.
 pub(super) enum Work {
-    /// Append what there is, at most `READ_CHUNK` bytes, to a buffer.
-    Read { into: Vec<u8>, result: std::io::Result<usize> },
+    /// Append what there is, at most `most` bytes, to a buffer.
+    Read { into: Vec<u8>, most: usize, result: std::io::Result<usize> },
     /// Send what may leave.
     Write { from: Output, sent: usize, end: End },
 }
@@ -50,8 +52,9 @@ pub(super) enum End {
 
 impl Transfer {
     pub(super) fn read(socket: Socket, mut into: Vec<u8>) -> Transfer {
-        into.reserve(READ_CHUNK);
-        Transfer { socket, work: Work::Read { into, result: Ok(0) } }
+        let most = into.len().clamp(READ_CHUNK, LARGE_READ_CHUNK);
+        into.reserve(most);
+        Transfer { socket, work: Work::Read { into, most, result: Ok(0) } }
     }
 
     pub(super) fn write(socket: Socket, from: Output) -> Transfer {
@@ -61,7 +64,7 @@ impl Transfer {
     fn carry_out(&mut self) {
         let stream = &mut self.socket.stream;
         match &mut self.work {
-            Work::Read { into, result } => *result = receive(stream, into),
+            Work::Read { into, most, result } => *result = receive(stream, into, *most),
             Work::Write { from, sent, end } => *end = send(stream, from, sent),
         }
     }
@@ -69,9 +72,9 @@ impl Transfer {
 
 /// Appends what a socket has to a buffer with room for it. `Read` would want the room filled with zeros first.
 #[allow(unsafe_code)]
-fn receive(stream: &Stream, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+fn receive(stream: &Stream, buffer: &mut Vec<u8>, most: usize) -> std::io::Result<usize> {
     let room = buffer.spare_capacity_mut();
-    let most = room.len().min(READ_CHUNK);
+    let most = room.len().min(most);
     // SAFETY: `room` is at least `most` bytes of memory that is ours to write, and the descriptor is open.
     let n = unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), most, 0) };
     let n = usize::try_from(n).map_err(|_| std::io::Error::last_os_error())?;
@@ -325,7 +328,7 @@ mod tests {
                 let mut reads = sockets.into_iter().map(|s| Transfer::read(s, b"old ".to_vec())).collect();
                 crew.carry_out(&mut reads, true);
                 for read in reads {
-                    let Transfer { socket, work: Work::Read { into, result } } = read else { panic!() };
+                    let Transfer { socket, work: Work::Read { into, result, .. } } = read else { panic!() };
                     let text = format!("{round} {:?}", socket.id);
                     assert_eq!(result.unwrap(), text.len());
                     assert_eq!(into, format!("old {text}").as_bytes());

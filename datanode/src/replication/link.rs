@@ -145,11 +145,7 @@ impl Server {
         {
             return;
         }
-        let had_link = self.repl.link.is_some();
-        self.close_link(io);
-        self.repl.link = None;
-        self.release_effects();
-        self.selected_db = None;
+        let had_link = self.unfollow(io);
         match master {
             Some((host, port)) => {
                 tracing::info!(
@@ -163,16 +159,31 @@ impl Server {
                 self.link_cron(io);
             }
             None if had_link => {
-                // What was applied so far is a history that others share; from here on it is ours.
-                self.repl.fork(&mut self.rng);
-                self.drop_replicas(io);
-                self.repl.ensure_backlog(&self.config);
-                self.repl.alone_since_ms = io.now.mono_ms();
-                logging::set_role(Role::Master);
+                self.begin_history(io);
                 tracing::info!("MASTER MODE enabled");
             }
             None => {}
         }
+    }
+
+    /// Follows nobody any more, and knows where it was: with whoever goes on with that history it can continue. False if
+    /// it followed nobody.
+    pub(crate) fn unfollow(&mut self, io: &mut Io) -> bool {
+        let had_link = self.repl.link.is_some();
+        self.close_link(io);
+        self.repl.link = None;
+        self.release_effects();
+        self.selected_db = None;
+        self.repl.alone_since_ms = io.now.mono_ms();
+        had_link
+    }
+
+    /// What was applied so far is a history that others share; from here on it is ours.
+    pub(crate) fn begin_history(&mut self, io: &mut Io) {
+        self.repl.fork(&mut self.rng);
+        self.drop_replicas(io);
+        self.repl.ensure_backlog(&self.config);
+        logging::set_role(Role::Master);
     }
 
     fn close_link(&mut self, io: &mut Io) {

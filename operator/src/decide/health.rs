@@ -69,7 +69,7 @@ pub(super) fn examine(s: &Snapshot, record: &Record, plan: &mut Plan) {
         let Some(probe) = s.sentinels.get(sentinel) else { continue };
         let name = pod_of(sentinel.as_str());
         match &probe.answer {
-            Err(failure) => trouble(s, sentinel, failure, s.silence_ms(probe), plan),
+            Err(failure) => trouble(s, sentinel, failure, plan),
             Ok(answer) => {
                 for view in answer.status.shards.iter().filter(|view| view.state == ShardState::AtRisk) {
                     plan.at_risk("ElectionUnsafe", format!("{name}, shard {}: {}", view.index, view.reason));
@@ -85,7 +85,7 @@ fn examine_member(s: &Snapshot, shard: &Shard, member: &NodeAddr, plan: &mut Pla
     let Some(probe) = s.members.get(member) else { return };
     let status = match &probe.answer {
         Ok(answer) => &answer.status,
-        Err(failure) => return trouble(s, member, failure, s.silence_ms(probe), plan),
+        Err(failure) => return trouble(s, member, failure, plan),
     };
     if let Some(error) = &status.restore_error {
         plan.degraded("RestoreFailed", format!("{name} cannot load its data: {error}"));
@@ -106,7 +106,7 @@ fn examine_member(s: &Snapshot, shard: &Shard, member: &NodeAddr, plan: &mut Pla
 }
 
 /// A pod that does not answer: while it starts that is no trouble yet.
-fn trouble(s: &Snapshot, place: &NodeAddr, failure: &Failure, silent_ms: u64, plan: &mut Plan) {
+fn trouble(s: &Snapshot, place: &NodeAddr, failure: &Failure, plan: &mut Plan) {
     let name = pod_of(place.as_str());
     if let Some(why) = s.pod(place).and_then(|pod| pod.trouble.as_ref()) {
         return plan.degraded("PodFailing", format!("{name}: {why}"));
@@ -122,8 +122,7 @@ fn trouble(s: &Snapshot, place: &NodeAddr, failure: &Failure, silent_ms: u64, pl
         _ if s.pod(place).is_none_or(|pod| !pod.ready) => {
             plan.progressing("Starting", format!("{name} {failure}"))
         }
-        failure => {
-            plan.degraded("MemberUnreachable", format!("{name} {failure} for {} s", silent_ms / 1_000))
-        }
+        // Since when is the condition's to say: a text that changed with time would be news again and again.
+        failure => plan.degraded("MemberUnreachable", format!("{name} {failure}")),
     }
 }

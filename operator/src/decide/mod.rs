@@ -116,9 +116,9 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it brings objects or members nearer to what is asked for.
+    /// Whether it brings the record, objects or members nearer to what is asked for.
     fn changes_objects(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Configure { .. })
+        matches!(self, Self::SaveRecord(_) | Self::Apply { .. } | Self::Configure { .. })
     }
 
     /// Whether clients may notice it.

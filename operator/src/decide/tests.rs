@@ -784,6 +784,10 @@ fn a_roll_takes_replicas_first_and_the_master_last() {
         let mut world = World::reached(json!({"sentinels": sentinels}));
         let master = world.master(0);
         world.change(json!({"sentinels": sentinels, "config": {"databases": 4}}));
+        while world.deleted.iter().filter(|pod| !pod.contains("sentinel")).count() < 3 {
+            let plan = world.step();
+            assert!(!plan.findings.progressing.is_empty(), "it is not done yet: {plan:?}");
+        }
         world.settle();
         let data: Vec<&String> = world.deleted.iter().filter(|pod| !pod.contains("sentinel")).collect();
         assert_eq!(data.len(), 3, "{:?}", world.deleted);

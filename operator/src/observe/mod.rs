@@ -7,7 +7,7 @@ pub mod resp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datanode::shardmap::NodeAddr;
 use futures::future::join_all;
@@ -33,6 +33,11 @@ pub const RECORD: &str = "record.json";
 const PASSWORD_AGE_MS: u64 = 5_000;
 /// Time after which an object is applied again though nothing in it has changed, milliseconds.
 const REAPPLY_MS: u64 = 60_000;
+/// Time for the answer of who has just been silent for a whole probe: its silence is known, and an election should not
+/// wait for it at every step.
+const HASTY_PROBE: Duration = Duration::from_millis(200);
+/// For so long after that probe. Later it may be needed, slow as it is.
+const HASTE: Duration = Duration::from_secs(5);
 /// What a container waits for that will not come by itself.
 const WAITING_IS_TROUBLE: &[&str] = &[
     "CrashLoopBackOff",
@@ -113,14 +118,15 @@ pub async fn observe(
         sentinels.extend(record.map.sentinels.iter().cloned());
     }
     let password = memory.password.as_ref().map(|(password, _)| password.clone());
+    let limit = |place: &NodeAddr| patience(memory.heard.get(place).copied(), now);
     let (members, sentinels) = tokio::join!(
-        ask_all(&members, &pods, password.as_deref()),
-        ask_all(&sentinels, &pods, password.as_deref())
+        ask_all(&members, limit, &pods, password.as_deref()),
+        ask_all(&sentinels, limit, &pods, password.as_deref())
     );
-    let members =
-        members.into_iter().map(|(at, answer)| (at.clone(), remember(memory, at, answer, now))).collect();
-    let sentinels =
-        sentinels.into_iter().map(|(at, answer)| (at.clone(), remember(memory, at, answer, now))).collect();
+    // A silence has lasted until its question was given up.
+    let now = now_ms();
+    let members = members.into_iter().map(|heard| remember(memory, heard)).collect();
+    let sentinels = sentinels.into_iter().map(|heard| remember(memory, heard)).collect();
     if let Some(record) = &record {
         memory.promises.retain(|shard, promises| match record.elections.get(shard) {
             Some(election) => {
@@ -160,27 +166,42 @@ pub fn random_hex(bytes: usize) -> std::io::Result<String> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// How long the answer of a member is waited for that was last heard at a time, Unix milliseconds.
+fn patience(heard: Option<u64>, now: u64) -> Duration {
+    let silent = Duration::from_millis(now.saturating_sub(heard.unwrap_or(now)));
+    let hasty = silent >= resp::PROBE && silent < resp::PROBE + HASTE;
+    if hasty { HASTY_PROBE } else { resp::PROBE }
+}
+
+/// An answer, or its absence, and when that was known, Unix milliseconds.
+type Heard<T> = (NodeAddr, Result<Answer<T>, Failure>, u64);
+
 async fn ask_all<T: DeserializeOwned>(
     places: &BTreeSet<NodeAddr>,
+    limit: impl Fn(&NodeAddr) -> Duration,
     pods: &BTreeMap<String, Pod>,
     password: Option<&str>,
-) -> Vec<(NodeAddr, Result<Answer<T>, Failure>)> {
-    join_all(places.iter().map(|place| async move {
-        let answer = match (address(pods, place), password) {
-            (Some(at), Some(password)) => probe::ask(at, password).await,
-            _ => Err(Failure::Absent),
-        };
-        (place.clone(), answer)
+) -> Vec<Heard<T>> {
+    join_all(places.iter().map(|place| {
+        let limit = limit(place);
+        async move {
+            let answer = match (address(pods, place), password) {
+                (Some(at), Some(password)) => probe::ask(at, password, limit).await,
+                _ => Err(Failure::Absent),
+            };
+            (place.clone(), answer, now_ms())
+        }
     }))
     .await
 }
 
-fn remember<T>(memory: &mut Memory, at: NodeAddr, answer: Result<Answer<T>, Failure>, now: u64) -> Probe<T> {
-    let heard = memory.heard.entry(at).or_insert(now);
+fn remember<T>(memory: &mut Memory, (at, answer, when): Heard<T>) -> (NodeAddr, Probe<T>) {
+    let heard = memory.heard.entry(at.clone()).or_insert(when);
     if answer.is_ok() {
-        *heard = now;
+        *heard = when;
     }
-    Probe { answer, silent_since_ms: *heard }
+    let silent_since_ms = *heard;
+    (at, Probe { answer, silent_since_ms })
 }
 
 fn ours<K>(store: &kube::runtime::reflector::Store<K>, desired: &Desired) -> Vec<std::sync::Arc<K>>
@@ -341,4 +362,18 @@ fn container_trouble(pod: &Pod) -> Option<String> {
 fn last_line(words: &str) -> &str {
     let line = words.trim().lines().last().unwrap_or_default();
     line.char_indices().nth(400).map_or(line, |(end, _)| &line[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_missed_a_probe_is_waited_for_less_for_a_while() {
+        assert_eq!(patience(None, 10_000), resp::PROBE);
+        assert_eq!(patience(Some(9_500), 10_000), resp::PROBE);
+        assert_eq!(patience(Some(9_000), 10_000), HASTY_PROBE);
+        assert_eq!(patience(Some(4_001), 10_000), HASTY_PROBE);
+        assert_eq!(patience(Some(4_000), 10_000), resp::PROBE);
+    }
 }

@@ -1,6 +1,7 @@
 //! What members and sentinels are asked: one bounded question each.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use datanode::shardmap::{NodeStatus, ShardMap};
 use serde::de::DeserializeOwned;
@@ -9,8 +10,12 @@ use super::resp::{self, PROBE, Value};
 use crate::snapshot::{Answer, Failure};
 
 /// Asks a member or sentinel for its STATUS and MAP.
-pub async fn ask<T: DeserializeOwned>(at: SocketAddr, password: &str) -> Result<Answer<T>, Failure> {
-    let mut answers = resp::call(at, password, &[&["REPLICASET", "STATUS"], &["REPLICASET", "MAP"]], PROBE)
+pub async fn ask<T: DeserializeOwned>(
+    at: SocketAddr,
+    password: &str,
+    limit: Duration,
+) -> Result<Answer<T>, Failure> {
+    let mut answers = resp::call(at, password, &[&["REPLICASET", "STATUS"], &["REPLICASET", "MAP"]], limit)
         .await?
         .into_iter();
     let status = parse(answers.next().unwrap_or(Value::Null))?;
@@ -37,24 +42,14 @@ pub async fn offer(at: SocketAddr, password: &str, offered: &ShardMap) -> Result
 }
 
 /// Sends a command whose answer is `OK` or STATUS.
-pub async fn order(
-    at: SocketAddr,
-    password: &str,
-    command: &[&str],
-    limit: std::time::Duration,
-) -> Result<(), Failure> {
+pub async fn order(at: SocketAddr, password: &str, command: &[&str], limit: Duration) -> Result<(), Failure> {
     match one(at, password, command, limit).await? {
         Value::Simple(_) | Value::Bulk(_) => Ok(()),
         other => Err(unexpected(&other)),
     }
 }
 
-async fn one(
-    at: SocketAddr,
-    password: &str,
-    command: &[&str],
-    limit: std::time::Duration,
-) -> Result<Value, Failure> {
+async fn one(at: SocketAddr, password: &str, command: &[&str], limit: Duration) -> Result<Value, Failure> {
     Ok(resp::call(at, password, &[command], limit).await?.pop().unwrap_or(Value::Null))
 }
 
