@@ -92,8 +92,7 @@ class Follower:
             pass  # It has ended: the next report will say so.
 
     def end(self):
-        """Has it read everything back; its closing report."""
-        self.tell("end")
+        """Waits, after it was told `end`, until it has read everything back; its closing report."""
         report = self.report("acknowledged")
         assert self._process.wait(STEP_MAX_S) == 0, "".join(self._seen[-40:])
         return report

@@ -50,6 +50,7 @@ def drill(servers, implementation, mode):
             waits = [follower for follower in followers if (mode, follower.client) in WAITS_FOR_RETURN]
             each(lambda follower: follower.report("going"), [follower for follower in followers if follower not in waits])
         each(lambda follower: follower.report("going"), waits)
+        each(lambda follower: follower.tell("end"))
         each(lambda follower: follower.end())
     finally:
         for follower in followers:
@@ -79,4 +80,5 @@ def test_the_client_goes_on_and_finds_what_was_acknowledged(reports, mode, clien
     print(f"{mode} {client}: outage in ms: moved {moved['outage_ms']}, killed {killed['outage_ms']}; "
           f"{end['acknowledged']} writes; errors: {end['errors']}")
     assert end["acknowledged"] >= 300 and end["missing"] == []
-    assert moved["outage_ms"] < MOST_OUTAGE_MS and killed["outage_ms"] < MOST_OUTAGE_MS
+    assert moved["outage_ms"] < MOST_OUTAGE_MS
+    assert killed["outage_ms"] < MOST_OUTAGE_MS or (mode, client) in WAITS_FOR_RETURN

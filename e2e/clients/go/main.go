@@ -66,7 +66,15 @@ func (o options) connect() redis.UniversalClient {
 		})
 		// end
 	case "cluster":
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: o.addresses, Password: o.password, Protocol: o.protocol})
+		// docs: cluster
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs:    o.addresses,
+			Password: o.password,
+			Protocol: o.protocol,
+			// A minute by default: so long it may ask a master that is gone.
+			ClusterStateReloadInterval: time.Second,
+		})
+		// end
 	}
 	return redis.NewClient(&redis.Options{Addr: o.addresses[0], Password: o.password, Protocol: o.protocol})
 }
