@@ -91,11 +91,15 @@ class ReplicaSet:
     def switch_over(self, shard=0):
         """A planned move of the shard's master to another member, once it is done."""
         old = self.master(shard)
-        with self.sentinels[0].client() as client:
-            # Right after a change a sentinel need not have heard yet that the replicas are well.
-            until("the sentinel takes the order", lambda: client.execute_command("REPLICASET", "SWITCHOVER", shard), SETTLE_S,
-                  ignore=ERRORS)
-        until("another member is master", lambda: self.master(shard) is not old, SETTLE_S, ignore=ERRORS)
+
+        def moved():
+            if self.master(shard) is not old:
+                return True
+            # It is refused while a sentinel has not heard yet that the replicas are well, and while it is under way; and one
+            # that did not come about in time leaves the master where it was.
+            with self.sentinels[0].client() as client:
+                client.execute_command("REPLICASET", "SWITCHOVER", shard)
+        until("another member is master", moved, SETTLE_S, poll=0.1, ignore=ERRORS)
 
     @contextlib.contextmanager
     def without_master(self, shard=0):
