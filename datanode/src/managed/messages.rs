@@ -48,7 +48,12 @@ impl Messenger {
 }
 
 /// Whom a message of this kind is for: every member but `own`, or those of its shard.
-fn recipients<'a>(map: &'a ShardMap, own: &'a NodeAddr, shard: u32, kind: Kind) -> impl Iterator<Item = &'a NodeAddr> {
+fn recipients<'a>(
+    map: &'a ShardMap,
+    own: &'a NodeAddr,
+    shard: u32,
+    kind: Kind,
+) -> impl Iterator<Item = &'a NodeAddr> {
     let concerned = map.shards.iter().filter(move |s| kind != Kind::Shard || s.index == shard);
     concerned.flat_map(|s| &s.members).filter(move |node| *node != own)
 }

@@ -28,7 +28,6 @@ import redis.clients.jedis.resps.Tuple;
 
 /** Jedis: the usual work with one server, behind sentinels, and in a cluster. */
 final class JedisWork {
-    private static final int TIMEOUT_MS = 2000;
     private final Main.Options options;
     private final UnifiedJedis jedis;
 
@@ -40,7 +39,7 @@ final class JedisWork {
     private static UnifiedJedis connect(Main.Options options) {
         JedisClientConfig config = DefaultJedisClientConfig.builder()
                 .password(options.password())
-                .timeoutMillis(TIMEOUT_MS)
+                .timeoutMillis((int) options.timeout().toMillis())
                 .protocol(options.protocol() == 3 ? RedisProtocol.RESP3 : RedisProtocol.RESP2)
                 .build();
         Set<HostAndPort> nodes =

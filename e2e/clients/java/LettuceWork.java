@@ -39,7 +39,6 @@ import java.util.concurrent.TimeUnit;
 
 /** Lettuce: the usual work with one server, behind sentinels, and in a cluster. */
 final class LettuceWork {
-    private static final Duration TIMEOUT = Duration.ofSeconds(2);
     private final Main.Options options;
     private final Link link;
 
@@ -55,7 +54,7 @@ final class LettuceWork {
     private static Link connect(Main.Options options) {
         ProtocolVersion protocol = options.protocol() == 3 ? ProtocolVersion.RESP3 : ProtocolVersion.RESP2;
         if (options.mode().equals("cluster")) {
-            List<RedisURI> nodes = options.addresses().stream().map(a -> uri(a, options.password())).toList();
+            List<RedisURI> nodes = options.addresses().stream().map(a -> uri(a, options)).toList();
             RedisClusterClient client = RedisClusterClient.create(nodes);
             ClusterTopologyRefreshOptions refresh = ClusterTopologyRefreshOptions.builder()
                     .enableAllAdaptiveRefreshTriggers().adaptiveRefreshTriggersTimeout(Duration.ofMillis(200))
@@ -64,7 +63,7 @@ final class LettuceWork {
             StatefulRedisClusterConnection<String, String> connection = client.connect();
             return new Link(connection.sync(), null, connection, null, client);
         }
-        RedisURI uri = options.mode().equals("sentinel") ? sentinel(options) : uri(options.addresses().get(0), options.password());
+        RedisURI uri = options.mode().equals("sentinel") ? sentinel(options) : uri(options.addresses().get(0), options);
         RedisClient client = RedisClient.create(uri);
         client.setOptions(ClientOptions.builder().protocolVersion(protocol).build());
         StatefulRedisConnection<String, String> connection = client.connect();
@@ -75,15 +74,15 @@ final class LettuceWork {
     private static RedisURI sentinel(Main.Options options) {
         RedisURI.Builder uri = RedisURI.builder().withSentinelMasterId("orders").withPassword(options.password().toCharArray());
         for (Main.Address a : options.addresses()) {
-            uri.withSentinel(uri(a, options.password()));
+            uri.withSentinel(uri(a, options));
         }
-        return uri.withTimeout(TIMEOUT).build();
+        return uri.withTimeout(options.timeout()).build();
     }
     // end
 
-    private static RedisURI uri(Main.Address a, String password) {
-        return RedisURI.builder().withHost(a.host()).withPort(a.port()).withPassword(password.toCharArray())
-                .withTimeout(TIMEOUT).build();
+    private static RedisURI uri(Main.Address a, Main.Options options) {
+        return RedisURI.builder().withHost(a.host()).withPort(a.port()).withPassword(options.password().toCharArray())
+                .withTimeout(options.timeout()).build();
     }
 
     static Main.Store store(Main.Options options) {
@@ -260,7 +259,7 @@ final class LettuceWork {
         }
         parts.put("reactive", () -> {
             Long sum = link.single().reactive().mget(Main.names("scan:", 100).toArray(String[]::new))
-                    .map(one -> Long.parseLong(one.getValue())).reduce(Long::sum).block(TIMEOUT);
+                    .map(one -> Long.parseLong(one.getValue())).reduce(Long::sum).block(options.timeout());
             Main.same(100L, sum);
         });
     }

@@ -1,3 +1,4 @@
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -7,9 +8,11 @@ import java.util.Map;
 /** Drives Jedis and Lettuce through the usual work: PROGRAM JOB CLIENT PROTOCOL MODE PASSWORD ADDRESS…, see ../README.md. */
 public final class Main {
     private static final long LIMIT_MS = 120_000;
+    private static final Duration WORK_TIMEOUT = Duration.ofSeconds(10);
+    private static final Duration FOLLOW_TIMEOUT = Duration.ofSeconds(2);
 
     /** Where to go, and how. */
-    record Options(int protocol, String mode, String password, List<Address> addresses) {}
+    record Options(int protocol, String mode, String password, List<Address> addresses, Duration timeout) {}
 
     record Address(String host, int port) {
         static Address parse(String text) {
@@ -63,7 +66,8 @@ public final class Main {
 
     private static void run(String[] args) throws Exception {
         List<Address> addresses = Arrays.stream(args).skip(5).map(Address::parse).toList();
-        Options options = new Options(Integer.parseInt(args[2]), args[3], args[4], addresses);
+        Duration timeout = args[0].equals("follow") ? FOLLOW_TIMEOUT : WORK_TIMEOUT;
+        Options options = new Options(Integer.parseInt(args[2]), args[3], args[4], addresses, timeout);
         switch (args[0] + " " + args[1]) {
             case "work jedis" -> checkAll(new JedisWork(options).parts());
             case "work lettuce" -> checkAll(new LettuceWork(options).parts());
