@@ -42,12 +42,17 @@ impl ConnId {
 pub struct Conn {
     /// Bytes received and not consumed yet. The core removes what it has used.
     pub input: Vec<u8>,
+    /// So many bytes are missing for the next request to be whole; 0: not known.
+    pub wanted: usize,
     /// Bytes to send.
     pub output: Output,
     serial: u32,
     open: bool,
     dirty: bool,
 }
+
+/// Output buffers are kept up to this capacity, bytes: a connection may have thousands of others beside it.
+const KEEP_CAPACITY: usize = 16 * 1024;
 
 /// What is to be sent on a connection, in order. Bytes beyond [`Output::hold`] stay until they are released: so a
 /// reply can be written now and leave once its write is durable.
@@ -64,6 +69,21 @@ impl Output {
     /// The buffer to append to.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
+    }
+
+    /// Takes bytes over; where none are waiting the buffer itself, and one of the same size is left in its place.
+    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+        /// More than this is rather made when it is needed, bytes.
+        const LEFT: usize = 1 << 20;
+        if self.bytes.is_empty() && bytes.len() > KEEP_CAPACITY {
+            self.bytes = std::mem::take(bytes);
+        } else {
+            self.bytes.extend_from_slice(bytes);
+            bytes.clear();
+        }
+        if bytes.capacity() == 0 || bytes.capacity() > LEFT {
+            *bytes = Vec::with_capacity(self.bytes.len().min(LEFT));
+        }
     }
 
     /// Bytes not sent yet, held ones included.
@@ -93,7 +113,6 @@ impl Output {
     /// Says that `n` bytes of [`Output::sendable`] have left.
     pub fn consume(&mut self, n: usize) {
         self.sent += n;
-        const KEEP_CAPACITY: usize = 64 * 1024;
         if self.sent == self.bytes.len() {
             self.base += self.sent as u64;
             self.sent = 0;
@@ -411,4 +430,32 @@ pub trait Service {
     fn tick_ms(&self) -> u64;
     /// A signal to end has arrived.
     fn terminate(&mut self, io: &mut Io, signal: Signal);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_leaves_in_order_whether_its_buffer_is_taken_or_not() {
+        let mut output = Output::default();
+        let mut expected = Vec::new();
+        let mut sent = Vec::new();
+        let mut buffer = Vec::new();
+        for (n, length) in [3, 100_000, 5, 200_000, 2 << 20, 7].into_iter().enumerate() {
+            buffer.resize(length, n as u8);
+            expected.extend_from_slice(&buffer);
+            output.append(&mut buffer);
+            assert!(buffer.is_empty() && buffer.capacity() <= 2 << 20);
+            if n % 2 == 1 {
+                let part = output.sendable()[..output.pending() - 1].to_vec();
+                output.consume(part.len());
+                sent.extend(part);
+            }
+        }
+        sent.extend_from_slice(output.sendable());
+        output.consume(output.pending());
+        assert!(sent == expected);
+        assert_eq!(output.end(), expected.len() as u64);
+    }
 }

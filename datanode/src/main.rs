@@ -146,6 +146,7 @@ fn settle(config: &Config, sentinel: bool) -> Result<(Supervisor, Option<PidFile
 fn serve(program: &str, config: Config) -> Result<i32, String> {
     // This thread will own the data.
     alloc::adopt();
+    alloc::keep_buffers();
     datanode::command::table::rename(&config.extra.rename_commands);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let (supervisor, _pidfile) = settle(&config, false)?;

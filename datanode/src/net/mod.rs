@@ -32,6 +32,8 @@ const READ_AHEAD: usize = 32;
 const WRITE_TOGETHER: usize = 256;
 /// Buffers that connections read into in turn are kept up to this capacity, bytes.
 const LENT_CAPACITY: usize = 2 * READ_CHUNK;
+/// Replies of so many bytes are sent before more requests are served.
+const MUCH_OUTPUT: usize = 512 * 1024;
 const EVENTS_PER_POLL: usize = 1024;
 /// Accept at most this many connections per listener and loop (as Redis' MAX_ACCEPTS_PER_CALL).
 const ACCEPTS_PER_LOOP: usize = 1000;
@@ -198,11 +200,9 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
     {
         return Ok(Some(code));
     }
-    let wait = if waits && me.unread.is_empty() {
-        me.next_tick.saturating_duration_since(Instant::now())
-    } else {
-        Duration::ZERO
-    };
+    let idle = me.unread.is_empty() && me.readable.is_empty() && me.arrived.is_empty();
+    let wait =
+        if waits && idle { me.next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
     let outcome = me.poll.poll(&mut polled, Some(wait));
     me.io.now = me.now();
@@ -218,12 +218,19 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
 }
 
 /// Reads from all that are readable, and has them served, so many at a time. The rest of what one has comes after the
-/// others had their turn. What a long script keeps waiting is taken by the rounds in its midst.
+/// others had their turn. What a long script keeps waiting is taken by the rounds in its midst. Ends early once there is
+/// much to be sent: while that is still in the processor's cache.
 fn read(place: &mut Held, service: &mut dyn Service) {
+    let mut unsent = 0;
     loop {
         while let Some(id) = held(place).arrived.pop_front() {
             lend(place, |io| service.received(io, id));
-            held(place).take_back(id);
+            let me = held(place);
+            me.take_back(id);
+            unsent += me.io.conn(id).map_or(0, |conn| conn.output.pending());
+            if unsent > MUCH_OUTPUT {
+                return;
+            }
         }
         if held(place).readable.is_empty() {
             return;
@@ -384,9 +391,10 @@ impl Loop {
         let Some(place) = self.sockets.get_mut(slot) else { return };
         let Some(mut socket) = place.take_if(|s| !s.closing) else { return };
         socket.unread = false;
-        let input = self.io.conn(socket.id).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
+        let taken = self.io.conn(socket.id).map(|conn| (std::mem::take(&mut conn.input), conn.wanted));
+        let (input, wanted) = taken.unwrap_or_default();
         let input = if input.capacity() == 0 { self.lent.pop().unwrap_or(input) } else { input };
-        self.transfers.push(Transfer::read(socket, input));
+        self.transfers.push(Transfer::read(socket, input, wanted));
     }
 
     /// Puts everything back where it was, and notes who is to be served; those whose connection has ended, and why.

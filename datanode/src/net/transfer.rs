@@ -18,7 +18,7 @@ use crate::io::Output;
 
 /// Read this much from one connection before others get their turn, bytes: what is read is served in one go.
 pub(super) const READ_CHUNK: usize = 16 * 1024;
-/// Of a request that is longer than that, as much again as there is already, and no more than this, bytes.
+/// Of a request that is longer than that, what is missing of it, and no more than this, bytes.
 const LARGE_READ_CHUNK: usize = 1024 * 1024;
 /// With fewer transfers for each thread than this, handing them over costs more than it saves (as in Redis).
 const LEAST_EACH: usize = 2;
@@ -51,9 +51,14 @@ pub(super) enum End {
 }
 
 impl Transfer {
-    pub(super) fn read(socket: Socket, mut into: Vec<u8>) -> Transfer {
-        let most = into.len().clamp(READ_CHUNK, LARGE_READ_CHUNK);
-        into.reserve(most);
+    /// `wanted`: so much is missing of the request that has begun; 0 where that is not known.
+    pub(super) fn read(socket: Socket, mut into: Vec<u8>, wanted: usize) -> Transfer {
+        let most = wanted.clamp(READ_CHUNK, LARGE_READ_CHUNK);
+        if wanted == most {
+            into.reserve_exact(most);
+        } else {
+            into.reserve(most);
+        }
         Transfer { socket, work: Work::Read { into, most, result: Ok(0) } }
     }
 
@@ -325,7 +330,7 @@ mod tests {
                 let (sockets, others): (Vec<_>, Vec<_>) = pairs.drain(..).unzip();
                 let mut others: Vec<_> = others.into_iter().map(Some).collect();
                 let ids: Vec<_> = sockets.iter().map(|s: &Socket| s.id).collect();
-                let mut reads = sockets.into_iter().map(|s| Transfer::read(s, b"old ".to_vec())).collect();
+                let mut reads = sockets.into_iter().map(|s| Transfer::read(s, b"old ".to_vec(), 0)).collect();
                 crew.carry_out(&mut reads, true);
                 for read in reads {
                     let Transfer { socket, work: Work::Read { into, result, .. } } = read else { panic!() };

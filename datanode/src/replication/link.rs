@@ -546,7 +546,7 @@ impl Server {
         let Some(c) = io.conn(conn) else { return };
         let input = std::mem::take(&mut c.input);
         let mut ranges = ArgRanges::default();
-        let mut at = 0;
+        let (mut at, mut wanted) = (0, 0);
         let mut asked = false;
         while at < input.len() {
             match Server::next_command(&input, at, &mut ranges) {
@@ -557,7 +557,10 @@ impl Server {
                     asked |= args.is(0, "replconf") && args.is(1, "getack");
                     self.apply_from_master(io, args, raw);
                 }
-                Parsed::Incomplete { .. } => break,
+                Parsed::Incomplete { need } => {
+                    wanted = need;
+                    break;
+                }
                 Parsed::Invalid(text) => {
                     self.link_failed(io, &format!("The master's stream cannot be understood: {text}"));
                     return;
@@ -571,6 +574,7 @@ impl Server {
             let newer = std::mem::replace(&mut c.input, input);
             c.input.drain(..at);
             c.input.extend_from_slice(&newer);
+            c.wanted = wanted;
         }
         self.stats.repl_input_bytes += at as u64;
         if asked || self.acks_at_once() {

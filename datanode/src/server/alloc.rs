@@ -43,6 +43,20 @@ pub fn in_use() -> u64 {
     BY_OWNER.load(Ordering::Relaxed).wrapping_add(BY_OTHERS.load(Ordering::Relaxed))
 }
 
+/// Tells the system's allocator to keep what buffers of large requests and replies have taken: its own way is to return
+/// each to the kernel, and to have the kernel clear the same pages again for the next.
+pub fn keep_buffers() {
+    /// Freed memory at the end of the heap that is kept, bytes.
+    const KEPT: libc::c_int = 32 << 20;
+    /// Larger blocks are the kernel's at once, bytes: the most that the allocator takes for this.
+    const LARGE: libc::c_int = 32 << 20;
+    // SAFETY: these are settings; where one is not taken the allocator goes on as before.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
 /// Makes the calling thread the one that takes small objects from slabs. Without effect where another thread has, or where
 /// the system has no addresses to reserve: the system's allocator then serves all.
 pub fn adopt() {

@@ -31,7 +31,7 @@ impl Server {
         let input = std::mem::take(&mut c.input);
         let mut out = std::mem::take(&mut self.scratch);
         let mut ahead = std::mem::take(&mut self.ahead);
-        let mut at = 0;
+        let (mut at, mut wanted) = (0, 0);
         while at < input.len() {
             let Some(client) = self.clients.get(conn) else { break };
             if !self.is_served(conn) {
@@ -56,8 +56,11 @@ impl Server {
                             self.protocol_error(io, conn, &text, &mut out);
                             at = input.len();
                         }
-                        Some(_) => break,
-                        None => {}
+                        Some(Parsed::Incomplete { need }) => {
+                            wanted = need;
+                            break;
+                        }
+                        Some(Parsed::Request { .. }) | None => {}
                     }
                     continue;
                 }
@@ -99,8 +102,9 @@ impl Server {
                 c.input.drain(..at);
                 c.input.extend_from_slice(&newer);
             }
+            c.wanted = wanted;
             if !out.is_empty() {
-                c.output.bytes().extend_from_slice(&out);
+                c.output.append(&mut out);
                 io.flush(conn);
             }
         }
