@@ -22,7 +22,8 @@ ONCE = [(client, protocol) for client, (_, protocols, _, _) in CLIENTS.items() f
 @pytest.mark.parametrize("client, protocol", ONCE)
 def test_one_server(client_targets, client, protocol):
     language, _, wanted, _ = CLIENTS[client]
-    assert set(clients.work(language, client, protocol, "standalone", client_targets("standalone"))) >= wanted
+    caches = {"client side caching"} if (client, protocol) == ("lettuce", 3) else set()
+    assert set(clients.work(language, client, protocol, "standalone", client_targets("standalone"))) >= wanted | caches
 
 
 @pytest.mark.parametrize("client, protocol", [(client, protocols[-1]) for client, (_, protocols, _, _) in CLIENTS.items()])
@@ -41,7 +42,3 @@ def test_in_a_cluster(client_targets, client, protocol):
 def test_the_program_is_right_says_redis(client_targets, peer, client, protocol):
     language, _, wanted, _ = CLIENTS[client]
     assert set(clients.work(language, client, protocol, "standalone", client_targets("standalone", peer))) >= wanted
-
-
-def test_lettuce_keeps_a_cache_true(client_targets):
-    assert "client side caching" in clients.work("java", "lettuce", 3, "standalone", client_targets("standalone"))
