@@ -236,7 +236,7 @@ impl Tool<'_> {
                 Err(e) => break Some(e),
             }
         };
-        let (valid, lines) = (log.valid(), log.valid_lines());
+        let (valid, lines) = (log.valid(), log.next_line());
         if let Some(e) = &failed {
             writeln!(self.out, "{e}")?;
         }
@@ -385,7 +385,7 @@ mod tests {
     fn a_torn_log_is_mended_only_when_asked_and_confirmed() {
         let torn = [PING, b"*1\r\n$4\r\nPI"].concat();
         let d = disk(&[("a.aof", &torn), ("p.aof", &[RDB, PING].concat()), ("e.aof", b"")]);
-        let analyzed = "AOF analyzed: filename=a.aof, size=24, ok_up_to=14, ok_up_to_line=3, diff=10";
+        let analyzed = "AOF analyzed: filename=a.aof, size=24, ok_up_to=14, ok_up_to_line=6, diff=10";
         expect(
             run(&d, "", &["/data/a.aof"]),
             false,

@@ -5,8 +5,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-/// The time of one call into the core; it does not move while the call lasts.
+/// The time of one call into the core. While the call lasts it moves only from one command to the next ([`Io::catch_up`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Now {
     /// Monotonic microseconds since an arbitrary start; for intervals, timeouts and leases.
@@ -89,6 +90,11 @@ impl Output {
     /// Bytes not sent yet, held ones included.
     pub fn pending(&self) -> usize {
         self.bytes.len() - self.sent
+    }
+
+    /// Position in the stream of the first byte that has not been sent.
+    pub fn unsent_from(&self) -> u64 {
+        self.base + self.sent as u64
     }
 
     /// Position in the stream right behind the last byte written.
@@ -248,6 +254,8 @@ impl std::fmt::Display for ConnectError {
 pub struct Io {
     /// The time of this call.
     pub now: Now,
+    /// When the clocks were read for it; none where time is made up.
+    read_at: Option<Instant>,
     conns: Vec<Conn>,
     free: Vec<usize>,
     dirty: VecDeque<ConnId>,
@@ -273,6 +281,23 @@ pub struct Sent {
 }
 
 impl Io {
+    /// Says what time it is (driver only).
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.read_at = Some(Instant::now());
+    }
+
+    /// A command has ended at `at`: the next one sees the time go on, by whole milliseconds.
+    pub fn catch_up(&mut self, at: Instant) {
+        let Some(read_at) = &mut self.read_at else { return };
+        let passed = at.saturating_duration_since(*read_at).as_millis() as u64;
+        if passed > 0 {
+            *read_at += Duration::from_millis(passed);
+            self.now.mono_us += passed * 1000;
+            self.now.unix_ms = self.now.unix_ms.saturating_add_unsigned(passed);
+        }
+    }
+
     /// Registers a new connection (driver only).
     pub fn open(&mut self) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -374,6 +399,15 @@ impl Io {
         self.driver.take()
     }
 
+    /// Closes a connection without sending what is left, and has the peer notice that at once, however long the present
+    /// call will take.
+    pub fn hang_up(&mut self, conn: ConnId) {
+        if let Some(driver) = &mut self.driver {
+            driver.hang_up(conn);
+        }
+        self.close(conn, false);
+    }
+
     /// Asks for an action.
     pub fn ask(&mut self, action: Action) {
         self.actions.push_back(action);
@@ -400,6 +434,9 @@ pub struct Peer {
 pub trait Driver {
     /// One round as always, but without waiting for anything: events in, output out. Returns itself.
     fn turn(self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver>;
+
+    /// Ends a connection for its peer at once, without waiting for the end of the call. The core hears of it later.
+    fn hang_up(&mut self, conn: ConnId);
 
     /// Itself, to be given back to its owner.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -435,6 +472,24 @@ pub trait Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_goes_on_by_whole_milliseconds_but_not_where_it_is_made_up() {
+        let start = Now { mono_us: 1_000_500, unix_ms: 70_000 };
+        let mut io = Io { now: start, ..Io::default() };
+        io.catch_up(Instant::now() + Duration::from_secs(9));
+        assert_eq!(io.now, start);
+        io.set_now(start);
+        let read_at = io.read_at.unwrap();
+        let mut at = |micros: u64| {
+            io.catch_up(read_at + Duration::from_micros(micros));
+            (io.now.mono_us, io.now.unix_ms)
+        };
+        assert_eq!(at(999), (1_000_500, 70_000));
+        assert_eq!(at(1_700), (1_001_500, 70_001));
+        assert_eq!(at(2_100), (1_002_500, 70_002), "what is left over counts the next time");
+        assert_eq!(at(50), (1_002_500, 70_002));
+    }
 
     #[test]
     fn what_is_appended_leaves_in_order_whether_its_buffer_is_taken_or_not() {

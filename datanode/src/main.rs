@@ -158,13 +158,14 @@ fn serve(program: &str, config: Config) -> Result<i32, String> {
     let mut io = Io::default();
     io.now = now;
     server.metrics = board(server.config.metrics_port)?;
-    server.start(&mut io)?;
-    tracing::info!("Ready to accept connections");
-    supervisor.ready(!server.is_master());
     let threads =
         Threads { count: server.config.io_threads as usize, reads: server.config.io_threads_do_reads };
-    let code =
-        net::run(&mut server, listeners, io, threads).map_err(|e| format!("the event loop failed: {e}"));
+    let code = net::run(&mut server, listeners, io, threads, |server, io| {
+        server.start(io)?;
+        tracing::info!("Ready to accept connections");
+        supervisor.ready(!server.is_master());
+        Ok(())
+    });
     supervisor.stopping();
     code
 }
@@ -203,8 +204,7 @@ fn watch(config: Config, parsed: sentinel::config::Config) -> Result<i32, String
     io.now = now;
     io.outgoing = outgoing;
     supervisor.ready(false);
-    let code = net::run(&mut sentinel, listeners, io, Threads::default())
-        .map_err(|e| format!("the event loop failed: {e}"));
+    let code = net::run(&mut sentinel, listeners, io, Threads::default(), |_, _| Ok(()));
     supervisor.stopping();
     code
 }

@@ -98,7 +98,7 @@ class Pair:
     """Connections to our server and to the peer's, in step."""
 
     def __init__(self, ours, peer, protocol=2):
-        self._servers = (ours, peer)
+        self.servers = (ours, peer)
         self.protocol = protocol
         self._connections = {}
         self.history = []
@@ -111,7 +111,7 @@ class Pair:
 
     def connections(self, name):
         if name not in self._connections:
-            pair = [resp.Connection(server.address) for server in self._servers]
+            pair = [resp.Connection(server.address) for server in self.servers]
             for connection in pair:
                 if self.protocol != 2:
                     kind, _ = connection.call("HELLO", self.protocol)

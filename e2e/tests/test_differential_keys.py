@@ -1,7 +1,13 @@
 """Keys and expiry: the same commands to ours and to Redis, replies compared."""
 
+import time
+
 import pytest
+from harness import aof
 from harness.differential import SEEDS, run_random
+from harness.wait import until
+
+TIMEOUT_S = 20
 
 SCRIPTS = {
     "existence and type": """
@@ -146,6 +152,27 @@ SCRIPTS = {
     "object": """
         SET a 1
         OBJECT REFCOUNT b
+        OBJECT REFCOUNT a
+        SET a 0
+        OBJECT REFCOUNT a
+        SET a 9999
+        OBJECT REFCOUNT a
+        INCR a
+        OBJECT REFCOUNT a
+        SET a -1
+        OBJECT REFCOUNT a
+        INCR a
+        OBJECT REFCOUNT a
+        CONFIG SET maxmemory 1gb
+        SET a 7
+        OBJECT REFCOUNT a
+        CONFIG SET maxmemory-policy allkeys-lru
+        SET a 7
+        OBJECT REFCOUNT a
+        CONFIG SET maxmemory 0
+        SET a 7
+        OBJECT REFCOUNT a
+        CONFIG SET maxmemory-policy noeviction
         OBJECT ENCODING nothing
         OBJECT IDLETIME a
         OBJECT FREQ a
@@ -258,3 +285,80 @@ def test_script(pair, name):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random(pair, seed):
     run_random(pair, GRAMMAR, seed)
+
+
+@pytest.mark.parametrize("command", ["SCAN 0", "SCAN 0 MATCH a*", "SCAN 0 TYPE list", "RANDOMKEY"])
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a transaction"])
+def test_what_has_expired_goes_when_it_is_come_across(servers, ours, peer, command, within):
+    """Each removal by itself, for it has nothing to do with the others; those of a transaction together."""
+    # Without fsync Redis never puts off a write to the file.
+    directives = {"appendonly": "yes", "appendfsync": "no", "enable-debug-command": "yes"}
+    both = [servers.start(implementation, directives) for implementation in (ours, peer)]
+    seen = []
+    for server in both:
+        with server.client() as client:
+            client.execute_command("DEBUG SET-ACTIVE-EXPIRE 0")
+            for key in ("a1", "a2", "b"):
+                client.set(key, 1, px=1)
+            time.sleep(0.01)
+            log = aof.Log(server)
+            log.more()
+            with client.pipeline(transaction=within) as pipe:
+                pipe.execute_command(*command.split()).set("end", 1).execute()
+            written = []
+            until("the end", lambda: written.extend(log.more()) or any(w[:2] == [b"SET", b"end"] for w in written), TIMEOUT_S)
+        seen.append([word for word in written if word[0] != b"SELECT"])
+    names = [[word[0] for word in words] for words in seen]
+    assert names[0] == names[1] and sorted(seen[0]) == sorted(seen[1])
+    assert (b"MULTI" in names[0]) == within
+
+
+def test_a_replica_that_takes_writes_expires_its_own_keys(servers, ours, peer):
+    """Of those its master says nothing."""
+    source = servers.start(peer)
+    for appendonly in ("no", "yes"):
+        directives = {"replicaof": f"127.0.0.1 {source.port}", "replica-read-only": "no", "appendonly": appendonly}
+        replica = servers.start(ours, directives)
+        with source.client() as master, replica.client() as client:
+            until("in sync", lambda: client.info("replication")["master_link_status"] == "up", TIMEOUT_S)
+            master.set("theirs", 1, px=50)
+            master.set("kept", 1)
+            until("it has come", lambda: client.exists("kept"), TIMEOUT_S)
+            before = client.info("stats")["expired_keys"]
+            for n in range(200):
+                client.set(f"own{n}", 1, px=50)
+            client.set("later", 1, ex=1000)
+            client.set("kept here", 1, px=50)
+            client.persist("kept here")
+            until("its own are gone", lambda: client.info("stats")["expired_keys"] == before + 200, TIMEOUT_S)
+            until("theirs, too", lambda: not client.exists("theirs"), TIMEOUT_S)
+            assert sorted(client.keys()) == ["kept", "kept here", "later"]
+            assert client.info("stats")["slave_expires_tracked_keys"] == 1
+            if appendonly == "yes":
+                assert [b"DEL", b"own7"] in aof.effects(replica)
+            client.execute_command("REPLICAOF NO ONE")
+            until("master", lambda: client.info("stats")["slave_expires_tracked_keys"] == 0, TIMEOUT_S)
+
+
+def test_what_was_flushed_does_not_come_back(servers, ours, peer):
+    """With save points FLUSHALL saves, too: the RDB file does not hold any more what was thrown away."""
+    seen = []
+    for implementation in (ours, peer):
+        server = servers.start(implementation, {"save": "3600 1000"})
+        with server.client() as client:
+            client.set("a", 1)
+            client.save()
+            client.set("b", 1)
+            client.flushall()
+            changes = [client.info("persistence")["rdb_changes_since_last_save"]]
+            with client.pipeline() as pipe:
+                pipe.set("c", 1).flushall().set("d", 1).execute()
+            changes.append(client.info("persistence")["rdb_changes_since_last_save"])
+            client.config_set("save", "")
+            client.flushall()
+            changes.append(client.info("persistence")["rdb_changes_since_last_save"])
+        server.kill()
+        server.start()
+        with server.client() as client:
+            seen.append((changes, client.keys()))
+    assert seen[0] == seen[1] and seen[0][1] == []

@@ -70,6 +70,24 @@ SCRIPTS = {
         2: RESET
         2: GET k
     """,
+    "without replies": """
+        2> CLIENT REPLY OFF
+        2: SUBSCRIBE a
+        2: PSUBSCRIBE b*
+        1: PUBLISH a hello
+        2<
+        2> PING
+        2: UNSUBSCRIBE a
+        2: PUNSUBSCRIBE b*
+        2: SSUBSCRIBE s
+        2: SUNSUBSCRIBE s
+        2> PING
+        2: CLIENT REPLY ON
+        2> CLIENT REPLY SKIP
+        2: SUBSCRIBE a
+        2: UNSUBSCRIBE a
+        2: PING
+    """,
     "wrong use": """
         SUBSCRIBE
         PUBLISH a

@@ -537,3 +537,130 @@ def test_replicas_of_every_age_get_a_snapshot(servers, two_servers, ours, peer, 
         assert check.returncode == 0 and "[info] 1 keys read" in check.stdout, check.stdout
         answers.append((lines, size))
     assert answers[0] == answers[1]
+
+
+# Commands of which some are refused, some fail, and some wait.
+COUNTED = """
+    SET a
+    SET a 1
+    SET a 1 WHAT
+    NOSUCH
+    CONFIG NOSUCH
+    OBJECT
+    EVAL a
+    EVAL "return redis.call('GET')" 0
+    EVAL "return redis.pcall('LPUSH', 'a', 'x')" 0
+    MULTI
+    SET
+    EXEC
+    MULTI
+    SET a 2
+    LPUSH a x
+    EXEC
+    EXEC
+    CONFIG SET maxmemory 1
+    SET a 1
+    CONFIG SET maxmemory 0
+    XADD s 1-1 f v
+    XGROUP CREATE s g $
+    2> BLPOP l 0
+    3> XREADGROUP GROUP g c BLOCK 0 STREAMS s >
+"""
+
+
+def counted(connection):
+    """Calls, rejected and failed ones of each command, and errors by their code."""
+    figures = {}
+    for section in ("commandstats", "errorstats", "stats"):
+        lines = connection.call("INFO", section)[1].decode().splitlines()
+        figures.update(line.split(":", 1) for line in lines if ":" in line)
+    # That CLIENT UNBLOCK fails where it has another one's command fail is Redis' slip.
+    untold = ("cmdstat_info", "cmdstat_client|unblock")
+    calls = {}
+    for name, text in figures.items():
+        if name.startswith("cmdstat_") and name not in untold:
+            numbers = dict(pair.split("=") for pair in text.split(","))
+            calls[name] = tuple(int(numbers[n]) for n in ("calls", "rejected_calls", "failed_calls"))
+    errors = {name: text for name, text in figures.items() if name.startswith("errorstat_")}
+    return calls, errors, figures["total_error_replies"]
+
+
+def test_what_is_counted_of_calls_that_fail(pair):
+    pair.run("CONFIG RESETSTAT")
+    pair.run(COUNTED)
+    for connection in pair.connections("1"):
+        until("two wait", lambda: b"blocked_clients:2" in connection.call("INFO", "clients")[1], TIMEOUT_S)
+        for way in ("ERROR", "TIMEOUT"):
+            lines = connection.call("CLIENT", "LIST")[1].decode().splitlines()
+            client = next((line for line in lines if "cmd=blpop" in line and "flags=b" in line), "id=0")
+            connection.call("CLIENT", "UNBLOCK", client.split()[0].removeprefix("id="), way)
+        connection.call("XGROUP", "DESTROY", "s", "g")
+    pair.run("2<\n3<")
+    for one, other in zip(*(counted(connection) for connection in pair.connections("1")), strict=True):
+        assert one == other
+
+
+def test_time_goes_on_from_one_command_to_the_next(pair):
+    """Though they came together."""
+    together = ["SET a 1 PX 40", "DEBUG SLEEP 0.08", "GET a", "SET b 1 PX 40", "MULTI", "DEBUG SLEEP 0.08", "GET b", "EXEC", "GET b"]
+    seen = []
+    for server in pair.servers:
+        connection = resp.Connection(server.address)
+        connection.send_raw(b"".join(line.encode() + b"\r\n" for line in together))
+        seen.append([connection.read() for _ in together])
+        connection.close()
+    assert seen[0] == seen[1]
+
+
+def test_a_base_without_a_log(servers, ours, peer):
+    """BGREWRITEAOF where no append-only file is kept: what it writes can be loaded, here and by Redis."""
+    for preamble in ("yes", "no"):
+        one = servers.start(ours, {**DEBUG, "aof-use-rdb-preamble": preamble})
+        with one.client() as client:
+            with pytest.raises(redis.ResponseError, match="append-only file to load"):
+                client.execute_command("DEBUG", "LOADAOF")
+            client.rpush("l", *range(1000))
+            for _ in range(2):
+                client.bgrewriteaof()
+                until("it is written", lambda: not client.info("persistence")["aof_rewrite_in_progress"], TIMEOUT_S)
+            digest = client.execute_command("DEBUG", "DIGEST")
+            client.set("later", 1)
+            assert client.execute_command("DEBUG", "LOADAOF")
+            assert client.execute_command("DEBUG", "DIGEST") == digest
+            client.set("later", 1)
+        directory = one.dir / "appendonlydir"
+        manifest = lambda: (directory / "appendonly.aof.manifest").read_text().split()  # noqa: E731
+        until("the base before is gone", lambda: manifest()[2:] == ["seq", "2", "type", "b"], TIMEOUT_S)
+        one.terminate()
+        assert sorted(path.name for path in directory.iterdir()) == sorted([manifest()[1], "appendonly.aof.manifest"])
+        for implementation in (peer, ours):
+            other = servers.start(implementation, {**DEBUG, "appendonly": "yes"}, directory=one.dir)
+            with other.client() as client:
+                assert client.execute_command("DEBUG", "DIGEST") == digest
+                assert client.dbsize() == 1
+            other.terminate()
+
+
+def test_a_log_begun_while_a_base_without_one_is_written(servers, ours, peer):
+    one = servers.start(ours, {**DEBUG, "rdb-key-save-delay": "10000000"})
+    with one.client() as client:
+        client.set("a", 1)
+        client.bgrewriteaof()
+        assert client.info("persistence")["aof_rewrite_in_progress"] == 1
+        client.config_set("appendonly", "yes")
+        client.set("b", 2)
+        client.config_set("rdb-key-save-delay", 0)
+        idle = lambda: not any(client.info("persistence")[f"aof_rewrite_{what}"] for what in ("in_progress", "scheduled"))  # noqa: E731
+        until("the base is written", idle, TIMEOUT_S)
+        client.set("c", 3)
+        digest = client.execute_command("DEBUG", "DIGEST")
+        # Switched off, a rewrite under way ends.
+        client.config_set("rdb-key-save-delay", 10000000)
+        client.bgrewriteaof()
+        until("it has begun", lambda: client.info("persistence")["aof_rewrite_in_progress"], TIMEOUT_S)
+        client.config_set("appendonly", "no")
+        assert "Killing running AOF rewrite child" in one.log()
+    one.kill()
+    other = servers.start(peer, {**DEBUG, "appendonly": "yes"}, directory=one.dir)
+    with other.client() as client:
+        assert client.execute_command("DEBUG", "DIGEST") == digest

@@ -1,6 +1,10 @@
 """Transactions: the same commands to ours and to Redis, replies compared."""
 
 import pytest
+from harness import differential, process
+from harness.wait import until
+
+TIMEOUT_S = 20
 
 SCRIPTS = {
     "queued and executed": """
@@ -187,6 +191,120 @@ SCRIPTS = {
         FLUSHALL
         EXEC
     """,
+    "watched keys whose time comes": """
+        DEBUG SET-ACTIVE-EXPIRE 0
+        SET a 1 PX 30
+        WATCH a nothing
+        DEBUG SLEEP 0.06
+        MULTI
+        INCR a
+        EXEC
+        SET a 1 PX 30
+        WATCH a
+        DEBUG SLEEP 0.06
+        GET a
+        MULTI
+        PING
+        EXEC
+    """,
+    "watched keys whose time was up": """
+        DEBUG SET-ACTIVE-EXPIRE 0
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        MULTI
+        PING
+        EXEC
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        GET a
+        MULTI
+        PING
+        EXEC
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        DEL a
+        MULTI
+        PING
+        EXEC
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        SET a 2
+        MULTI
+        PING
+        EXEC
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        FLUSHDB
+        MULTI
+        PING
+        EXEC
+    """,
+    "watched keys whose time was up when databases are exchanged": """
+        DEBUG SET-ACTIVE-EXPIRE 0
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        SWAPDB 0 1
+        MULTI
+        PING
+        EXEC
+        WATCH a
+        SWAPDB 0 1
+        MULTI
+        PING
+        EXEC
+        SELECT 1
+        SET a 1 PX 1
+        DEBUG SLEEP 0.03
+        WATCH a
+        SWAPDB 0 1
+        MULTI
+        PING
+        EXEC
+        FLUSHALL
+        SET a 1 PX 1
+        SELECT 0
+        SET a 2
+        DEBUG SLEEP 0.03
+        SELECT 1
+        WATCH a
+        SWAPDB 0 1
+        MULTI
+        PING
+        EXEC
+        SELECT 0
+    """,
+    "what is queued takes memory": """
+        MULTI
+        2: CONFIG SET maxmemory 1
+        GET a
+        PING
+        DISCARD
+        MULTI
+        EXEC
+        2: CONFIG SET maxmemory 0
+        MULTI
+        GET a
+        PING
+        2: CONFIG SET maxmemory 1
+        EXEC
+        2: CONFIG SET maxmemory 0
+    """,
+    "snapshots wait for the end": """
+        MULTI
+        SET a 1
+        BGREWRITEAOF
+        SET b 1
+        EXEC
+        MULTI
+        BGSAVE
+        EXEC
+    """,
     "others see all or nothing": """
         MULTI
         SET a 1
@@ -199,7 +317,45 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_servers(ours, peer):
+    """Both, where DEBUG is allowed."""
+    servers = process.Servers()
+    directives = {"enable-debug-command": "yes"}
+    yield servers.start(ours, directives), servers.start(peer, directives)
+    servers.close()
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script(pair, name):
+    for server in pair.servers:
+        with server.client() as client:
+            until("no snapshot under way", lambda: idle(client), TIMEOUT_S)
     pair.run(SCRIPTS[name])
+    pair.run("DEBUG SET-ACTIVE-EXPIRE 1")
     pair.compare_keys()
+
+
+def idle(client):
+    """Whether files are neither written nor going to be."""
+    info = client.info("persistence")
+    return not any(info[name] for name in (
+        "rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled",
+    ))  # fmt: skip
+
+
+def test_a_replica_that_becomes_stale(servers, ours, peer):
+    """Whether EXEC is refused is decided by all that was queued."""
+    directives = {"replica-serve-stale-data": "no"}
+    both = [servers.start(implementation, directives) for implementation in (ours, peer)]
+    pair = differential.Pair(*both)
+    for queued in ("GET a", "PING", "MULTI", "INFO nothing"):
+        pair.run(f"""
+            MULTI
+            {queued}
+            2: REPLICAOF 127.0.0.1 1
+            EXEC
+            GET a
+            2: REPLICAOF NO ONE
+        """)
+    pair.close()

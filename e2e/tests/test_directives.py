@@ -465,7 +465,8 @@ def test_latency_of_large_keys_that_go(servers, ours):
             for start in range(0, 60_000, 20_000):
                 client.sadd(name, *(f"member {n}" for n in range(start, start + 20_000)))
         client.pexpire("a", 1)
-        until("it has expired", lambda: client.exists("a") == 0)
+        # Asking for the key would remove it, too.
+        until("it has expired", lambda: client.dbsize() == 1)
         client.config_set("maxmemory-policy", "allkeys-random")
         client.config_set("maxmemory", 1)
         client.config_set("maxmemory", 0)
@@ -570,3 +571,83 @@ def test_cluster_require_full_coverage(servers, ours):
     cluster.client.config_set("cluster-allow-pubsubshard-when-down", "no")
     assert cluster.says("SPUBLISH", "bar", "x").endswith("The cluster is down")
     cluster.client.close()
+
+
+# Delays, by which tests make saving and loading last
+
+
+def test_saving_and_loading_take_the_time_they_are_given(servers, any_of):
+    """While a snapshot is being saved INFO tells how far it is, and while it is being loaded clients hear of that."""
+    server = servers.start(any_of, {"save": "", "enable-debug-command": "yes", "rdb-key-save-delay": 100_000})
+    with server.client() as client:
+        client.execute_command("DEBUG", "POPULATE", 100, "key", 10_000)
+        client.bgsave()
+        info = until("it is under way", lambda: (i := client.info("persistence"))["current_save_keys_processed"] > 0 and i)
+        assert info["rdb_bgsave_in_progress"] == 1 and info["current_save_keys_total"] == 100
+        assert 0 < info["current_fork_perc"] < 100
+        client.config_set("rdb-key-save-delay", 0)
+        if any_of.name != "redis-server":
+            until("no delay any more", lambda: not client.info("persistence")["rdb_bgsave_in_progress"])
+        else:
+            client.execute_command("FLUSHALL")  # The child keeps its delay; this ends it.
+            client.execute_command("DEBUG", "POPULATE", 100, "key", 10_000)
+        client.save()
+        client.config_set("key-load-delay", 50_000)
+        client.config_set("loading-process-events-interval-bytes", 1024)
+        client.config_rewrite()
+    server.kill()
+    server.spawn()
+    with server.client() as client:
+        until("it listens", lambda: client.info("persistence"), ignore=(redis.RedisError, OSError))
+        info = client.info("persistence")
+        assert info["loading"] == 1 and info["loading_total_bytes"] > 0, info
+        with pytest.raises(redis.exceptions.BusyLoadingError, match="loading the dataset in memory"):
+            client.get("key:1")
+        assert client.config_get("port")
+        client.config_set("key-load-delay", 0)
+        until("it is loaded", lambda: client.info("persistence")["loading"] == 0)
+        assert client.dbsize() == 100
+
+
+def test_a_server_that_is_loading_ends_when_asked_and_keeps_its_file(servers, ours):
+    server = servers.start(ours, {"save": "3600 1", "enable-debug-command": "yes"})
+    with server.client() as client:
+        client.execute_command("DEBUG", "POPULATE", 100, "key", 10_000)
+        client.save()
+        client.config_set("key-load-delay", 100_000)
+        client.config_set("loading-process-events-interval-bytes", 1024)
+        client.config_rewrite()
+    server.kill()
+    before = (server.dir / "dump.rdb").read_bytes()
+    server.spawn()
+    with server.client() as client:
+        until("it loads", lambda: client.info("persistence")["loading"] == 1, ignore=(redis.RedisError, OSError))
+    assert server.terminate() == 0
+    assert (server.dir / "dump.rdb").read_bytes() == before
+
+
+def test_diskless_load_serves_what_there_was_where_the_history_is_the_same(servers, ours):
+    """`repl-diskless-load swapdb`: reads go on, but nothing that would get into the way of what is being received."""
+    master = servers.start(ours, {"save": "", "repl-diskless-sync-delay": 0, "enable-debug-command": "yes", "rdbcompression": "no"})
+    replica = servers.start(ours, {"save": "", "repl-diskless-load": "swapdb", "replica-read-only": "no"})
+    with master.client() as m, replica.client() as r:
+        m.execute_command("DEBUG", "POPULATE", 50, "key", 100_000)
+        r.replicaof("127.0.0.1", master.port)
+        until("the link is up", lambda: r.info("replication")["master_link_status"] == "up")
+        r.set("mine", "1")
+        m.config_set("rdb-key-save-delay", 1_000_000)
+        m.config_set("repl-backlog-size", 16384)
+        with m.pipeline(transaction=True) as pipe:
+            pipe.execute_command("CLIENT", "KILL", "TYPE", "replica")
+            for n in range(5):
+                pipe.set(f"more:{n}", "x" * 16384)
+            pipe.execute()
+        until("it is being received", lambda: r.info("persistence")["async_loading"] == 1)
+        assert r.info("persistence")["loading"] == 0
+        assert r.get("mine") == "1"
+        for words in (("REPLICAOF", "NO", "ONE"), ("CONFIG", "SET", "appendonly", "yes")):
+            with pytest.raises(redis.exceptions.BusyLoadingError):
+                r.execute_command(*words)
+        m.config_set("rdb-key-save-delay", 0)
+        until("it is loaded", lambda: r.info("persistence")["async_loading"] == 0)
+        assert r.get("mine") is None and r.dbsize() == 55

@@ -1,6 +1,7 @@
 """Data exchanged with a real Redis, in both directions: RDB and AOF files, DUMP, full and partial replication, chains."""
 
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -267,3 +268,94 @@ def test_moving_over_without_losing_a_write(servers, source, target):
         until("the old one follows", lambda: linked(one) and one.get("first") == b"1", 20)
         assert other.get("last") == b"1"
         assert other.info("stats")["sync_full"] == 0
+
+
+@pytest.mark.parametrize("how", ["by its kind", "by its address"])
+def test_a_link_that_is_cut_is_made_anew_at_once(servers, source, target, how):
+    master, replica = servers.start(source), servers.start(target)
+    with binary(master) as m, binary(replica) as r:
+        r.replicaof("127.0.0.1", master.port)
+        until("the link is up", lambda: linked(r))
+        words = ["TYPE", "master"] if how == "by its kind" else [f"127.0.0.1:{master.port}"]
+        assert r.execute_command("CLIENT", "KILL", *words) in (1, b"OK")
+        m.set("a", "1")
+        until("it goes on", lambda: r.get("a") == b"1")
+        assert (m.info("stats")["sync_full"], m.info("stats")["sync_partial_ok"]) == (1, 1)
+
+
+def test_replicas_of_a_restarted_master_are_told_what_has_expired(servers, source, target):
+    """What the master leaves out as it loads its file those who go on from where they were still have."""
+    master = servers.start(source, {"save": "3600 1", "repl-diskless-sync-delay": 0, "enable-debug-command": "yes"})
+    replica = servers.start(target)
+    with binary(replica) as r:
+        with binary(master) as m:
+            r.replicaof("127.0.0.1", master.port)
+            until("the link is up", lambda: linked(r))
+            m.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+            m.set("kept", "1")
+            m.set("gone", "1", px=1)
+            until("both have it all", lambda: r.dbsize() == 2)
+        assert master.terminate() == 0
+        master.start()
+        with binary(master) as m:
+            until("the link is up", lambda: linked(r))
+            until("it is told", lambda: r.dbsize() == 1)
+            assert m.info("stats")["sync_partial_ok"] == 1 and m.info("stats")["sync_full"] == 0
+
+
+def test_a_writable_replica_expires_what_its_own_clients_wrote(servers, source, target):
+    master = servers.start(source)
+    replica = servers.start(target, {"replica-read-only": "no"})
+    with binary(replica) as r:
+        r.replicaof("127.0.0.1", master.port)
+        until("the link is up", lambda: linked(r))
+        r.set("mine", "1", px=300)
+        r.set("changed", "1", px=300)
+        r.persist("changed")
+        assert r.info("stats")["slave_expires_tracked_keys"] >= 1
+        until("it expires", lambda: r.dbsize() == 1)
+        assert r.get("changed") == b"1"
+
+
+def test_whoever_receives_the_stream_gets_no_replies(servers, ours):
+    """Redis' words for it are in the log, and the connection ends."""
+    server = servers.start(ours, {"repl-diskless-sync-delay": 0})
+    for words, name in ((b"PING", "ping"), (b"GET a", "get"), (b"XINFO HELP", "xinfo|help")):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as replica:
+            replica.sendall(b"SYNC\r\n" + words + b"\r\n")
+            while replica.recv(4096):
+                pass
+        until("it is told", lambda: f"Replica generated a reply to command '{name}', disconnecting it" in server.log())
+    assert "Replica can't interact with the keyspace" in server.log()
+
+
+def test_a_snapshot_without_keys(servers, ours, peer, tmp_path):
+    """What `redis-cli --functions-rdb` asks for."""
+    server, library = servers.start(ours), "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+    with binary(server) as client:
+        client.set("a", "1")
+        client.function_load(library)
+        file = tmp_path / "functions.rdb"
+        subprocess.run([peer.program("redis-cli"), "-p", str(server.port), "--functions-rdb", str(file)], check=True,
+                       capture_output=True, timeout=20)
+        with pytest.raises(redis.ResponseError, match="Unsupported rdb-filter-only option: keys"):
+            client.execute_command("REPLCONF", "rdb-filter-only", "keys")
+    copy = servers.new(peer)
+    shutil.copy(file, copy.dir / "dump.rdb")
+    copy.start()
+    with binary(copy) as client:
+        assert client.dbsize() == 0 and client.fcall("f", 0) == 1
+
+
+def test_a_replica_that_loads_for_long_is_not_taken_for_lost(servers, source, target):
+    """It sends empty lines meanwhile: the master's `repl-timeout` is shorter than the loading takes."""
+    master = servers.start(source, {"repl-diskless-sync-delay": 0, "enable-debug-command": "yes", "rdbcompression": "no"})
+    replica = servers.start(target, {"key-load-delay": 40_000, "loading-process-events-interval-bytes": 1024})
+    with binary(master) as m, binary(replica) as r:
+        m.execute_command("DEBUG", "POPULATE", 100, "key", 2000)
+        m.config_set("repl-timeout", 2)
+        m.config_set("repl-ping-replica-period", 1)
+        r.replicaof("127.0.0.1", master.port)
+        until("it is loaded", lambda: linked(r) and r.dbsize() == 100, timeout=30, ignore=ERRORS)
+        stats = m.info("stats")
+        assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 0)

@@ -60,6 +60,18 @@ COMMANDS = [
 FORMS = [[], ["--no-raw"], ["--raw"], ["--csv"], ["--json"], ["--quoted-json"]]
 
 
+@pytest.mark.parametrize("words", [["incr", "counter", "x"], ["get", "special"], ["lrange", "list", "0", "-1"]])
+def test_a_pipe_taken_for_a_terminal(server, ours, peer, words):
+    _, printed, _ = same(peer, ours, server, *words, env={"FAKETTY": "1"})
+    assert printed != run(ours.program("redis-cli"), server, *words)[1]
+
+
+@pytest.mark.parametrize("word", ['"no end', '"two" "words"', '"one"x'])
+def test_a_wrong_quotation_is_told(server, ours, peer, word):
+    code, printed, _ = same(peer, ours, server, "--quoted-input", "get", word)
+    assert (code, printed) == (1, b"Invalid quoted string\n")
+
+
 @pytest.mark.parametrize("protocol", [[], ["-2"], ["-3"]], ids=["default", "resp2", "resp3"])
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: " ".join(form) or "default")
 def test_replies_are_printed_alike(peer, ours, server, form, protocol):

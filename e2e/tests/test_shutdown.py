@@ -294,3 +294,89 @@ def test_wrong_password(servers, ours):
 def test_a_failed_start_raises_with_the_log(servers, ours):
     with pytest.raises(DidNotStart, match="no-such-directive"):
         servers.start(ours, {"no-such-directive": "1"})
+
+
+def test_replicas_that_lack_something_are_named(servers, ours):
+    master, replica = servers.start(ours, {"shutdown-timeout": 1, "repl-diskless-sync-delay": 0}), servers.start(ours)
+    with master.client() as m, replica.client() as r:
+        r.replicaof("127.0.0.1", master.port)
+        until("the link is up", lambda: r.info("replication")["master_link_status"] == "up")
+        os.kill(replica.pid, signal.SIGSTOP)
+        m.set("a", "1")
+    try:
+        assert master.terminate() == 0
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    log = master.log()
+    assert "Waiting for replicas before shutting down." in log and "0 of 1 replicas are in sync when shutting down." in log
+    assert "Lagging replica 127.0.0.1:" in log and "behind master, lag=" in log
+
+
+def test_a_log_that_has_no_base_yet_is_not_left(servers, ours):
+    """The files of an earlier log would be loaded instead."""
+    server = servers.start(ours, {"save": "", "rdb-key-save-delay": 30_000_000})
+    with server.client() as client:
+        client.set("a", "1")
+        client.config_set("appendonly", "yes")
+        with pytest.raises(redis.ResponseError, match="Errors trying to SHUTDOWN"):
+            client.execute_command("SHUTDOWN")
+        assert "Writing initial AOF, can't exit." in server.log()
+        client.config_set("rdb-key-save-delay", 0)
+        until("the base", lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        # The first incremental file is the one that was begun with the log.
+        manifest = (server.dir / "appendonlydir" / "appendonly.aof.manifest").read_text()
+        assert manifest == "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+        client.set("b", "1")
+        client.config_rewrite()
+    assert server.terminate() == 0
+    server.start()
+    with server.client() as client:
+        assert client.mget("a", "b") == ["1", "1"]
+
+
+def test_a_base_without_a_log(servers, ours):
+    """`BGREWRITEAOF` under `appendonly no`; the log that is begun afterwards goes on from nothing of it."""
+    server = servers.start(ours, {"save": "", "enable-debug-command": "yes"})
+    manifest = server.dir / "appendonlydir" / "appendonly.aof.manifest"
+    with server.client() as client:
+        client.set("a", "1")
+        client.bgrewriteaof()
+        until("the base", lambda: not client.info("persistence")["aof_rewrite_in_progress"] and manifest.exists())
+        assert manifest.read_text() == "file appendonly.aof.1.base.rdb seq 1 type b\n"
+        client.set("b", "1")
+        client.execute_command("DEBUG", "LOADAOF")
+        assert client.keys() == ["a"]
+        client.set("c", "1")
+        client.config_set("appendonly", "yes")
+        until("its base", lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        assert manifest.read_text() == ("file appendonly.aof.2.base.rdb seq 2 type b\n"
+                                        "file appendonly.aof.1.incr.aof seq 1 type i\n")
+        client.set("d", "1")
+        client.execute_command("DEBUG", "LOADAOF")
+        assert sorted(client.keys()) == ["a", "c", "d"]
+
+
+def test_flushall_gives_up_what_is_being_saved(servers, ours):
+    server = servers.start(ours, {"save": "", "rdb-key-save-delay": 100_000})
+    with server.client() as client:
+        fill(client)
+        client.bgsave()
+        assert client.info("persistence")["rdb_bgsave_in_progress"] == 1
+        client.flushall()
+        info = client.info("persistence")
+        assert info["rdb_bgsave_in_progress"] == 0 and info["rdb_changes_since_last_save"] >= 1000
+        assert not list(server.dir.glob("*.rdb"))
+
+
+def test_a_server_that_cannot_save_says_so_to_whoever_pings(servers, ours, peer):
+    for program in (ours, peer):
+        server = servers.start(program, {"save": "3600 1", "dbfilename": "taken"})
+        (server.dir / "taken").mkdir()
+        with server.client(single_connection_client=True) as client:
+            client.set("a", "1")
+            client.bgsave()
+            until("it fails", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+            with pytest.raises(redis.ResponseError, match="MISCONF Redis is configured to save RDB snapshots"):
+                client.execute_command("PING")
+            client.config_set("save", "")
+            assert client.ping()

@@ -63,7 +63,7 @@ pub enum FilesError {
         source: ManifestError,
     },
     /// A file that the manifest names is not there.
-    #[error("the AOF manifest names {}, which does not exist", .0.display())]
+    #[error("The append log file {} doesn't exist: No such file or directory", .0.display())]
     Missing(PathBuf),
 }
 
@@ -212,6 +212,20 @@ impl AofFiles {
         let Some(current) = self.unlisted.as_ref().or(self.manifest.incr.last()).cloned() else {
             return Err(self.misused("publish a base before a rewrite has begun in"));
         };
+        self.put_base(file, format, Some(current))
+    }
+
+    /// Puts the finished base at [`AofFiles::temp_base`] in the place of everything, while no log is being written.
+    pub fn publish_alone(&mut self, file: &dyn DiskFile, format: BaseFormat) -> Result<(), FilesError> {
+        self.put_base(file, format, None)
+    }
+
+    fn put_base(
+        &mut self,
+        file: &dyn DiskFile,
+        format: BaseFormat,
+        current: Option<Part>,
+    ) -> Result<(), FilesError> {
         self.last_base += 1;
         let extension = if format == BaseFormat::Rdb { "rdb" } else { "aof" };
         let base =
@@ -221,8 +235,8 @@ impl AofFiles {
         let old = self.manifest.clone();
         let mut history = old.history;
         history.extend(old.base);
-        history.extend(old.incr.into_iter().filter(|p| *p != current));
-        self.replace_manifest(Manifest { base: Some(base), history, incr: vec![current] })?;
+        history.extend(old.incr.into_iter().filter(|p| Some(p) != current.as_ref()));
+        self.replace_manifest(Manifest { base: Some(base), history, incr: Vec::from_iter(current) })?;
         self.unlisted = None;
         Ok(())
     }
@@ -297,7 +311,8 @@ impl AofFiles {
         Ok(())
     }
 
-    fn create_dir(&self) -> Result<(), FilesError> {
+    /// Makes the directory, where there is none.
+    pub fn create_dir(&self) -> Result<(), FilesError> {
         self.disk.create_dir(&self.dir).map_err(io_error("create", &self.dir))?;
         self.dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
     }

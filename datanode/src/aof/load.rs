@@ -93,6 +93,15 @@ impl PartReader {
         Ok(PartReader { path: part.path.clone(), state, tail: Tail::default() })
     }
 
+    /// Bytes of the file that have been read.
+    pub fn offset(&self) -> u64 {
+        match &self.state {
+            State::Preamble(decoder) => decoder.offset(),
+            State::Commands(log) => log.valid(),
+            State::Done => self.tail.valid,
+        }
+    }
+
     /// What is known of the commands, once there is no further step.
     pub fn tail(&self) -> &Tail {
         &self.tail

@@ -6,6 +6,7 @@
 
 use std::path::{Component, Path};
 
+use crate::config::value::quote;
 use crate::resp::parse::{parse_i64, split_words};
 
 /// Longest line, its newline included.
@@ -45,7 +46,7 @@ impl Manifest {
     /// Reads a manifest file's content.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         if bytes.is_empty() {
-            return Err(ManifestError { line: 0, what: "the file is empty" });
+            return Err(ManifestError { line: 0, what: "Found an empty AOF manifest" });
         }
         let mut manifest = Manifest::default();
         for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
@@ -56,43 +57,48 @@ impl Manifest {
 
     fn add_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
         if line.len() > MAX_LINE {
-            return Err("the line is too long");
+            return Err("The AOF manifest file contains too long line");
         }
         if line.starts_with(b"#") {
             return Ok(());
         }
         let Some(line) = line.strip_suffix(b"\n") else {
-            return Err("the line does not end: the file may have been cut");
+            return Err("The AOF manifest file contains a line that does not end: it may have been cut");
         };
-        let words = split_words(line).ok_or("unbalanced quotes")?;
+        let words = split_words(line).ok_or("Invalid AOF manifest file format: unbalanced quotes")?;
         if words.len() < 6 || words.len() % 2 == 1 {
-            return Err("expected `file NAME seq NUMBER type b|h|i`");
+            return Err("Invalid AOF manifest file format: expected `file NAME seq NUMBER type b|h|i`");
         }
         let (mut name, mut seq, mut kind) = (None, None, None);
         // Further pairs may be added by later versions of Redis.
         for pair in words.chunks_exact(2) {
             match pair[0].to_ascii_lowercase().as_slice() {
                 b"file" => {
-                    name = Some(plain_name(&pair[1]).ok_or("the file's name is not a plain file name")?)
+                    name = Some(plain_name(&pair[1]).ok_or("File can't be a path, just a plain file name")?)
                 }
                 b"seq" => {
                     let n = parse_i64(&pair[1]).filter(|&n| n > 0);
-                    seq = Some(n.ok_or("the sequence number is not a positive integer")?);
+                    seq = Some(n.ok_or(
+                        "Invalid AOF manifest file format: the sequence number is not a positive integer",
+                    )?);
                 }
                 b"type" => kind = Some(pair[1].as_slice()),
                 _ => {}
             }
         }
-        let part = Part { name: name.ok_or("`file` is missing")?, seq: seq.ok_or("`seq` is missing")? };
-        match kind.ok_or("`type` is missing")? {
-            b"b" if self.base.is_some() => return Err("a second base file"),
+        let part = Part {
+            name: name.ok_or("Invalid AOF manifest file format: `file` is missing")?,
+            seq: seq.ok_or("Invalid AOF manifest file format: `seq` is missing")?,
+        };
+        match kind.ok_or("Invalid AOF manifest file format: `type` is missing")? {
+            b"b" if self.base.is_some() => return Err("Found duplicate base file information"),
             b"b" => self.base = Some(part),
             b"h" => self.history.push(part),
             b"i" if self.incr.last().is_some_and(|last| last.seq >= part.seq) => {
-                return Err("incremental files are not in the order of their numbers");
+                return Err("Found a non-monotonic sequence number");
             }
             b"i" => self.incr.push(part),
-            _ => return Err("unknown type of file"),
+            _ => return Err("Unknown AOF file type"),
         }
         Ok(())
     }
@@ -130,15 +136,7 @@ fn put_name(out: &mut Vec<u8>, name: &[u8]) {
         out.extend_from_slice(name);
         return;
     }
-    out.push(b'"');
-    for &b in name {
-        match b {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            b' '..=b'~' => out.push(b),
-            _ => out.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
+    out.extend_from_slice(quote(name).as_bytes());
 }
 
 #[cfg(test)]
@@ -190,10 +188,10 @@ mod tests {
             ("file \"a seq 1 type b\n", 1, "quotes"),
             ("file a seq 0 type b\n", 1, "sequence"),
             ("file a seq x type b\n", 1, "sequence"),
-            ("file a seq 1 type x\n", 1, "unknown type"),
+            ("file a seq 1 type x\n", 1, "Unknown AOF"),
             ("file a seq 1 tipe b\n", 1, "missing"),
-            ("file a seq 1 type b\nfile b seq 2 type b\n", 2, "second base"),
-            ("file a seq 2 type i\nfile b seq 2 type i\n", 2, "order"),
+            ("file a seq 1 type b\nfile b seq 2 type b\n", 2, "duplicate base"),
+            ("file a seq 2 type i\nfile b seq 2 type i\n", 2, "non-monotonic"),
             (&long, 1, "too long"),
         ] {
             let e = Manifest::parse(text.as_bytes()).unwrap_err();

@@ -78,7 +78,6 @@ pub struct LogReader<R> {
     offset: u64,
     lines: u64,
     valid: u64,
-    valid_lines: u64,
     /// `valid` before the latest element.
     before: u64,
     in_multi: bool,
@@ -106,7 +105,6 @@ impl<R: Read> LogReader<R> {
             offset,
             lines: 0,
             valid: offset,
-            valid_lines: 0,
             before: offset,
             in_multi: false,
             ready: VecDeque::new(),
@@ -119,9 +117,9 @@ impl<R: Read> LogReader<R> {
         self.valid
     }
 
-    /// Lines up to [`LogReader::valid`].
-    pub fn valid_lines(&self) -> u64 {
-        self.valid_lines
+    /// The line that is read next, or that cannot be read, counted from 1.
+    pub fn next_line(&self) -> u64 {
+        self.lines + 1
     }
 
     /// Where to cut the file to be rid of the latest element and what follows, but of no half transaction.
@@ -184,7 +182,7 @@ impl<R: Read> LogReader<R> {
             Some(_) => return Err(corrupt(self, "a command is expected")),
         };
         if !self.in_multi {
-            (self.valid, self.valid_lines) = (self.offset, self.lines);
+            self.valid = self.offset;
         }
         Ok(Some(element))
     }

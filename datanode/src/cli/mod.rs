@@ -32,6 +32,10 @@ pub fn main(args: &[String]) -> i32 {
             eprintln!("{text}");
             return 1;
         }
+        Err(Stop::WrongArgument(text)) => {
+            println!("{text}");
+            return 1;
+        }
     };
     match start(options) {
         Ok(code) => code,

@@ -106,12 +106,16 @@ pub enum Stop {
     Text(String),
     /// The command line is wrong.
     Wrong(String),
+    /// An argument is wrong: as redis-cli, that is said on standard output.
+    WrongArgument(&'static str),
 }
 
 /// Environment variable with the password.
 const PASSWORD_VARIABLE: &str = "REDISCLI_AUTH";
 /// Environment variable with the name of a file that holds the password: in a pod, the mounted Secret.
 const PASSWORD_FILE_VARIABLE: &str = "REDISCLI_AUTH_FILE";
+/// Environment variable that has standard output taken for a terminal.
+const FAKE_TERMINAL_VARIABLE: &str = "FAKETTY";
 const PIPE_TIMEOUT: Duration = Duration::from_secs(30);
 const NOT_HERE: &[(&str, &str)] = &[
     ("--tls", "TLS is not supported by this client"),
@@ -227,7 +231,11 @@ impl Options {
                 "--hotkeys" => o.mode = Mode::Keys(By::Frequency),
                 "--scan" => o.mode = Mode::Scan,
                 "--pattern" => o.pattern = Some(value()?.into_bytes()),
-                "--quoted-pattern" => o.pattern = Some(unquoted(value()?.as_bytes())?),
+                "--quoted-pattern" => {
+                    let wrong = "Invalid quoted string specified for --quoted-pattern.";
+                    let pattern = unquoted(value()?.as_bytes()).ok_or_else(|| Stop::Wrong(wrong.into()));
+                    o.pattern = Some(pattern?);
+                }
                 "--eval" => o.mode = Mode::Eval(value()?),
                 "--verbose" => {}
                 "--version" | "-v" => return Err(Stop::Text(format!("redis-cli {}\n", super::VERSION))),
@@ -264,7 +272,11 @@ impl Options {
             self.protocol = Some(3);
         }
         if self.quoted_input {
-            self.words = self.words.iter().map(|word| unquoted(word)).collect::<Result<_, _>>()?;
+            self.words = self
+                .words
+                .iter()
+                .map(|word| unquoted(word).ok_or(Stop::WrongArgument("Invalid quoted string")))
+                .collect::<Result<_, _>>()?;
         }
         if !self.stdin_last && self.stdin_tag.is_none() {
             return Ok(());
@@ -288,10 +300,9 @@ impl Options {
 
     /// How replies are printed, with what standard output is.
     pub fn form(&self) -> Form {
-        self.form.unwrap_or(match std::io::stdout().is_terminal() {
-            true => Form::Pretty,
-            false => Form::Raw,
-        })
+        // Whoever drives the client through a pipe can have it print as to a person.
+        let person = std::io::stdout().is_terminal() || std::env::var_os(FAKE_TERMINAL_VARIABLE).is_some();
+        self.form.unwrap_or(if person { Form::Pretty } else { Form::Raw })
     }
 
     /// `redis://[[user:]password@]host[:port][/db]`
@@ -342,10 +353,10 @@ fn number<T: std::str::FromStr>(text: &str, option: &str) -> Result<T, Stop> {
     text.parse().map_err(|_| Stop::Wrong(format!("{option} needs a number, not '{text}'")))
 }
 
-fn unquoted(word: &[u8]) -> Result<Vec<u8>, Stop> {
+fn unquoted(word: &[u8]) -> Option<Vec<u8>> {
     match split_words(word).as_deref() {
-        Some([one]) => Ok(one.clone()),
-        _ => Err(Stop::Wrong("Invalid quoted string specified".into())),
+        Some([one]) => Some(one.clone()),
+        _ => None,
     }
 }
 

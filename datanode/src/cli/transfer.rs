@@ -102,11 +102,11 @@ fn dataset(
 
 /// `--rdb` and `--functions-rdb`
 pub fn rdb(connection: &mut Connection, file: &str, functions: bool) -> Result<(), Failure> {
-    let filter: &[&str] = match functions {
-        true => &["REPLCONF", "rdb-filter-only", "functions"],
-        false => &["REPLCONF", "rdb-only", "1"],
-    };
-    let end = synchronize(connection, &[&["REPLCONF", "capa", "eof"], filter])?;
+    let mut told: Vec<&[&str]> = vec![&["REPLCONF", "capa", "eof"], &["REPLCONF", "rdb-only", "1"]];
+    if functions {
+        told.push(&["REPLCONF", "rdb-filter-only", "functions"]);
+    }
+    let end = synchronize(connection, &told)?;
     match &end {
         End::After(length) => eprintln!("SYNC sent to master, writing {length} bytes to '{file}'"),
         End::Mark(_) => {

@@ -6,6 +6,7 @@ use crate::config::REDIS_VERSION;
 use crate::config::types::Guard;
 use crate::server::blocking::SHUTDOWN_FAILED;
 use crate::server::client::Blocked;
+use crate::server::dispatch::Origin;
 use crate::server::start::ShutdownMode;
 
 const OPERATE: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
@@ -107,13 +108,19 @@ fn flushdb(ctx: &mut Ctx<'_>) -> Result {
 fn flushall(ctx: &mut Ctx<'_>) -> Result {
     check_flush_mode(ctx)?;
     flush(ctx, None);
+    // What is being written of the data before is of no use any more.
+    ctx.keys.server.abort_stale_snapshot(ctx.io);
+    if ctx.keys.origin != Origin::Aof {
+        ctx.keys.server.save_emptied(ctx.io);
+    }
     Ok(())
 }
 
 fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) {
+    let now = ctx.now_ms();
     let server = &mut *ctx.keys.server;
     let dbs: Vec<usize> = db.map_or_else(|| (0..server.keyspace.databases()).collect(), |db| vec![db]);
-    dbs.iter().for_each(|&db| server.touch_watched_in(&[db]));
+    dbs.iter().for_each(|&db| server.touch_watched_in(db, None, now));
     let removed = match db {
         Some(db) => server.keyspace.flush(db),
         None => server.keyspace.flush_all(),
@@ -134,12 +141,14 @@ fn swapdb(ctx: &mut Ctx<'_>) -> Result {
     let index =
         |i: usize, which: &str| ctx.int(i).map_err(|_| Error::err(format_args!("invalid {which} DB index")));
     let (first, second) = (index(1, "first")?, index(2, "second")?);
+    let now = ctx.now_ms();
     let server = &mut *ctx.keys.server;
     let (Some(a), Some(b)) = (database(server, first), database(server, second)) else {
         return Err("ERR DB index is out of range".into());
     };
     if a != b {
-        server.touch_watched_in(&[a, b]);
+        server.touch_watched_in(a, Some(b), now);
+        server.touch_watched_in(b, Some(a), now);
         server.keyspace.swap(a, b);
         server.signal_databases(&[a, b]);
     }

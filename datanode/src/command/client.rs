@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Ctx, Error, Flags, Group, Result, Spec, help, tracking, wrong_form};
 use crate::acl::User;
 use crate::io::{ConnId, Io};
+use crate::replication::link::MasterLink;
 use crate::resp::parse::parse_i64;
 use crate::server::Server;
 use crate::server::client::{Client, ReplyMode};
@@ -301,8 +302,6 @@ fn flags(client: &Client) -> String {
 pub fn describe(client: &Client, io: &mut Io) -> String {
     let Usage { input: used, output, multi: multi_memory, total } = usage(client, io);
     let free = io.conn(client.conn).map_or(0, |c| c.input.capacity() - c.input.len());
-    let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
-    let unsent = output - queued;
     let multi = client.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     format!(
@@ -322,9 +321,9 @@ pub fn describe(client: &Client, io: &mut Io) -> String {
         client.channels.len(),
         client.patterns.len(),
         client.shard_channels.len(),
-        unsent,
-        usize::from(queued > 0),
-        if unsent > 0 { "rw" } else { "r" },
+        output,
+        0,
+        if output > 0 { "rw" } else { "r" },
         client.last_command,
         text(&client.user.name),
         tracking::redirection(client.tracking.as_deref()),
@@ -353,6 +352,17 @@ impl Victims {
             && self.addr.as_ref().is_none_or(|a| *a == client.peer.remote)
             && self.laddr.as_ref().is_none_or(|a| *a == client.peer.local)
             && self.user.as_ref().is_none_or(|u| Arc::ptr_eq(u, &client.user))
+    }
+
+    /// The connection to our master is no client here, but can be cut as one.
+    fn has_link(&self, link: &MasterLink) -> bool {
+        let Some(peer) = link.peer() else { return false };
+        !self.nobody
+            && self.id.is_none()
+            && self.user.is_none()
+            && self.kind.is_none_or(|k| k == Type::Master)
+            && self.addr.as_ref().is_none_or(|a| *a == peer.remote)
+            && self.laddr.as_ref().is_none_or(|a| *a == peer.local)
     }
 }
 
@@ -389,15 +399,9 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
         }
     }
     let server = &mut *ctx.keys.server;
-    if victims.kind == Some(Type::Master) {
-        // The link to our master is no client here, but can be cut as one.
-        if let Some(conn) = server.repl.link_conn() {
-            ctx.io.close(conn, false);
-            ctx.reply.int(1);
-        } else {
-            ctx.reply.int(0);
-        }
-        return Ok(());
+    let cut = server.repl.link.as_ref().is_some_and(|link| victims.has_link(link));
+    if cut {
+        server.cut_link(ctx.io);
     }
     let me = ctx.conn;
     let found: Vec<ConnId> = server
@@ -411,12 +415,12 @@ fn kill(ctx: &mut Ctx<'_>) -> Result {
         server.close_client(ctx.io, conn, conn == me);
     }
     if old_form {
-        if found.is_empty() {
+        if found.is_empty() && !cut {
             return Err("ERR No such client".into());
         }
         ctx.reply.ok();
     } else {
-        ctx.reply.int(found.len() as i64);
+        ctx.reply.int(found.len() as i64 + i64::from(cut));
     }
     Ok(())
 }
@@ -470,6 +474,10 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result {
 }
 
 fn end_waiting(server: &mut Server, io: &mut Io, conn: ConnId, with_error: bool) {
+    if let Some(client) = server.clients.get(conn) {
+        // To Redis both ways are failures of its command.
+        server.stats.count_failed(client.last_command, true);
+    }
     if with_error {
         server.unblock_with_error(io, conn, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
     } else {

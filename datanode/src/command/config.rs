@@ -3,6 +3,7 @@
 use super::{Ctx, Error, Flags, Group, Result, Spec, help};
 use crate::config::{Change, Foreign, Rewritten, SetContext, apply_failed};
 use crate::io::Io;
+use crate::persist::progress::Loading;
 use crate::server::Server;
 use crate::server::start::{limits_of, outgoing};
 use crate::system::{crash, title, watchdog};
@@ -52,7 +53,8 @@ fn set(ctx: &mut Ctx<'_>) -> Result {
         (2..ctx.args.len()).step_by(2).map(|i| (ctx.args.at(i), ctx.args.at(i + 1))).collect();
     let local_client = ctx.client().is_none_or(|c| c.is_local());
     let server = &mut *ctx.keys.server;
-    let context = SetContext { loading: server.loading, local_client, disk: &*server.disk };
+    let context =
+        SetContext { loading: server.load_state() != Loading::No, local_client, disk: &*server.disk };
     let change = server.config.set(&pairs, &context).map_err(|text| Error::Text(text.into()))?;
     server.apply_config(ctx.io, change)?;
     ctx.reply.ok();
@@ -68,17 +70,19 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result {
 
 /// `CONFIG REWRITE`
 fn rewrite(ctx: &mut Ctx<'_>) -> Result {
-    rewrite_file(ctx.keys.server)?;
+    rewrite_file(ctx.keys.server, false)?;
     ctx.reply.ok();
     Ok(())
 }
 
-/// Writes the configuration into its file.
-pub(super) fn rewrite_file(server: &Server) -> Result {
+/// Writes the configuration into its file; `all`: what is at its default, too.
+pub(super) fn rewrite_file(server: &Server, all: bool) -> Result {
     // Users of an ACL file stay there.
     let users = server.acl.users().filter(|_| server.config.aclfile.is_empty());
     let users = Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() };
-    match server.config.rewrite(&*server.disk, &[users]) {
+    let (config, disk) = (&server.config, &*server.disk);
+    let rewritten = if all { config.rewrite_all(disk, &[users]) } else { config.rewrite(disk, &[users]) };
+    match rewritten {
         Ok(Rewritten::File(path)) => tracing::info!("CONFIG REWRITE executed: {}", path.display()),
         Ok(Rewritten::Copy { path, reason }) => {
             tracing::warn!("CONFIG REWRITE wrote a copy, {}: {reason}", path.display());
@@ -131,6 +135,7 @@ impl Server {
                 "repl-backlog-size" => self.repl.resize_backlog(self.config.repl_backlog_size),
                 "slowlog-max-len" => self.slowlog.trim(&self.config),
                 "loglevel" => crate::logging::set_level(self.config.loglevel),
+                "aof-disable-auto-gc" => self.remove_history(io),
                 "write-ack-replicas" => self.repl.acks_changed = true,
                 _ => {}
             }

@@ -313,6 +313,7 @@ impl Keys<'_> {
             self.expire_if_due(key);
         }
         let old = self.server.keyspace.insert(self.db, key, value, expire_at_ms);
+        self.note_expiry(key, expire_at_ms);
         if let Some(e) = self.server.keyspace.peek(self.db, key) {
             e.access().set(self.server.access_clock.fresh(&self.server.config));
         }
@@ -373,7 +374,15 @@ impl Keys<'_> {
 
     /// Sets or takes away a key's expiry; false if there is no such key.
     pub fn set_expire(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        self.note_expiry(key, at_ms);
         self.server.keyspace.set_expire(self.db, key, at_ms)
+    }
+
+    /// Where a client writes to a replica, the replica itself has to see to it that keys expire.
+    fn note_expiry(&mut self, key: &[u8], at_ms: Option<i64>) {
+        if at_ms.is_some() && self.origin == Origin::Client && !self.server.is_master() {
+            self.server.own_expires.insert((self.db, key.into()));
+        }
     }
 
     /// A key was changed: counts it, breaks transactions that watch it, has caches forget it, announces the event.
@@ -417,8 +426,23 @@ impl Keys<'_> {
             return;
         }
         let due = self.server.keyspace.peek(self.db, key).is_some_and(|e| e.is_expired(self.now_ms));
-        if due && self.server.is_master() && !self.server.loading && !self.server.frozen {
+        if due && self.may_expire() {
             self.server.expire_now(self.db, key);
+        }
+    }
+
+    fn may_expire(&self) -> bool {
+        self.server.is_master() && !self.server.loading && !self.server.frozen
+    }
+
+    /// Removes a key whose time is up, and which a command has come across that was not about it: unlike the effects of
+    /// other commands, several such removals are no transaction, unless the command itself is part of one.
+    pub fn expire_in_passing(&mut self, key: &[u8]) {
+        if self.may_expire() {
+            self.expire_if_due(key);
+            if !self.server.in_unit() {
+                self.server.effects.loosen();
+            }
         }
     }
 }

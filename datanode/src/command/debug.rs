@@ -77,6 +77,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result {
             let seconds = ctx.float(2).unwrap_or(0.0).clamp(0.0, MAX_SLEEP);
             std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
         }
+        (b"config-rewrite-force-all", 2) => super::config::rewrite_file(ctx.keys.server, true)?,
         (b"reload", _) => reload(ctx)?,
         (b"loadaof", 2) => ctx.keys.server.reload_log(ctx.io)?,
         (b"change-repl-id", 2) => {
@@ -315,6 +316,7 @@ fn debug_help(ctx: &mut Ctx<'_>) -> Result {
             ("ASSERT", "End the process by SIGABRT."),
             ("CHANGE-REPL-ID", "Take a new replication id; replicas will need full synchronizations."),
             ("CLIENT-EVICTION", "Refused: clients are not evicted."),
+            ("CONFIG-REWRITE-FORCE-ALL", "As CONFIG REWRITE, with what is at its default."),
             ("CRASH-AND-RECOVER [<milliseconds>]", "Start the program anew without saving anything."),
             ("DIGEST", "Fingerprint of all data, equal on every server that has the same."),
             ("DIGEST-VALUE [<key> ...]", "Fingerprints of values."),

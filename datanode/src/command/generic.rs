@@ -6,6 +6,10 @@ use crate::glob::glob_match;
 use crate::rdb::dump as payload;
 use crate::rdb::encode::ValueWriter;
 use crate::store::num::IntBuf;
+use crate::store::value::ValueRef;
+
+/// Keys that RANDOMKEY picks before it gives up finding one whose time is not up.
+const RANDOM_TRIES: usize = 100;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -148,19 +152,22 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
     let cursor = Scan::cursor(ctx, 1)?;
     let scan = Scan::options(ctx.args, 2, true)?;
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
-    let mut found: Vec<Vec<u8>> = Vec::new();
+    let (mut found, mut expired): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
     let keyspace = &ctx.keys.server.keyspace;
     let mut seen = 0;
     let next = scan.run(cursor, |cursor| {
         let next = keyspace.scan(db, cursor, &mut |e| {
             seen += 1;
             let of_type = |t: &[u8]| t.eq_ignore_ascii_case(e.value().type_name().as_bytes());
-            if !e.is_expired(now) && scan.type_name.is_none_or(of_type) && scan.wants(e.key()) {
-                found.push(e.key().to_vec());
+            match scan.wants(e.key()) {
+                true if e.is_expired(now) => expired.push(e.key().to_vec()),
+                true if scan.type_name.is_none_or(of_type) => found.push(e.key().to_vec()),
+                _ => {}
             }
         });
         (next, seen)
     });
+    expired.iter().for_each(|key| ctx.keys.expire_in_passing(key));
     reply_found(&mut ctx.reply, next, &found);
     Ok(())
 }
@@ -168,11 +175,21 @@ fn scan(ctx: &mut Ctx<'_>) -> Result {
 /// `RANDOMKEY`
 fn randomkey(ctx: &mut Ctx<'_>) -> Result {
     let (db, now) = (ctx.keys.db, ctx.keys.now_ms);
-    let server = &mut *ctx.keys.server;
-    match server.keyspace.random(db, &mut server.rng, now) {
-        Some(e) => ctx.reply.bulk(e.key()),
-        None => ctx.reply.null(),
+    for _ in 0..RANDOM_TRIES {
+        let server = &mut *ctx.keys.server;
+        match server.keyspace.random(db, &mut server.rng) {
+            Some(e) if e.is_expired(now) => {
+                let key = e.key().to_vec();
+                ctx.keys.expire_in_passing(&key);
+            }
+            Some(e) => {
+                ctx.reply.bulk(e.key());
+                return Ok(());
+            }
+            None => break,
+        }
     }
+    ctx.reply.null();
     Ok(())
 }
 
@@ -294,13 +311,26 @@ fn object_encoding(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `OBJECT REFCOUNT key`: values are never shared here.
+/// `OBJECT REFCOUNT key`: small integers answer what stands for a shared value where Redis would share them. That is not so
+/// where a policy wants to know of each key when it was last used.
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.keys.exists(ctx.args.at(2)) {
-        true => ctx.reply.int(1),
-        false => ctx.reply.null(),
+    let config = &ctx.keys.server.config;
+    let shares = config.maxmemory == 0 || !config.maxmemory_policy.is_by_use();
+    match ctx.keys.peek(ctx.args.at(2)).map(|e| shares && is_small_integer(e.value())) {
+        Some(true) => ctx.reply.int(SHARED),
+        Some(false) => ctx.reply.int(1),
+        None => ctx.reply.null(),
     }
     Ok(())
+}
+
+/// What `OBJECT REFCOUNT` answers for a value that many keys share.
+const SHARED: i64 = i32::MAX as i64;
+/// Integers below this one are shared in Redis.
+const SHARED_INTEGERS: i64 = 10_000;
+
+fn is_small_integer(value: ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Str(s) if s.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)))
 }
 
 /// The use stamp of the key of an `OBJECT` subcommand.

@@ -2,6 +2,7 @@
 
 use super::{Ctx, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
+use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
 use crate::server::pubsub::{Kind, Receivers};
 
@@ -73,13 +74,19 @@ fn confirm(ctx: &mut Ctx<'_>, kind: Kind, done: &str, channel: Option<&[u8]>) {
         Kind::Shard => c.shard_channels.len(),
         Kind::Channel | Kind::Pattern => c.subscriptions(),
     });
-    ctx.reply.push(3);
-    ctx.reply.bulk(word.as_bytes());
+    let silent = ctx.client().is_some_and(|c| c.is_silent());
+    let mut apart = Vec::new();
+    let out = if silent { &mut apart } else { &mut *ctx.reply.out };
+    let mut reply = Reply { out, proto: ctx.reply.proto };
+    reply.push(3);
+    reply.bulk(word.as_bytes());
     match channel {
-        Some(channel) => ctx.reply.bulk(channel),
-        None => ctx.reply.null(),
+        Some(channel) => reply.bulk(channel),
+        None => reply.null(),
     }
-    ctx.reply.int(left as i64);
+    reply.int(left as i64);
+    // It is pushed rather than replied, so that it comes in any case.
+    ctx.server().tell_silent(&apart);
 }
 
 /// `SUBSCRIBE channel [channel …]`, `PSUBSCRIBE pattern [pattern …]`, `SSUBSCRIBE shardchannel [shardchannel …]`
@@ -120,12 +127,16 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result {
 /// Delivers to subscribers here, and has the message passed on to where there may be others.
 fn publish_to(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
     let (channel, message) = (ctx.args.at(1), ctx.args.at(2));
+    let silent = ctx.client().is_some_and(|c| c.is_silent());
+    let mut apart = Vec::new();
     let server = &*ctx.keys.server;
     // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
-    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, ctx.reply.out)) };
+    let own = if silent { &mut apart } else { &mut *ctx.reply.out };
+    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, own)) };
     let receivers = server.pubsub.deliver(&mut out, kind, channel, message);
+    ctx.server().tell_silent(&apart);
     ctx.reply.int(receivers as i64);
-    if !server.sends_messages() {
+    if !ctx.keys.server.sends_messages() {
         ctx.propagation = Propagation::Message;
     } else if ctx.keys.origin != Origin::Master {
         ctx.keys.server.send_message(ctx.io, kind, channel, message);

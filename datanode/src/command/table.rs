@@ -144,6 +144,12 @@ pub fn subcommand(container: &'static Spec, word: &[u8]) -> Option<&'static Spec
 
 /// The command that `args` calls, arity checked.
 pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
+    let spec = called(args)?;
+    if spec.arity_fits(args.len()) { Ok(spec) } else { Err(Error::Arity(spec.name)) }
+}
+
+/// The command that `args` calls, whatever their number.
+pub fn called(args: Args<'_>) -> Result<&'static Spec, Error> {
     let mut spec = lookup(args.at(0)).ok_or_else(|| unknown(args))?;
     if !spec.subcommands.is_empty() {
         match args.get(1) {
@@ -161,7 +167,7 @@ pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
             },
         }
     }
-    if spec.arity_fits(args.len()) { Ok(spec) } else { Err(Error::Arity(spec.name)) }
+    Ok(spec)
 }
 
 fn unknown(args: Args<'_>) -> Error {

@@ -56,11 +56,9 @@ fn watch(ctx: &mut Ctx<'_>) -> Result {
     if ctx.client().is_some_and(|c| c.multi.is_some()) {
         return Err("ERR WATCH inside MULTI is not allowed".into());
     }
-    let (conn, db) = (ctx.conn, ctx.keys.db);
+    let (conn, db, now) = (ctx.conn, ctx.keys.db, ctx.now_ms());
     for key in ctx.args.from(1) {
-        // A key that has expired but is still there must not break the transaction when it goes.
-        ctx.keys.exists(key);
-        ctx.keys.server.watch(conn, db, key);
+        ctx.keys.server.watch(conn, db, key, now);
     }
     ctx.reply.ok();
     Ok(())
@@ -78,9 +76,10 @@ fn unwatch(ctx: &mut Ctx<'_>) -> Result {
 fn exec(ctx: &mut Ctx<'_>) -> Result {
     ctx.propagation = Propagation::Done;
     let conn = ctx.conn;
+    let now = ctx.now_ms();
     let Some(client) = ctx.client() else { return Ok(()) };
     let Some(multi) = client.multi.take() else { return Err("ERR EXEC without MULTI".into()) };
-    let broken = client.watch_broken;
+    let broken = ctx.server().watch_is_broken(conn, now);
     ctx.server().unwatch_all(conn);
     if multi.failed {
         return Err("EXECABORT Transaction discarded because of previous errors.".into());

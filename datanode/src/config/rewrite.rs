@@ -42,6 +42,20 @@ pub struct RewriteError(pub String);
 impl Config {
     /// CONFIG REWRITE: changed directives replace their lines, comments and order stay, what is left is appended.
     pub fn rewrite(&self, disk: &dyn Disk, foreign: &[Foreign<'_>]) -> Result<Rewritten, RewriteError> {
+        self.rewrite_file(disk, foreign, false)
+    }
+
+    /// The same, with directives that are at their defaults.
+    pub fn rewrite_all(&self, disk: &dyn Disk, foreign: &[Foreign<'_>]) -> Result<Rewritten, RewriteError> {
+        self.rewrite_file(disk, foreign, true)
+    }
+
+    fn rewrite_file(
+        &self,
+        disk: &dyn Disk,
+        foreign: &[Foreign<'_>],
+        all: bool,
+    ) -> Result<Rewritten, RewriteError> {
         let Some(file) = &self.extra.config_file else {
             return Err(RewriteError("ERR The server is running without a config file".into()));
         };
@@ -51,7 +65,7 @@ impl Config {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(failed(e)),
         };
-        let new = self.rewritten(&old, foreign);
+        let new = self.rewritten(&old, foreign, all);
         let Err(error) = disk::replace(disk, file, &new) else {
             return Ok(Rewritten::File(file.clone()));
         };
@@ -64,7 +78,7 @@ impl Config {
     }
 
     /// The file's new content.
-    fn rewritten(&self, old: &[u8], foreign: &[Foreign<'_>]) -> Vec<u8> {
+    fn rewritten(&self, old: &[u8], foreign: &[Foreign<'_>], all: bool) -> Vec<u8> {
         let defaults = Config::default();
         let mut page = Page::read(old);
         for directive in DIRECTIVES.iter().filter(|d| !self.is_kept_elsewhere(d.name)) {
@@ -76,7 +90,7 @@ impl Config {
                 lines.clear();
             }
             for (i, arguments) in lines.iter().enumerate() {
-                let force = always || default_lines.get(i) != Some(arguments);
+                let force = all || always || default_lines.get(i) != Some(arguments);
                 page.put(directive.name, format!("{} {arguments}", directive.name), force);
             }
             page.remove_rest(directive.name);

@@ -63,7 +63,7 @@ impl Config {
     /// CONFIG SET: all pairs are right, or the error text of the first that is not.
     pub fn set(&self, pairs: &[(&[u8], &[u8])], context: &SetContext<'_>) -> Result<Change, String> {
         let mut found: Vec<(&'static str, &Directive)> = Vec::with_capacity(pairs.len());
-        for (given, _) in pairs {
+        for (given, value) in pairs {
             let given = String::from_utf8_lossy(given);
             let Some((name, directive)) = named(&given) else {
                 return Err(format!(
@@ -72,7 +72,8 @@ impl Config {
                 ));
             };
             let flags = directive.flags;
-            if flags.immutable {
+            let stays = flags.own && directive.show(self).as_bytes() == *value;
+            if flags.immutable && !stays {
                 return Err(apply_failed(&given, "can't set immutable config"));
             }
             if flags.protected && !self.may_set_protected(context) {

@@ -28,6 +28,8 @@ pub struct Flags {
     pub deny_loading: bool,
     /// CONFIG GET shows it only by its exact name.
     pub hidden: bool,
+    /// None of Redis': CONFIG SET takes the value it has already, so that all that CONFIG GET shows can be set again.
+    pub own: bool,
 }
 
 const LIVE: Flags = Flags {
@@ -37,9 +39,11 @@ const LIVE: Flags = Flags {
     protected: false,
     deny_loading: false,
     hidden: false,
+    own: false,
 };
 const FIXED: Flags = Flags { immutable: true, ..LIVE };
 const LIVE_LIST: Flags = Flags { list: true, ..LIVE };
+const OWN_FIXED: Flags = Flags { own: true, ..FIXED };
 const FIXED_LIST: Flags = Flags { list: true, ..FIXED };
 const SECRET: Flags = Flags { sensitive: true, ..LIVE };
 const GUARDED: Flags = Flags { protected: true, ..LIVE };
@@ -557,15 +561,15 @@ directives! {
 
     // Not of Redis: being one node of a RedisReplicaSet
     /// A shard map decides who is master.
-    managed: bool = false, "managed", Kind::Bool, FIXED;
+    managed: bool = false, "managed", Kind::Bool, OWN_FIXED;
     /// Index of the shard this node belongs to.
-    managed_shard: u32 = 0, "managed-shard", int(0, 16383), FIXED;
+    managed_shard: u32 = 0, "managed-shard", int(0, 16383), OWN_FIXED;
     /// File whose content is `requirepass` and `masterauth`; see `Config::reload_password`.
-    password_file: String = String::new(), "password-file", OPTIONAL, FIXED;
+    password_file: String = String::new(), "password-file", OPTIONAL, OWN_FIXED;
     /// Replicas that must have acknowledged a write before its reply leaves.
     write_ack_replicas: u32 = 0, "write-ack-replicas", int(0, MAX_INT), LIVE;
     /// Port of metrics and health; 0 is none.
-    metrics_port: u16 = 0, "metrics-port", int(0, 65535), FIXED;
+    metrics_port: u16 = 0, "metrics-port", int(0, 65535), OWN_FIXED;
     /// Form of log lines.
-    log_format: LogFormat = LogFormat::Text, "log-format", Kind::Choice, FIXED;
+    log_format: LogFormat = LogFormat::Text, "log-format", Kind::Choice, OWN_FIXED;
 }

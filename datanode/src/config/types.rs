@@ -316,4 +316,9 @@ impl EvictionPolicy {
     pub fn is_lfu(self) -> bool {
         matches!(self, EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu)
     }
+
+    /// Whether it goes by the use of keys, how often or how long ago.
+    pub fn is_by_use(self) -> bool {
+        self.is_lfu() || matches!(self, EvictionPolicy::AllkeysLru | EvictionPolicy::VolatileLru)
+    }
 }

@@ -17,7 +17,7 @@ pub fn redirect(server: &Server, conn: ConnId, spec: &'static Spec, args: Args<'
         for (queued, command) in queue {
             same_slot(queued, command.as_args(), &mut slot)?;
         }
-        let writes = client.and_then(|c| c.multi.as_ref()).is_some_and(|m| m.writes);
+        let writes = client.and_then(|c| c.multi.as_ref()).is_some_and(|m| m.some.any(Flags::WRITE));
         return serve(server, conn, slot, Access { writes, channel: false });
     }
     let mut slot = None;

@@ -16,8 +16,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGABRT, SIGINT, SIGTERM};
 
 use crate::io::{Action, ConnId, Driver, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
+use crate::system::crash;
 use connect::ConnectResult;
 pub use listen::{ListenError, Listeners};
 use stream::Stream;
@@ -82,14 +84,29 @@ impl Default for Threads {
     }
 }
 
-/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up.
-pub fn run(
-    service: &mut dyn Service,
+/// Runs the service until it asks to exit; returns its exit code. `io` may hold actions asked for during start-up. First
+/// `begin` is called, which may have others served while it takes its time; its error is what nothing is run for.
+pub fn run<S: Service>(
+    service: &mut S,
     listeners: Listeners,
     io: Io,
     threads: Threads,
-) -> std::io::Result<i32> {
-    Loop::new(listeners, io, threads)?.run(service)
+    begin: impl FnOnce(&mut S, &mut Io) -> Result<(), String>,
+) -> Result<i32, String> {
+    let failed = |e: std::io::Error| format!("the event loop failed: {e}");
+    let mut place = Some(Box::new(Loop::new(listeners, io, threads).map_err(failed)?));
+    let mut begun = Ok(());
+    lend(&mut place, |io| begun = begin(service, io));
+    if let Err(text) = begun {
+        // Perhaps it was asked to end.
+        held(&mut place).settle(service);
+        return held(&mut place).exit.map(|(code, _)| code).ok_or(text);
+    }
+    loop {
+        if let Some(code) = round(&mut place, service, true).map_err(failed)? {
+            return Ok(code);
+        }
+    }
 }
 
 /// Starts the program anew in this process, by the name and with the arguments it was started with. Its sockets are
@@ -168,11 +185,19 @@ impl Driver for Loop {
         std::mem::swap(&mut self.io, io);
         let mut place = Some(self);
         if let Err(e) = round(&mut place, service, false) {
-            tracing::error!("the event loop failed during a script: {e}");
+            tracing::error!("the event loop failed in the midst of a call: {e}");
         }
         let mut own = place.expect("the loop is back when a call has ended");
         std::mem::swap(&mut own.io, io);
         own
+    }
+
+    fn hang_up(&mut self, conn: ConnId) {
+        if let Some(Some(socket)) = self.sockets.get(conn.slot())
+            && socket.id == conn
+        {
+            socket.stream.hang_up();
+        }
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -184,7 +209,8 @@ impl Driver for Loop {
 /// core has asked to exit and its output has left.
 fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::Result<Option<i32>> {
     let me = held(place);
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if Instant::now() >= me.next_tick {
         lend(place, |io| service.tick(io));
         held(place).next_tick = Instant::now() + Duration::from_millis(service.tick_ms());
@@ -205,7 +231,8 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
         if waits && idle { me.next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
     let outcome = me.poll.poll(&mut polled, Some(wait));
-    me.io.now = me.now();
+    let now = me.now();
+    me.io.set_now(now);
     if outcome.is_ok() {
         me.take_events(service, &polled);
     }
@@ -245,14 +272,18 @@ impl Loop {
         let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (outbox, inbox) = mpsc::channel();
         let post = worker::Post::new(outbox, waker);
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGABRT])?;
         let on_signal = post.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for number in signals.forever() {
-                let interrupt = number == signal_hook::consts::SIGINT;
-                let signal = if interrupt { Signal::Interrupt } else { Signal::Terminate };
-                on_signal.send(Message::Signal(signal));
+                match number {
+                    SIGABRT => {
+                        crash::report("by signal: 6", &crash::threads());
+                        let _ = signal_hook::low_level::emulate_default_handler(SIGABRT);
+                    }
+                    SIGINT => on_signal.send(Message::Signal(Signal::Interrupt)),
+                    _ => on_signal.send(Message::Signal(Signal::Terminate)),
+                }
             }
         })?;
         listeners.register(poll.registry(), WAKER.0 + 1)?;
@@ -285,15 +316,6 @@ impl Loop {
         // The monotonic clock starts at 1 s so that "never" can be written as 0.
         let mono_us = 1_000_000 + self.started.elapsed().as_micros() as u64;
         Now { mono_us, unix_ms: unix.as_millis() as i64 }
-    }
-
-    fn run(self, service: &mut dyn Service) -> std::io::Result<i32> {
-        let mut held = Some(Box::new(self));
-        loop {
-            if let Some(code) = round(&mut held, service, true)? {
-                return Ok(code);
-            }
-        }
     }
 
     /// Notes what events say; what there is to read is read later.

@@ -1,6 +1,7 @@
 //! A connection of either kind, TCP or Unix, as the loop drives it.
 
 use std::io::{Result, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -37,6 +38,15 @@ impl Stream {
                 SockRef::from(stream).set_tcp_keepalive(&keepalive)
             }
         }
+    }
+
+    /// Ends the connection in both directions; it is still to be closed.
+    pub(super) fn hang_up(&self) {
+        // It may have ended already.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
     }
 
     fn source(&mut self) -> &mut dyn Source {

@@ -1,6 +1,7 @@
 //! The figures of persistence that INFO, the metrics and the memory accounts show.
 
 use super::log::Log;
+use super::progress::Loading;
 use super::snapshot::Running;
 use crate::server::Server;
 
@@ -9,10 +10,14 @@ use crate::server::Server;
 #[allow(missing_docs)]
 pub struct PersistInfo {
     pub loading: bool,
+    /// The present data are served while others are being loaded.
+    pub async_loading: bool,
     /// Unix seconds.
     pub loading_start_time: i64,
     pub loading_total_bytes: u64,
     pub loading_loaded_bytes: u64,
+    /// Memory of what the snapshot under way had to encode before its turn: what would be copied in a fork, bytes.
+    pub current_cow_size: u64,
     pub current_save_keys_processed: u64,
     pub current_save_keys_total: u64,
     pub rdb_changes_since_last_save: u64,
@@ -23,6 +28,9 @@ pub struct PersistInfo {
     pub rdb_last_bgsave_time_sec: i64,
     pub rdb_current_bgsave_time_sec: i64,
     pub rdb_saves: u64,
+    /// As `current_cow_size`, of the last snapshot.
+    pub rdb_last_cow_size: u64,
+    pub aof_last_cow_size: u64,
     pub rdb_last_load_keys_expired: u64,
     pub rdb_last_load_keys_loaded: u64,
     pub aof_enabled: bool,
@@ -54,15 +62,19 @@ impl Server {
             Some(s) if wanted => now_s - s.started_s(),
             _ => -1,
         };
-        let saving = p.snapshot.as_ref().is_some_and(Running::is_rdb);
-        let rewriting = p.snapshot.as_ref().is_some_and(Running::is_rewrite);
+        let saving = p.snapshot.as_ref().is_some_and(|s| s.is_rdb() || s.is_for_replicas());
+        // It is over once the files are there that are to stay, and no others.
+        let rewriting = p.removing_history || p.snapshot.as_ref().is_some_and(Running::is_rewrite);
+        let progress = p.snapshot.as_ref().map(Running::progress).unwrap_or_default();
         PersistInfo {
-            loading: self.loading,
-            loading_start_time: 0,
-            loading_total_bytes: 0,
-            loading_loaded_bytes: 0,
-            current_save_keys_processed: 0,
-            current_save_keys_total: 0,
+            loading: self.load_state() == Loading::Plain,
+            async_loading: self.load_state() == Loading::Async,
+            loading_start_time: p.progress.map_or(0, |p| p.started_s),
+            loading_total_bytes: p.progress.map_or(0, |p| p.total),
+            loading_loaded_bytes: p.progress.map_or(0, |p| p.loaded),
+            current_cow_size: progress.early,
+            current_save_keys_processed: progress.keys,
+            current_save_keys_total: progress.all,
             rdb_changes_since_last_save: p.dirty,
             rdb_bgsave_in_progress: saving,
             rdb_last_save_time: p.last_save,
@@ -70,6 +82,8 @@ impl Server {
             rdb_last_bgsave_time_sec: p.last_bgsave_s,
             rdb_current_bgsave_time_sec: running(saving),
             rdb_saves: p.saves,
+            rdb_last_cow_size: p.last_early.rdb,
+            aof_last_cow_size: p.last_early.aof,
             rdb_last_load_keys_expired: p.loaded.expired,
             rdb_last_load_keys_loaded: p.loaded.keys - p.loaded.expired,
             aof_enabled: p.aof_on(),

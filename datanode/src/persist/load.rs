@@ -6,7 +6,7 @@ use super::log::{Log, POSITION};
 use crate::aof::files::{BaseFormat, LoadPart};
 use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
 use crate::aof::read::ReadError;
-use crate::command::OwnedArgs;
+use crate::command::{OwnedArgs, table};
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) counts: Counts,
     /// Replication id and offset.
     position: Option<(String, u64)>,
+    /// Keys, with their databases, that were left out because they had expired: those who followed us have them.
+    left_out: Vec<(u32, Vec<u8>)>,
     /// Texts of libraries of functions.
     functions: Vec<Vec<u8>>,
     /// The database that was named last.
@@ -40,9 +42,10 @@ impl Server {
         let started = std::time::Instant::now();
         let outcome = self.load_files(io);
         self.loading = false;
+        self.persist.progress = None;
         match outcome {
             Ok(()) => {
-                let keys: usize = (0..self.keyspace.databases()).map(|db| self.keyspace.len(db)).sum();
+                let keys = self.keyspace.all_keys();
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
                 Ok(())
             }
@@ -54,9 +57,10 @@ impl Server {
                 self.persist.restore_error = Some(e);
                 Ok(())
             }
+            Err(e) if self.config.appendonly || self.shutdown.is_some() => Err(e),
             Err(e) => {
-                tracing::error!("Fatal error loading the DB, check server logs. Exiting. {e}");
-                Err(format!("Fatal error loading the DB: {e}"))
+                tracing::error!("{e}");
+                Err("Fatal error loading the DB, check server logs. Exiting.".into())
             }
         }
     }
@@ -103,7 +107,17 @@ impl Server {
                 // A master takes a new id; those who followed the old one can go on from here.
                 self.repl.fork(&mut self.rng);
                 self.repl.ensure_backlog(&self.config);
+                self.tell_of_left_out(facts);
             }
+        }
+    }
+
+    /// Replicas that go on from where they were keep what has expired until they are told: they are, by the stream.
+    fn tell_of_left_out(&mut self, facts: &Facts) {
+        let name: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        for (db, key) in &facts.left_out {
+            self.add_effect(*db as usize, &[name, key], Origin::Client);
+            self.release_effects();
         }
     }
 
@@ -116,7 +130,7 @@ impl Server {
         }
         let follows = self.config.replicaof.is_some() || self.managed.is_some();
         let expired = if follows { Expired::Keep } else { Expired::Skip { now_ms: io.now.unix_ms } };
-        self.keyspace = self.read_rdb(&path, expired, facts)?;
+        self.keyspace = self.read_rdb(io, &path, expired, facts)?;
         self.note_loaded(facts.counts);
         self.take_functions(facts)
     }
@@ -139,7 +153,8 @@ impl Server {
 
     /// Reads an RDB file into a keyspace of its own.
     pub(super) fn read_rdb(
-        &self,
+        &mut self,
+        io: &mut Io,
         path: &Path,
         expired: Expired,
         facts: &mut Facts,
@@ -149,8 +164,15 @@ impl Server {
         let mut keyspace = self.empty_keyspace();
         let len = self.disk.len(path).map_err(|e| failed(&e))?;
         let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
+        self.begin_progress(io, len);
         loop {
+            self.delay_load(decoder.counts().keys);
+            self.note_progress(io, decoder.offset())?;
             let event = decoder.next_event().map_err(|e| failed(&e))?;
+            let left_out = decoder.take_left_out();
+            if facts.position.is_some() {
+                facts.left_out.extend(left_out);
+            }
             if take_event(event, &mut keyspace, facts, len).map_err(|e| failed(&e))? == Whole::Yes {
                 facts.counts = decoder.counts();
                 return Ok(keyspace);
@@ -167,8 +189,11 @@ impl Server {
     ) -> Result<Option<u64>, String> {
         let mut reader = PartReader::open(&*self.disk, part, &self.limits).map_err(|e| e.to_string())?;
         let mut preamble = None;
+        let mut commands = 0u64;
+        self.begin_progress(io, part.len);
         self.origin_db = 0;
         let cut = loop {
+            self.note_progress(io, reader.offset())?;
             match reader.next_step() {
                 Ok(None) => break None,
                 Ok(Some(Step::Preamble(event))) => {
@@ -184,7 +209,17 @@ impl Server {
                 }
                 Ok(Some(Step::Command(command))) => {
                     let command = OwnedArgs::collect(command.iter());
-                    self.apply(io, NOBODY, command.as_args(), Origin::Aof).map_err(|e| {
+                    let args = command.as_args();
+                    commands += 1;
+                    self.delay_load(commands);
+                    if table::find(args).is_err() {
+                        return Err(format!(
+                            "Unknown command '{}' reading the append only file {}",
+                            String::from_utf8_lossy(args.at(0)),
+                            part.path.display()
+                        ));
+                    }
+                    self.apply(io, NOBODY, args, Origin::Aof).map_err(|e| {
                         format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
                     })?;
                 }
@@ -223,9 +258,13 @@ impl Server {
         if let Some(board) = &self.metrics {
             board.busy("the master's snapshot is being loaded");
         }
-        self.loading = true;
-        let read = self.read_rdb(temp, Expired::Keep, &mut facts);
-        self.loading = false;
+        match self.shares_history() {
+            true => self.async_loading = true,
+            false => self.loading = true,
+        }
+        let read = self.read_rdb(io, temp, Expired::Keep, &mut facts);
+        (self.loading, self.async_loading) = (false, false);
+        self.persist.progress = None;
         let keyspace = read?;
         self.take_functions(&mut facts)?;
         self.take_keyspace(io, keyspace);

@@ -33,11 +33,29 @@ pub(super) struct SharedFiles(Arc<Mutex<Option<Files>>>);
 
 struct Files {
     files: AofFiles,
+    /// No log is written: a base that is published stands alone.
+    alone: bool,
     /// A new end that has been prepared.
     next: Option<Appender>,
 }
 
 impl SharedFiles {
+    fn new(files: AofFiles, alone: bool) -> SharedFiles {
+        SharedFiles(Arc::new(Mutex::new(Some(Files { files, alone, next: None }))))
+    }
+
+    /// Files to put a base in while no log is written.
+    pub(super) fn alone(files: AofFiles) -> Result<SharedFiles, String> {
+        files.create_dir().map_err(|e| e.to_string())?;
+        Ok(SharedFiles::new(files, true))
+    }
+
+    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened
+    /// again.
+    pub(super) fn give_up(&self) {
+        *self.lock() = None;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Files>> {
         // Whoever panicked has left files as a crash would: in order.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,7 +79,11 @@ impl SharedFiles {
         let mut shared = self.lock();
         let shared = shared.as_mut().ok_or_else(switched_off)?;
         may()?;
-        shared.files.publish_base(file, format).map_err(io::Error::other)
+        match shared.alone {
+            true => shared.files.publish_alone(file, format),
+            false => shared.files.publish_base(file, format),
+        }
+        .map_err(io::Error::other)
     }
 
     /// Prepares a new end for the log.
@@ -137,7 +159,7 @@ impl Log {
     fn new(files: AofFiles, end: Appender, before: u64, base_size: u64, offset: u64, anew: bool) -> Self {
         Log {
             temp_base: files.temp_base(),
-            files: SharedFiles(Arc::new(Mutex::new(Some(Files { files, next: None })))),
+            files: SharedFiles::new(files, false),
             end,
             old: None,
             expected: None,
@@ -268,6 +290,12 @@ impl Log {
     /// Directs what follows into a file that continues none before it; the replication stream is at `offset`. A base has to
     /// follow. Waits for the disk.
     pub(super) fn begin_anew(&mut self, offset: u64) -> Result<(), String> {
+        if self.anew && self.error().is_none() && self.end.end() == 0 {
+            // It has only just been begun.
+            self.fed.offset = offset;
+            (self.durable, self.in_base) = (self.fed, self.fed);
+            return Ok(());
+        }
         // Until the new base is there: what is on disk lacks what could not be synced.
         self.anew = true;
         let end = self.files.with(AofFiles::begin_anew).map_err(|e| e.to_string())?;
@@ -351,9 +379,8 @@ impl Log {
 }
 
 impl Drop for Log {
-    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened again.
     fn drop(&mut self) {
-        *self.files.lock() = None;
+        self.files.give_up();
     }
 }
 
@@ -478,12 +505,10 @@ impl Server {
     }
 
     /// Removes replaced files in the background: freeing a large file's blocks takes long.
-    pub(super) fn remove_history(&mut self, io: &mut Io) {
-        let Some(log) = &self.persist.log else { return };
-        if self.config.aof_disable_auto_gc {
-            return;
-        }
-        let (files, disk): (_, Arc<dyn Disk>) = (log.files(), self.disk.clone());
+    pub(crate) fn remove_history(&mut self, io: &mut Io) {
+        let Some(files) = self.base_files().filter(|_| !self.config.aof_disable_auto_gc) else { return };
+        self.persist.removing_history = true;
+        let disk: Arc<dyn Disk> = self.disk.clone();
         let id = self.job(JobKind::Persist(PersistJob::RemoveHistory));
         let remove = move || {
             for path in files.with(|f| Ok(f.history()))? {
@@ -502,13 +527,24 @@ impl Server {
         if on == self.persist.aof_on() {
             return Ok(());
         }
-        self.release_effects();
+        self.release_unless_in_unit();
         if on {
+            self.give_up_lone_base(io);
             let files = self.open_aof_files()?;
             self.persist.log = Some(Log::begin(files, self.repl.offset())?);
             self.selected_db = None;
             self.persist.rewrite_scheduled = true;
-            self.start_scheduled(io);
+            if self.in_unit() {
+                tracing::info!(
+                    "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+                );
+            } else if self.persist.snapshot.is_some() {
+                tracing::info!(
+                    "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible."
+                );
+            } else {
+                self.start_scheduled(io);
+            }
         } else {
             if let Some(mut log) = self.persist.log.take() {
                 log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"))?;
@@ -533,6 +569,11 @@ impl Server {
             }
         };
         Ok(self.persist.log.insert(log))
+    }
+
+    /// The files that a base is put into: those of the log, or of one that stands alone.
+    pub(super) fn base_files(&self) -> Option<SharedFiles> {
+        self.persist.log.as_ref().map(Log::files).or_else(|| self.persist.lone_base.clone())
     }
 
     pub(super) fn open_aof_files(&self) -> Result<AofFiles, String> {

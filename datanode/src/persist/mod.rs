@@ -6,6 +6,7 @@
 
 mod load;
 mod log;
+pub(crate) mod progress;
 pub(crate) mod reload;
 mod snapshot;
 
@@ -21,7 +22,7 @@ use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
-use log::{Fed, Log};
+use log::{Fed, Log, SharedFiles};
 use snapshot::Running;
 
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
@@ -71,14 +72,38 @@ pub struct Persistence {
     pub rewrite_failures: u64,
     /// What was in the RDB file that was read last: keys, and how many of them had expired.
     pub loaded: Counts,
+    /// How far the file is that is being loaded.
+    pub progress: Option<progress::LoadProgress>,
     lineage: Lineage,
     restore_error: Option<String>,
     log: Option<Log>,
     snapshot: Option<Running>,
+    /// Where a base is put, or was, while no append-only file is written.
+    lone_base: Option<SharedFiles>,
+    /// Replaced files of the append-only file are being removed.
+    removing_history: bool,
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
+    /// The snapshot under way waits for something.
+    snapshot_idles: bool,
+    /// The same of the last snapshot of each kind.
+    last_early: LastEarly,
+}
+
+/// Memory of what snapshots had to encode before its turn, because commands were about to change it, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastEarly {
+    rdb: u64,
+    aof: u64,
+}
+
+impl LastEarly {
+    fn note(&mut self, ended: &Running) {
+        let kind = if ended.is_rewrite() { &mut self.aof } else { &mut self.rdb };
+        *kind = ended.progress().early;
+    }
 }
 
 impl Persistence {
@@ -97,13 +122,18 @@ impl Persistence {
             rewrites: 0,
             rewrite_failures: 0,
             loaded: Counts::default(),
+            progress: None,
             lineage: Lineage::default(),
             restore_error: None,
             log: None,
             snapshot: None,
+            lone_base: None,
+            removing_history: false,
             preparing_rewrite: false,
             next_try_ms: 0,
             waiting_since_ms: None,
+            snapshot_idles: false,
+            last_early: LastEarly::default(),
         }
     }
 
@@ -246,6 +276,7 @@ impl Server {
             PersistJob::WriteSnapshot(bytes) => self.snapshot_written(bytes),
             PersistJob::FinishSnapshot(serial) => self.snapshot_finished(io, serial, result),
             PersistJob::RemoveHistory => {
+                self.persist.removing_history = false;
                 if let Err(e) = result {
                     tracing::warn!("Replaced AOF files could not be removed: {e}");
                 }
@@ -263,12 +294,17 @@ impl Server {
     pub(crate) fn finish_files(&mut self, io: &mut Io, mode: ShutdownMode) -> Result<(), String> {
         self.release_effects();
         if let Some(log) = &mut self.persist.log {
-            log.sync().map_err(|e| format!("append-only file: {e}"))?;
+            // Without its base the log is not what is loaded at the next start; an older one may be.
+            if !log.has_base() && self.persist.snapshot.as_ref().is_some_and(Running::is_rewrite) {
+                return Err("Writing initial AOF".into());
+            }
+            tracing::info!("Calling fsync() on the AOF file.");
+            log.sync().map_err(|e| format!("Error trying to write the append-only file: {e}"))?;
         }
         let wanted = (!self.config.save.is_empty() && !mode.nosave) || mode.save;
         if wanted && self.persist.restore_error.is_none() {
             tracing::info!("Saving the final RDB snapshot before exiting.");
-            self.save_now(io)?;
+            self.save_now(io).map_err(|e| format!("Error trying to save the DB ({e})"))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! has been read whole.
 
 use super::load::Facts;
-use super::log::Log;
+use crate::aof::files::LoadPart;
 use crate::command::Error;
 use crate::io::{Action, Io};
 use crate::rdb::decode::Expired;
@@ -25,14 +25,19 @@ pub struct Reload {
 impl Server {
     /// `DEBUG RELOAD`
     pub(crate) fn reload_rdb(&mut self, io: &mut Io, how: Reload) -> Result<(), Error> {
+        self.may_reload()?;
         self.release_effects();
         if how.save {
             // Why is in the log.
             self.save_now(io).map_err(|_| Error::from("ERR"))?;
         }
         let expired = if self.is_master() { Expired::Skip { now_ms: io.now.unix_ms } } else { Expired::Keep };
-        let mut facts = Facts::default();
-        let loaded = self.read_rdb(&self.rdb_path(), expired, &mut facts).map_err(|e| {
+        let (mut facts, path) = (Facts::default(), self.rdb_path());
+        self.loading = true;
+        let loaded = self.read_rdb(io, &path, expired, &mut facts);
+        self.loading = false;
+        self.persist.progress = None;
+        let loaded = loaded.map_err(|e| {
             tracing::warn!("DEBUG RELOAD: {e}");
             Error::from(NOT_LOADED)
         })?;
@@ -53,6 +58,11 @@ impl Server {
         }
         tracing::warn!("DB reloaded by DEBUG RELOAD");
         Ok(())
+    }
+
+    /// One file is loaded at a time.
+    fn may_reload(&self) -> Result<(), Error> {
+        if self.in_load() { Err("LOADING Redis is loading the dataset in memory".into()) } else { Ok(()) }
     }
 
     /// Adds all keys of another keyspace; unless they may `replace`, none if one is there already.
@@ -84,22 +94,31 @@ impl Server {
 
     /// `DEBUG LOADAOF`
     pub(crate) fn reload_log(&mut self, io: &mut Io) -> Result<(), Error> {
+        self.may_reload()?;
         self.release_effects();
-        let Some(log) = self.persist.log.as_mut().filter(|log| log.has_base()) else {
-            return Err("ERR there is no whole append-only file to load".into());
-        };
         let failed = |e: String| {
             tracing::error!("DEBUG LOADAOF: {e}");
             Error::from("ERR Error trying to load the AOF files, check server logs.")
         };
-        log.sync().map_err(|e| failed(e.to_string()))?;
+        if let Some(log) = &mut self.persist.log {
+            log.sync().map_err(|e| failed(e.to_string()))?;
+        }
+        let parts = match &self.persist.log {
+            Some(log) => log.files().with(|f| f.parts()).map_err(|e| e.to_string()),
+            None => self.open_aof_files().and_then(|f| f.parts().map_err(|e| e.to_string())),
+        };
+        let parts = parts.map_err(failed)?;
+        if parts.is_empty() {
+            return Err("ERR there is no whole append-only file to load".into());
+        }
         let (dirty, db) = (self.effects.dirty, self.origin_db);
         let empty = self.empty_keyspace();
         let old = std::mem::replace(&mut self.keyspace, empty);
         let libraries = std::mem::take(&mut self.scripting.libraries);
         self.loading = true;
-        let outcome = self.read_log(io);
+        let outcome = self.read_log(io, &parts);
         self.loading = false;
+        self.persist.progress = None;
         if outcome.is_err() {
             self.scripting.libraries = libraries;
         }
@@ -112,11 +131,9 @@ impl Server {
         Ok(())
     }
 
-    /// Reads the files of the log that is being written into the keyspace.
-    fn read_log(&mut self, io: &mut Io) -> Result<(), String> {
-        let Some(files) = self.persist.log.as_ref().map(Log::files) else { return Ok(()) };
-        let parts = files.with(|f| f.parts()).map_err(|e| e.to_string())?;
-        for part in &parts {
+    /// Reads the files of a log into the keyspace.
+    fn read_log(&mut self, io: &mut Io, parts: &[LoadPart]) -> Result<(), String> {
+        for part in parts {
             if self.load_log_part(io, part, &mut Facts::default())?.is_some() {
                 return Err(format!("{} is cut off", part.path.display()));
             }

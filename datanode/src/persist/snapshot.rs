@@ -5,9 +5,11 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::log::SharedFiles;
 use super::{PersistJob, SNAPSHOT_RETRY_MS};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
+use crate::aof::write::timestamp;
 use crate::config::REDIS_VERSION;
 use crate::disk::{self, DiskFile};
 use crate::io::{Action, ConnId, Io};
@@ -23,10 +25,15 @@ const BYTES_PER_TICK: usize = 32 * 1024;
 /// Buckets (of some five keys) walked before that is looked at; and most per tick, for those that are empty or done.
 const BUCKETS_PER_STEP: usize = 16;
 const STEPS_PER_TICK: usize = 64;
+/// The same while `rdb-key-save-delay` has it rest behind each bucket: only for those that are empty.
+const DELAYED_STEPS: usize = 4096;
 /// Encoded bytes that are handed on together.
 const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
 const IN_FLIGHT_MAX: u64 = 1 << 20;
+
+/// Elements by which the memory of what is encoded before its turn is estimated.
+const EARLY_SAMPLE: usize = 5;
 
 /// What a snapshot is for.
 enum Target {
@@ -52,6 +59,21 @@ pub(super) struct Running {
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
     resting: bool,
+    /// How far the walk has come.
+    progress: Progress,
+    /// The walk goes on at this monotonic microsecond (`rdb-key-save-delay`).
+    rests_until_us: u64,
+}
+
+/// How far a snapshot has come, as INFO tells it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Keys encoded.
+    pub(super) keys: u64,
+    /// Keys there were when it was begun.
+    pub(super) all: u64,
+    /// Memory of what was encoded before its turn because commands were about to change it, bytes.
+    pub(super) early: u64,
 }
 
 /// How a snapshot is written.
@@ -65,11 +87,18 @@ enum Form {
 struct FileSink {
     form: Form,
     out: Vec<u8>,
+    /// Keys that have been encoded.
+    keys: u64,
+    /// Entries come from the walk, not from a command that is about to change them.
+    walking: bool,
+    /// Memory of the entries that commands have had encoded before it was their turn, bytes.
+    early: u64,
 }
 
 impl SnapshotSink for FileSink {
     fn entry(&mut self, db: usize, e: &KeyEntry) {
         let db = db as u32;
+        self.note(e);
         match &mut self.form {
             Form::Rdb(encoder) => {
                 let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
@@ -89,11 +118,27 @@ impl SnapshotSink for FileSink {
             return None;
         };
         let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-        encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from)
+        let next = encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from);
+        if next.is_none() {
+            self.note(e);
+        }
+        next
     }
 }
 
 impl FileSink {
+    fn new(form: Form, out: Vec<u8>) -> FileSink {
+        FileSink { form, out, keys: 0, walking: false, early: 0 }
+    }
+
+    /// A key has been encoded.
+    fn note(&mut self, e: &KeyEntry) {
+        self.keys += 1;
+        if !self.walking {
+            self.early += e.memory_usage(EARLY_SAMPLE) as u64;
+        }
+    }
+
     /// What has been encoded, to be handed on.
     fn take(&mut self) -> Vec<u8> {
         if let Form::Rdb(encoder) = &mut self.form {
@@ -125,6 +170,15 @@ impl Running {
         self.resting && self.file.is_some()
     }
 
+    /// A replica waits for it.
+    pub(super) fn is_for_replicas(&self) -> bool {
+        matches!(self.target, Target::Replicas { .. })
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
     pub(super) fn started_s(&self) -> i64 {
         self.started_s
     }
@@ -134,11 +188,26 @@ impl Server {
     fn sink(&self, io: &Io, aof_base: bool) -> FileSink {
         if aof_base && !self.config.aof_use_rdb_preamble {
             let (mut writer, mut out) = (CommandWriter::default(), Vec::with_capacity(CHUNK));
+            if self.config.aof_timestamp_enabled {
+                timestamp(&mut out, io.now.unix_ms / 1000);
+            }
             for library in self.scripting.libraries.iter() {
                 writer.function(&mut out, &library.text);
             }
-            return FileSink { form: Form::Commands(writer), out };
+            return FileSink::new(Form::Commands(writer), out);
         }
+        let (mut encoder, mut out) = self.encoder(io, aof_base, true);
+        for db in 0..self.keyspace.databases() {
+            let keys = self.keyspace.len(db) as u64;
+            if keys > 0 {
+                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
+            }
+        }
+        FileSink::new(Form::Rdb(encoder), out)
+    }
+
+    /// What an RDB file begins with; with the libraries of functions, if they are wanted.
+    fn encoder(&self, io: &Io, aof_base: bool, functions: bool) -> (Encoder, Vec<u8>) {
         let lineage = self.persist.lineage();
         let preamble = Preamble {
             redis_version: REDIS_VERSION,
@@ -156,16 +225,16 @@ impl Server {
         let mut encoder = Encoder::new(self.config.rdbcompression, self.config.rdbchecksum);
         let mut out = Vec::with_capacity(CHUNK);
         encoder.preamble(&mut out, &preamble);
-        for library in self.scripting.libraries.iter() {
+        for library in self.scripting.libraries.iter().filter(|_| functions) {
             encoder.function(&mut out, &library.text);
         }
-        for db in 0..self.keyspace.databases() {
-            let keys = self.keyspace.len(db) as u64;
-            if keys > 0 {
-                encoder.resize_db(&mut out, db as u32, keys, self.keyspace.expires(db) as u64);
-            }
-        }
-        FileSink { form: Form::Rdb(encoder), out }
+        (encoder, out)
+    }
+
+    /// A whole RDB file that holds no keys.
+    pub(crate) fn snapshot_without_keys(&self, io: &Io, functions: bool) -> Vec<u8> {
+        let (encoder, out) = self.encoder(io, false, functions);
+        FileSink::new(Form::Rdb(encoder), out).end()
     }
 
     fn base_format(&self) -> BaseFormat {
@@ -250,6 +319,9 @@ impl Server {
             None => {}
         }
         self.persist.bgsave_scheduled = true;
+        if self.in_unit() {
+            return Ok("Background saving scheduled");
+        }
         self.start_scheduled(io);
         if self.persist.snapshot.is_some() {
             Ok("Background saving started")
@@ -264,7 +336,7 @@ impl Server {
             return Err("ERR Background append only file rewriting already in progress");
         }
         self.persist.rewrite_scheduled = true;
-        if self.persist.snapshot.is_some() {
+        if self.persist.snapshot.is_some() || self.in_unit() {
             return Ok("Background append only file rewriting scheduled");
         }
         self.start_scheduled(io);
@@ -308,8 +380,7 @@ impl Server {
             return;
         }
         let Some(log) = &mut self.persist.log else {
-            tracing::info!("There is no append-only file to be rewritten (appendonly no)");
-            return;
+            return self.start_lone_base(io);
         };
         tracing::info!("Background append only file rewriting started");
         if log.must_begin_anew() {
@@ -318,6 +389,25 @@ impl Server {
         }
         self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
         self.prepare_rewrite(io);
+    }
+
+    /// A base without a log: what `BGREWRITEAOF` leaves under `appendonly no`.
+    fn start_lone_base(&mut self, io: &mut Io) {
+        if let Some(before) = self.persist.lone_base.take() {
+            before.give_up();
+        }
+        tracing::info!("Background append only file rewriting started");
+        let files = self.open_aof_files().and_then(SharedFiles::alone);
+        let begun = files.map(|files| self.persist.lone_base = Some(files));
+        self.capture_base(io, begun);
+    }
+
+    /// A log is going to be begun: its files are no longer somebody else's.
+    pub(super) fn give_up_lone_base(&mut self, io: &mut Io) {
+        if let Some(files) = self.persist.lone_base.take() {
+            self.abort_rewrite(io);
+            files.give_up();
+        }
     }
 
     /// The file is there into which the log goes on from now on, the moment that the base is to hold.
@@ -333,8 +423,11 @@ impl Server {
     }
 
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
-        let create = |log: &super::Log| self.disk.create(&log.temp_base()).map_err(|e| e.to_string());
-        match begun.and_then(|()| self.persist.log.as_ref().map(create).transpose()) {
+        let create = |files: SharedFiles| {
+            let temp = files.with(|f| Ok(f.temp_base())).map_err(|e| e.to_string())?;
+            self.disk.create(&temp).map_err(|e| e.to_string())
+        };
+        match begun.and_then(|()| self.base_files().map(create).transpose()) {
             Ok(file) => {
                 self.selected_db = None;
                 self.begin(io, Target::Base, file, true);
@@ -351,6 +444,7 @@ impl Server {
         if self.keyspace.begin_snapshot(Box::new(sink)).is_err() {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
+        self.stats.snapshots += 1;
         self.persist.snapshot = Some(self.running(io, target, file, false));
     }
 
@@ -366,6 +460,8 @@ impl Server {
             written: 0,
             failure: Arc::default(),
             resting,
+            progress: Progress { all: self.keyspace.all_keys() as u64, ..Progress::default() },
+            rests_until_us: 0,
         }
     }
 
@@ -374,17 +470,13 @@ impl Server {
         if self.persist.snapshot.is_none() {
             return self.start_sync_if_due(io);
         }
-        if self.snapshot_must_wait(io) {
+        self.persist.snapshot_idles = self.snapshot_must_wait(io) || self.snapshot_rests(io);
+        if self.persist.snapshot_idles {
             return;
         }
-        let before = self.encoded();
-        let mut done = false;
-        for _ in 0..STEPS_PER_TICK {
-            done = self.keyspace.snapshot_step(BUCKETS_PER_STEP);
-            if done || self.encoded() > before + BYTES_PER_TICK {
-                break;
-            }
-        }
+        let mut done = self.walk(io);
+        // Its last keys have their delay, too.
+        done &= !self.snapshot_rests(io);
         let mut chunk = Vec::new();
         if done {
             let Some(sink) = self.keyspace.end_snapshot() else { return };
@@ -392,13 +484,10 @@ impl Server {
             if let Ok(sink) = sink.downcast::<FileSink>() {
                 chunk = sink.end();
             }
-        } else if let Some(sink) = self.keyspace.snapshot_sink() {
-            let sink: &mut dyn Any = sink;
-            if let Some(sink) = sink.downcast_mut::<FileSink>()
-                && sink.out.len() >= CHUNK
-            {
-                chunk = sink.take();
-            }
+        } else if let Some(sink) = self.file_sink()
+            && sink.out.len() >= CHUNK
+        {
+            chunk = sink.take();
         }
         if !chunk.is_empty() {
             self.hand_on(io, chunk);
@@ -408,10 +497,49 @@ impl Server {
         }
     }
 
-    /// Bytes of the running snapshot that have not been handed on.
-    fn encoded(&mut self) -> usize {
-        let sink: Option<&mut dyn Any> = self.keyspace.snapshot_sink().map(|s| s as _);
-        sink.and_then(|s| s.downcast_ref::<FileSink>()).map_or(0, |s| s.out.len())
+    /// Walks on for a tick; true if that was the end.
+    fn walk(&mut self, io: &Io) -> bool {
+        let delay = self.config.rdb_key_save_delay;
+        let before = self.file_sink().map_or((0, 0), |s| {
+            s.walking = true;
+            (s.out.len(), s.keys)
+        });
+        let (steps, buckets) =
+            if delay == 0 { (STEPS_PER_TICK, BUCKETS_PER_STEP) } else { (DELAYED_STEPS, 1) };
+        let mut done = false;
+        for _ in 0..steps {
+            done = self.keyspace.snapshot_step(buckets);
+            let now = self.file_sink().map_or((0, 0), |s| (s.out.len(), s.keys));
+            if done || now.0 > before.0 + BYTES_PER_TICK || delay != 0 && now.1 > before.1 {
+                break;
+            }
+        }
+        let Some(sink) = self.file_sink() else { return done };
+        sink.walking = false;
+        let (keys, early) = (sink.keys, sink.early);
+        if let Some(s) = &mut self.persist.snapshot {
+            // What commands have had encoded meanwhile takes as long.
+            s.rests_until_us = io.now.mono_us + delay_us(delay, s.progress.keys, keys);
+            s.progress = Progress { keys, early, ..s.progress };
+        }
+        done
+    }
+
+    /// What encodes the running snapshot.
+    fn file_sink(&mut self) -> Option<&mut FileSink> {
+        let sink: &mut dyn Any = self.keyspace.snapshot_sink()?;
+        sink.downcast_mut()
+    }
+
+    /// `rdb-key-save-delay` has not passed yet.
+    fn snapshot_rests(&self, io: &Io) -> bool {
+        let rests = |s: &Running| io.now.mono_us < s.rests_until_us;
+        self.config.rdb_key_save_delay != 0 && self.persist.snapshot.as_ref().is_some_and(rests)
+    }
+
+    /// There is nothing to be done for the running snapshot before something else has happened, or some time has passed.
+    pub(crate) fn snapshot_idles(&self) -> bool {
+        self.persist.snapshot_idles
     }
 
     /// The walk waits for a slow disk, or for the slowest replica.
@@ -428,7 +556,8 @@ impl Server {
                     }
                 }
                 if !alive {
-                    tracing::warn!("All replicas that a snapshot was for are gone");
+                    // As Redis says it, whose child is our walk.
+                    tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
                     self.keyspace.end_snapshot();
                     self.persist.snapshot = None;
                 }
@@ -477,7 +606,7 @@ impl Server {
                 }))
             }
             (Target::Base, Some(file)) => {
-                let (files, format) = (self.persist.log.as_ref().map(super::Log::files), self.base_format());
+                let (files, format) = (self.base_files(), self.base_format());
                 files.map(|files| -> crate::io::Job {
                     Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
                 })
@@ -490,6 +619,9 @@ impl Server {
         }
         let Some(s) = self.persist.snapshot.take() else { return };
         if let Target::Replicas { receivers, mark } = s.target {
+            let up = receivers.iter().filter(|&&conn| io.conn(conn).is_some()).count();
+            tracing::warn!("Diskless rdb transfer, done reading from pipe, {up} replicas still up.");
+            tracing::info!("Background RDB transfer terminated with success");
             for &conn in &receivers {
                 self.end_snapshot_for(io, conn, &mark);
             }
@@ -506,6 +638,7 @@ impl Server {
     pub(super) fn snapshot_finished(&mut self, io: &mut Io, serial: u64, result: std::io::Result<u64>) {
         let Some(s) = self.persist.snapshot.take_if(|s| s.serial == serial) else { return };
         let took = io.now.unix_ms / 1000 - s.started_s;
+        self.persist.last_early.note(&s);
         let error = result.err().map(|e| e.to_string());
         match s.target {
             Target::Rdb { temp } => {
@@ -560,7 +693,10 @@ impl Server {
     pub(super) fn abort_rewrite(&mut self, _io: &mut Io) {
         if let Some(s) = self.persist.snapshot.take_if(|s| s.is_rewrite() && !s.is_with_disk()) {
             self.keyspace.end_snapshot();
-            tracing::info!("AOF rewrite ended before it was complete ({} bytes written)", s.written);
+            tracing::info!(
+                "Killing running AOF rewrite child (there is none: a rewrite within the process, {} bytes written)",
+                s.written
+            );
         }
     }
 
@@ -574,6 +710,27 @@ impl Server {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
             Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
+        }
+    }
+
+    /// The data have been flushed: nobody wants a file, or a replica's copy, of what they were. Replicas ask again.
+    pub(crate) fn abort_stale_snapshot(&mut self, io: &mut Io) {
+        if self.persist.snapshot.as_ref().is_some_and(|s| !s.is_rewrite() && !s.is_with_disk()) {
+            tracing::info!("There is a snapshot of the flushed data under way. Giving it up");
+            self.abort_snapshot(io);
+        }
+    }
+
+    /// All keys were thrown away on purpose: with save points, no file is to bring them back.
+    pub(crate) fn save_emptied(&mut self, io: &mut Io) {
+        if self.config.save.is_empty() {
+            return;
+        }
+        if self.saving() {
+            // Too late to stop it; another one has to follow.
+            self.persist.bgsave_scheduled = true;
+        } else if self.save_now(io).is_ok() {
+            self.effects.dirty = 0;
         }
     }
 
@@ -601,8 +758,19 @@ impl Server {
         self.flush_stream(io);
         let mark = random_id(&mut self.rng);
         let receivers = self.start_sync_of_waiting(io, &mark);
-        tracing::info!("Starting snapshot for {} replicas", receivers.len());
+        tracing::info!("Starting BGSAVE for SYNC with target: replicas sockets");
+        tracing::info!("Background RDB transfer started by pid {}", std::process::id());
         self.begin(io, Target::Replicas { receivers, mark }, None, false);
+    }
+}
+
+/// How long the walk rests after keys `from..to`, microseconds, by `rdb-key-save-delay`: so long for each, or where it is
+/// negative a microsecond for so many.
+fn delay_us(delay: i32, from: u64, to: u64) -> u64 {
+    match u64::from(delay.unsigned_abs()) {
+        0 => 0,
+        n if delay > 0 => n * (to - from),
+        n => to / n - from / n,
     }
 }
 

@@ -87,12 +87,15 @@ pub struct Decoder<R> {
     version: Option<u32>,
     db: u32,
     counts: Counts,
+    /// Databases and keys left out because they had expired, since they were last asked for.
+    left_out: Vec<(u32, Vec<u8>)>,
 }
 
 impl<R: Read> Decoder<R> {
     /// Reads from the start of `inner`; collections get their encodings by `limits`.
     pub fn new(inner: R, limits: Limits, expired: Expired) -> Self {
-        Decoder { input: Input::new(inner), limits, expired, version: None, db: 0, counts: Counts::default() }
+        let (input, counts) = (Input::new(inner), Counts::default());
+        Decoder { input, limits, expired, version: None, db: 0, counts, left_out: Vec::new() }
     }
 
     /// Bytes read so far.
@@ -103,6 +106,11 @@ impl<R: Read> Decoder<R> {
     /// What has been read so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Databases and keys that have been left out since the last call because they had expired.
+    pub fn take_left_out(&mut self) -> Vec<(u32, Vec<u8>)> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// What follows the file, after [`Event::End`]: the commands of an AOF whose preamble it was.
@@ -186,6 +194,7 @@ impl<R: Read> Decoder<R> {
             && at < now_ms
         {
             self.counts.expired += 1;
+            self.left_out.push((self.db, key));
             return Ok(None);
         }
         Ok(Some(Entry { db: self.db, key, value, meta }))

@@ -107,7 +107,7 @@ pub enum ErrorKind {
     #[error("cannot handle RDB format version {0}")]
     Version(u32),
     /// The checksum at the end differs.
-    #[error("wrong checksum: {stored:#018x} is stored, the data has {computed:#018x}")]
+    #[error("RDB CRC error: {stored:#018x} is stored, the data has {computed:#018x}")]
     Checksum {
         /// What the data says.
         stored: u64,

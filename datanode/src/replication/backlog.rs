@@ -2,11 +2,16 @@
 
 /// A ring of bytes that is addressed by replication offset.
 ///
-/// Offsets count the stream's bytes from 1, as Redis does: the backlog holds the offsets `start ..= end`.
+/// Offsets count the stream's bytes from 1, as Redis does: the backlog holds the offsets `start ..= end`. It grows beyond
+/// its size as long as somebody demands older bytes: so those who get a snapshot share what queues up behind it.
 #[derive(Debug)]
 pub struct Backlog {
     ring: Vec<u8>,
+    /// What it holds while nothing more is demanded.
+    size: usize,
     capacity: usize,
+    /// The oldest offset that somebody is going to ask for.
+    demanded: Option<u64>,
     /// Offset right behind the newest byte held.
     next: u64,
     /// Number of bytes held.
@@ -15,8 +20,9 @@ pub struct Backlog {
 
 impl Backlog {
     /// An empty backlog; the next byte appended will have the offset `next`.
-    pub fn new(capacity: usize, next: u64) -> Self {
-        Backlog { ring: Vec::new(), capacity: capacity.max(1), next, len: 0 }
+    pub fn new(size: usize, next: u64) -> Self {
+        let size = size.max(1);
+        Backlog { ring: Vec::new(), size, capacity: size, demanded: None, next, len: 0 }
     }
 
     /// Offset of the oldest byte held.
@@ -39,8 +45,31 @@ impl Backlog {
         self.capacity
     }
 
+    /// How much more that is than it was made for.
+    pub fn excess(&self) -> usize {
+        self.capacity.saturating_sub(self.size)
+    }
+
+    /// Says from which offset on everything is to be held, or that the usual is enough.
+    pub fn demand(&mut self, from: Option<u64>) {
+        self.demanded = from;
+        let needed = self.needed(0).max(self.size);
+        if self.capacity > self.size && needed < self.capacity / 2 {
+            self.reshape(needed);
+        }
+    }
+
+    /// Bytes to be held for those who demand it, with so many that are about to be appended.
+    fn needed(&self, more: usize) -> usize {
+        self.demanded.map_or(0, |from| (self.next - from.max(self.start())) as usize + more)
+    }
+
     /// Appends the stream's next bytes; the oldest make room.
     pub fn append(&mut self, bytes: &[u8]) {
+        let needed = self.needed(bytes.len());
+        if needed > self.capacity {
+            self.reshape(needed.next_power_of_two());
+        }
         let kept = &bytes[bytes.len().saturating_sub(self.capacity)..];
         // Where the next byte goes follows from its offset, so that nothing else has to be remembered.
         let mut at = ((self.next + (bytes.len() - kept.len()) as u64) % self.capacity as u64) as usize;
@@ -76,14 +105,19 @@ impl Backlog {
         }
     }
 
-    /// Changes the capacity and keeps the newest bytes.
-    pub fn resize(&mut self, capacity: usize) {
-        let keep = self.len.min(capacity.max(1));
+    /// Changes the size and keeps the newest bytes.
+    pub fn resize(&mut self, size: usize) {
+        self.size = size.max(1);
+        self.reshape(self.needed(0).max(self.size));
+    }
+
+    fn reshape(&mut self, capacity: usize) {
+        let keep = self.len.min(capacity);
         let mut bytes = Vec::with_capacity(keep);
         self.copy_from(self.next - keep as u64, &mut bytes);
         let mut fresh = Backlog::new(capacity, self.next - keep as u64);
         fresh.append(&bytes);
-        *self = fresh;
+        *self = Backlog { size: self.size, demanded: self.demanded, ..fresh };
     }
 }
 
@@ -91,6 +125,26 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::store::rng::Rng;
+
+    #[test]
+    fn what_is_demanded_is_held_and_let_go_afterwards() {
+        let mut b = Backlog::new(16, 1);
+        b.append(&[0; 10]);
+        b.demand(Some(11));
+        let bytes: Vec<u8> = (0..200).collect();
+        bytes.chunks(7).for_each(|chunk| b.append(chunk));
+        let mut out = Vec::new();
+        b.copy_from(11, &mut out);
+        assert_eq!(out, bytes);
+        assert_eq!(b.excess(), b.capacity() - 16);
+        b.resize(32);
+        assert!(b.reaches(11));
+        b.demand(None);
+        assert_eq!((b.capacity(), b.len(), b.excess()), (32, 32, 0));
+        out.clear();
+        b.copy_from(b.start(), &mut out);
+        assert_eq!(out, bytes[168..]);
+    }
 
     #[test]
     fn holds_the_newest_bytes_of_any_stream() {

@@ -98,7 +98,7 @@ impl Server {
             (Some(replica), _) => self.ask_for_promotion(io, replica, "is synced"),
             (None, true) if force => {
                 if let Some(target) = target {
-                    self.ask_for_promotion(io, target, "is late");
+                    self.ask_for_promotion(io, target, "time out exceeded");
                 }
             }
             (None, true) => {
@@ -109,7 +109,7 @@ impl Server {
     }
 
     fn ask_for_promotion(&mut self, io: &mut Io, (host, port): (String, u16), why: &str) {
-        tracing::info!("Failover target {host}:{port} {why}, failing over.");
+        tracing::info!("FAILOVER to {host}:{port} {why}, failing over.");
         if let Some(f) = &mut self.repl.failover {
             f.asked = true;
         }

@@ -23,6 +23,8 @@ const MANAGED_RETRY_MS: u64 = 100;
 const CONNECT_TIMEOUT_MS: u64 = 5000;
 /// How often the offset is acknowledged without being asked, milliseconds.
 const ACK_PERIOD_MS: u64 = 1000;
+/// What the log says when the connection ends.
+const LOST: &str = "Connection with master lost.";
 /// Length of the mark that ends a snapshot of unknown length.
 const EOF_MARK_LEN: usize = 40;
 
@@ -36,6 +38,8 @@ enum State {
     Handshake(Step),
     /// The snapshot is arriving.
     Receiving(Box<Transfer>),
+    /// It is being loaded; this is its replication id.
+    Loading(String),
     /// The stream is flowing.
     Online,
 }
@@ -76,6 +80,8 @@ pub struct MasterLink {
     pub port: u16,
     state: State,
     conn: Option<ConnId>,
+    /// Both ends of the connection, as `CLIENT KILL` names them.
+    peer: Peer,
     /// Monotonic milliseconds when bytes last arrived.
     pub last_io_ms: u64,
     /// Monotonic milliseconds since when the link is down.
@@ -83,6 +89,8 @@ pub struct MasterLink {
     acked_at_ms: u64,
     /// A transaction of the stream that has not been closed by EXEC yet.
     transaction: Option<Vec<OwnedArgs>>,
+    /// `CLIENT PAUSE` holds up the stream.
+    waits: bool,
 }
 
 impl MasterLink {
@@ -93,16 +101,23 @@ impl MasterLink {
             port,
             state: State::Idle { retry_at_ms: now_ms },
             conn: None,
+            peer: Peer::default(),
             last_io_ms: now_ms,
             down_since_ms: now_ms,
             acked_at_ms: 0,
             transaction: None,
+            waits: false,
         }
     }
 
     /// Its connection, once there is one.
     pub fn conn(&self) -> Option<ConnId> {
         self.conn
+    }
+
+    /// Its ends, while there is a connection.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.conn.and(Some(&self.peer))
     }
 
     /// The stream is flowing.
@@ -112,7 +127,16 @@ impl MasterLink {
 
     /// A snapshot is arriving.
     pub fn is_syncing(&self) -> bool {
-        matches!(self.state, State::Receiving(_))
+        matches!(self.state, State::Receiving(_) | State::Loading(_))
+    }
+
+    /// The replication id of the snapshot that is arriving or being loaded.
+    pub fn syncing_id(&self) -> Option<&str> {
+        match &self.state {
+            State::Receiving(t) => Some(&t.id),
+            State::Loading(id) => Some(id),
+            _ => None,
+        }
     }
 
     /// Bytes of the snapshot received so far, and how many are missing where that is known.
@@ -129,7 +153,7 @@ impl MasterLink {
             State::Idle { .. } => "connect",
             State::Connecting(_) => "connecting",
             State::Handshake(_) => "handshake",
-            State::Receiving(_) => "sync",
+            State::Receiving(_) | State::Loading(_) => "sync",
             State::Online => "connected",
         }
     }
@@ -152,7 +176,10 @@ impl Server {
                     "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."
                 );
                 self.repl.ensure_backlog(&self.config);
-                self.drop_replicas(io);
+                if self.managed.is_some() {
+                    self.drop_replicas(io);
+                }
+                // Without a shard map they stay: only another history is a reason to ask anew.
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
                 logging::set_role(Role::Replica);
@@ -172,6 +199,7 @@ impl Server {
         let had_link = self.repl.link.is_some();
         self.close_link(io);
         self.repl.link = None;
+        self.own_expires.clear();
         self.release_effects();
         self.selected_db = None;
         self.repl.alone_since_ms = io.now.mono_ms();
@@ -189,7 +217,7 @@ impl Server {
     fn close_link(&mut self, io: &mut Io) {
         let Some(link) = self.repl.link.as_mut() else { return };
         if let Some(conn) = link.conn.take() {
-            io.close(conn, false);
+            io.hang_up(conn);
         }
         if let State::Receiving(t) = &link.state {
             let _ = self.disk.remove(&t.temp);
@@ -203,6 +231,10 @@ impl Server {
         let now = io.now.mono_ms();
         let timeout = u64::from(self.config.repl_timeout) * 1000;
         let Some(link) = self.repl.link.as_mut() else { return };
+        if let Some(conn) = link.conn.filter(|_| link.waits && self.client_pause.until_ms <= now) {
+            link.waits = false;
+            self.resume.push(conn);
+        }
         match link.state {
             State::Idle { retry_at_ms } if now >= retry_at_ms => {
                 self.next_token += 1;
@@ -227,12 +259,21 @@ impl Server {
         let managed = self.managed.is_some();
         let Some(link) = self.repl.link.as_mut() else { return };
         tracing::warn!("{why}");
-        if link.is_online() {
+        let was_online = link.is_online();
+        if was_online {
             link.down_since_ms = io.now.mono_ms();
         }
         self.close_link(io);
         if let Some(link) = self.repl.link.as_mut() {
-            let pause = if managed { MANAGED_RETRY_MS } else { RETRY_MS };
+            // What worked a moment ago is tried again at once.
+            let pause = match () {
+                () if was_online => {
+                    tracing::info!("Reconnecting to MASTER {}:{}", link.host, link.port);
+                    0
+                }
+                () if managed => MANAGED_RETRY_MS,
+                () => RETRY_MS,
+            };
             link.state = State::Idle { retry_at_ms: io.now.mono_ms() + pause };
         }
     }
@@ -256,6 +297,18 @@ impl Server {
         io.send(conn, &out);
     }
 
+    /// Has the master know that we are alive, while we load what it has sent.
+    pub(crate) fn greet_while_loading(&mut self, io: &mut Io) {
+        let now = io.now.mono_ms();
+        if let Some(link) = self.repl.link.as_mut()
+            && let (Some(conn), State::Loading(_)) = (link.conn, &link.state)
+            && now >= link.acked_at_ms + ACK_PERIOD_MS
+        {
+            link.acked_at_ms = now;
+            io.send(conn, b"\n");
+        }
+    }
+
     pub(crate) fn link_connected(
         &mut self,
         io: &mut Io,
@@ -266,10 +319,11 @@ impl Server {
             self.repl.link.as_ref().is_some_and(|l| matches!(l.state, State::Connecting(t) if t == token));
         match result {
             Ok((conn, _)) if !expected => io.close(conn, false),
-            Ok((conn, _)) => {
+            Ok((conn, peer)) => {
                 let Some(link) = self.repl.link.as_mut() else { return };
                 tracing::info!("MASTER <-> REPLICA sync started");
                 link.conn = Some(conn);
+                link.peer = peer;
                 link.last_io_ms = io.now.mono_ms();
                 self.handshake(io, Step::Ping);
             }
@@ -283,7 +337,7 @@ impl Server {
             link.conn = None;
         }
         if why != Gone::Asked {
-            self.link_failed(io, "Connection with master lost.");
+            self.link_failed(io, LOST);
         }
     }
 
@@ -295,6 +349,11 @@ impl Server {
         }
         let words = [Some("AUTH"), Some(user.as_str()).filter(|u| !u.is_empty()), Some(password)];
         Some(words.into_iter().flatten().map(str::to_owned).collect())
+    }
+
+    /// Closes the connection to the master for somebody who asks for that; another one is made as after any loss.
+    pub fn cut_link(&mut self, io: &mut Io) {
+        self.link_failed(io, LOST);
     }
 
     /// Sends a step's command, or goes on to the next step where there is nothing to say.
@@ -361,7 +420,7 @@ impl Server {
                     self.follow_stream(io, conn);
                     false
                 }
-                State::Idle { .. } | State::Connecting(_) => false,
+                State::Idle { .. } | State::Connecting(_) | State::Loading(_) => false,
             };
             if !went_on {
                 return;
@@ -392,7 +451,14 @@ impl Server {
             Step::Psync => return self.psync_reply(io, &text),
             Step::Ping if text.starts_with("-NOAUTH") || text.starts_with("-NOPERM") || text == "PONG" => {}
             Step::Ping | Step::Auth | Step::Epoch if text.starts_with('-') => {
-                self.link_failed(io, &format!("{step:?} with MASTER failed: {text}"));
+                self.link_failed(
+                    io,
+                    &match step {
+                        Step::Ping => format!("Error reply to PING from master: '{text}'"),
+                        Step::Auth => format!("Unable to AUTH to MASTER: {text}"),
+                        _ => format!("{step:?} with MASTER failed: {text}"),
+                    },
+                );
                 return false;
             }
             Step::Epoch => {
@@ -471,6 +537,7 @@ impl Server {
                 if let Some(link) = self.repl.link.as_mut() {
                     link.state = State::Receiving(Box::new(transfer));
                 }
+                self.log_sync_load();
                 true
             }
             Err(e) => {
@@ -505,8 +572,12 @@ impl Server {
     /// their place, in memory and on disk.
     fn adopt_snapshot(&mut self, io: &mut Io) -> bool {
         let Some(link) = self.repl.link.as_mut() else { return false };
-        let State::Receiving(t) = std::mem::replace(&mut link.state, State::Online) else { return false };
-        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+        let conn = link.conn;
+        let State::Receiving(t) = std::mem::replace(&mut link.state, State::Loading(String::new())) else {
+            return false;
+        };
+        link.state = State::Loading(t.id.clone());
+        self.log_load_of_received();
         if let Err(e) =
             t.file.sync().map_err(|e| e.to_string()).and_then(|()| self.load_snapshot_of_master(io, &t.temp))
         {
@@ -527,6 +598,10 @@ impl Server {
             return false;
         }
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        if self.repl.link_conn().is_none() || self.repl.link_conn() != conn {
+            // The connection ended meanwhile: another one goes on from where this one was.
+            return false;
+        }
         self.link_online(io);
         true
     }
@@ -552,8 +627,11 @@ impl Server {
             match Server::next_command(&input, at, &mut ranges) {
                 Parsed::Request { consumed } => {
                     let raw = &input[at..at + consumed];
-                    at += consumed;
                     let args = Args::new(&input, &ranges);
+                    if self.stream_waits(io, args) {
+                        break;
+                    }
+                    at += consumed;
                     asked |= args.is(0, "replconf") && args.is(1, "getack");
                     self.apply_from_master(io, args, raw);
                 }
@@ -580,6 +658,16 @@ impl Server {
         if asked || self.acks_at_once() {
             self.ack_due = true;
         }
+    }
+
+    /// Notes whether a command of the stream has to wait for the end of `CLIENT PAUSE`, and all that follow it.
+    fn stream_waits(&mut self, io: &Io, args: Args<'_>) -> bool {
+        let changes = || table::find(args).is_ok_and(|s| s.flags.any(Flags::WRITE | Flags::MAY_REPLICATE));
+        let waits = self.client_pause.until_ms > io.now.mono_ms() && (self.client_pause.all || changes());
+        if let Some(link) = self.repl.link.as_mut() {
+            link.waits = waits;
+        }
+        waits
     }
 
     /// One command of the stream. A transaction is applied as a whole, at its EXEC.

@@ -5,7 +5,7 @@ use super::{ReplicaState, Stage};
 use crate::command::{Args, Error};
 use crate::io::{Action, ConnId, Io, Tuning};
 use crate::resp::encode_command;
-use crate::resp::parse::parse_i64;
+use crate::resp::parse::{parse_i64, split_words};
 use crate::server::Server;
 use crate::server::client::Client;
 
@@ -52,7 +52,7 @@ impl Server {
                     None => return Err(Error::NotInteger),
                 };
             } else if args.is(i, "rdb-filter-only") {
-                return Err(Error::err("RDB filters are not supported"));
+                replica.filter = Some(filter(value)?);
             } else if args.is(i, "ack") {
                 let Some(offset) = number else { return Ok(None) };
                 if replica.synced_or_syncing() {
@@ -108,15 +108,20 @@ impl Server {
         if !out.is_empty() || io.conn(conn).is_some_and(|c| c.output.pending() > 0) {
             return Err("ERR SYNC and PSYNC are invalid with pending output".into());
         }
-        let from = match full {
-            true => None,
-            false => u64::try_from(parse_i64(args.at(2)).ok_or(Error::NotInteger)?).ok(),
+        let peer = self.peer_name(conn);
+        tracing::info!("Replica {peer} asks for synchronization");
+        let from = match (full, parse_i64(args.at(2))) {
+            (true, _) => None,
+            (false, Some(from)) => u64::try_from(from).ok(),
+            (false, None) => {
+                tracing::warn!("Replica {peer} asks for synchronization but with a wrong offset");
+                return Err(Error::NotInteger);
+            }
         };
         self.repl.ensure_backlog(&self.config);
         // What is pending belongs in front of this replica's part of the stream.
         self.release_effects();
         self.flush_stream(io);
-        let peer = self.clients.get(conn).map(|c| c.peer.remote.clone()).unwrap_or_default();
         let now = io.now;
         let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
         let replica = client.replica.get_or_insert_with(|| Box::new(ReplicaState::new(now)));
@@ -128,6 +133,9 @@ impl Server {
         // Fewer, larger packets for the price of some delay, where that is asked for.
         let tuning = Tuning::NoDelay(!self.config.repl_disable_tcp_nodelay);
         io.ask(Action::Tune { conn, tuning });
+        if let Some(functions) = replica.filter {
+            return self.sync_filtered(io, conn, functions, out);
+        }
         if !full
             && let Some(from) = from
             && self.repl.can_continue(&id, from)
@@ -162,17 +170,50 @@ impl Server {
         Ok(())
     }
 
+    /// A replica that wants no keys: its snapshot takes no time, and the stream follows, unless it wants only that.
+    fn sync_filtered(
+        &mut self,
+        io: &mut Io,
+        conn: ConnId,
+        functions: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let snapshot = self.snapshot_without_keys(io, functions);
+        let resync = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
+        let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) else {
+            return Ok(());
+        };
+        replica.stage = Stage::Online;
+        let rdb_only = replica.rdb_only;
+        if !replica.pre_psync {
+            out.extend_from_slice(resync.as_bytes());
+        }
+        out.extend_from_slice(format!("${}\r\n", snapshot.len()).as_bytes());
+        out.extend_from_slice(&snapshot);
+        self.stats.sync_full += 1;
+        self.selected_db = None;
+        if rdb_only {
+            self.close_client(io, conn, true);
+        } else {
+            self.repl.replicas.push(conn);
+            self.replicas_changed();
+        }
+        Ok(())
+    }
+
     /// A snapshot for replicas begins at the present offset: those that wait for one get its header. It ends with a mark,
     /// or for replicas that do not know marks it is gathered, since its length has to be sent first.
     pub fn start_sync_of_waiting(&mut self, io: &mut Io, eof_mark: &str) -> Vec<ConnId> {
         let resync = format!("+FULLRESYNC {} {}\r\n", self.repl.id, self.repl.offset());
         let framed = format!("$EOF:{eof_mark}\r\n");
+        let resumes_at = self.repl.offset() + 1;
         let mut receivers = Vec::new();
         for &conn in &self.repl.replicas {
             if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut())
                 && replica.stage == Stage::WaitsForSnapshot
             {
                 replica.stage = Stage::ReceivesSnapshot;
+                replica.resumes_at = resumes_at;
                 replica.gathered = (!replica.capa_eof).then(Vec::new);
                 if !replica.pre_psync {
                     io.send(conn, resync.as_bytes());
@@ -183,6 +224,7 @@ impl Server {
                 receivers.push(conn);
             }
         }
+        self.repl.hold_for_replicas(&self.clients);
         // The stream behind the snapshot has to name its database.
         self.selected_db = None;
         receivers
@@ -212,6 +254,8 @@ impl Server {
 
     /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows.
     pub fn finish_sync(&mut self, io: &mut Io, receivers: &[ConnId]) {
+        self.release_effects();
+        self.flush_stream(io);
         for &conn in receivers {
             let Some(client) = self.clients.get_mut(conn) else { continue };
             let Some(replica) = client.replica.as_mut() else { continue };
@@ -220,9 +264,20 @@ impl Server {
                 self.close_client(io, conn, true);
                 continue;
             }
+            let mut queued = Vec::new();
+            match self.repl.backlog().filter(|b| b.reaches(replica.resumes_at)) {
+                Some(backlog) => backlog.copy_from(replica.resumes_at, &mut queued),
+                None => {
+                    tracing::error!(
+                        "The stream behind the snapshot of replica {} is gone",
+                        client.peer.remote
+                    );
+                    self.close_client(io, conn, false);
+                    continue;
+                }
+            }
             replica.stage = Stage::Online;
             replica.acked_at_ms = io.now.mono_ms();
-            let queued = std::mem::take(&mut replica.queued);
             self.stats.repl_output_bytes += queued.len() as u64;
             io.send(conn, &queued);
             tracing::info!("Synchronization with replica {} succeeded", client.peer.remote);
@@ -245,7 +300,9 @@ impl Server {
 
     /// Hands what the stream has grown by to backlog and replicas.
     pub(crate) fn flush_stream(&mut self, io: &mut Io) {
-        let paused = self.pause.until_ms > io.now.mono_ms() && self.shutdown.is_none();
+        // What a final snapshot has recorded as the end of the stream must stay that.
+        let ended = self.shutdown.is_some_and(|s| s.done);
+        let paused = ended || self.pause.until_ms > io.now.mono_ms() && self.shutdown.is_none();
         if self.repl.wants_acks && !paused && self.is_master() && !self.repl.replicas.is_empty() {
             self.repl.wants_acks = false;
             let mut ask = Vec::new();
@@ -263,7 +320,6 @@ impl Server {
                         self.stats.repl_output_bytes += bytes.len() as u64;
                         io.send(conn, &bytes);
                     }
-                    Stage::ReceivesSnapshot if !replica.rdb_only => replica.queued.extend_from_slice(&bytes),
                     _ => {}
                 }
             }
@@ -290,18 +346,31 @@ impl Server {
         let timeout = u64::from(self.config.repl_timeout) * 1000;
         let mut late = Vec::new();
         for &conn in &self.repl.replicas {
-            let Some(client) = self.clients.get(conn) else { continue };
-            let Some(replica) = &client.replica else { continue };
+            let Some(client) = self.clients.get_mut(conn) else { continue };
+            let Some(replica) = client.replica.as_mut() else { continue };
             match replica.stage {
-                Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => late.push(conn),
+                Stage::Online if !replica.pre_psync && now > replica.acked_at_ms + timeout => {
+                    late.push((conn, "streaming sync"));
+                }
                 // Newlines keep the link alive while the replica has to wait.
                 Stage::WaitsForSnapshot => io.send(conn, b"\n"),
                 Stage::ReceivesSnapshot if replica.gathered.is_some() => io.send(conn, b"\n"),
+                Stage::ReceivesSnapshot => {
+                    // It holds up the others as long as it takes nothing.
+                    let unsent = io.conn(conn).map_or(0, |c| c.output.unsent_from());
+                    if unsent != replica.unsent_from {
+                        (replica.unsent_from, replica.unsent_since_ms) = (unsent, now);
+                    } else if io.conn(conn).is_some_and(|c| c.output.pending() > 0)
+                        && now > replica.unsent_since_ms + timeout
+                    {
+                        late.push((conn, "full sync"));
+                    }
+                }
                 _ => {}
             }
         }
-        for conn in late {
-            tracing::warn!("Disconnecting timedout replica {}", self.peer_name(conn));
+        for (conn, what) in late {
+            tracing::warn!("Disconnecting timedout replica ({what}): {}", self.peer_name(conn));
             self.close_client(io, conn, false);
         }
         let ttl = self.config.repl_backlog_ttl * 1000;
@@ -345,6 +414,7 @@ impl Server {
 
     fn replicas_changed(&mut self) {
         self.repl.acks_changed = true;
+        self.repl.hold_for_replicas(&self.clients);
     }
 
     /// How many replicas must have acknowledged a write before its reply leaves.
@@ -402,6 +472,18 @@ impl Server {
         }
         self.check_blocked(io);
         self.resume_clients(io);
+    }
+}
+
+/// Whether the words of `rdb-filter-only` keep the libraries of functions, the only thing that they can keep.
+fn filter(words: &[u8]) -> Result<bool, Error> {
+    let words = split_words(words).ok_or("ERR Missing rdb-filter-only values")?;
+    match words.iter().find(|word| !word.eq_ignore_ascii_case(b"functions")) {
+        Some(word) => {
+            let word = String::from_utf8_lossy(word);
+            Err(Error::err(format_args!("Unsupported rdb-filter-only option: {word}")))
+        }
+        None => Ok(!words.is_empty()),
     }
 }
 

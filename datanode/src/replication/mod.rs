@@ -38,6 +38,16 @@ pub enum Stage {
     Online,
 }
 
+impl Stage {
+    /// The name that INFO and the log have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Introduced | Stage::WaitsForSnapshot | Stage::ReceivesSnapshot => "wait_bgsave",
+            Stage::Online => "online",
+        }
+    }
+}
+
 /// What the master knows of a replica.
 #[derive(Debug)]
 pub struct ReplicaState {
@@ -57,12 +67,18 @@ pub struct ReplicaState {
     pub acked_durable: Option<u64>,
     /// Monotonic milliseconds of the last acknowledgement.
     pub acked_at_ms: u64,
-    /// The stream since the snapshot, until the snapshot has been sent.
-    pub queued: Vec<u8>,
+    /// What of its output had been sent when that last changed, and when that was (monotonic milliseconds).
+    pub unsent_from: u64,
+    /// See `unsent_from`.
+    pub unsent_since_ms: u64,
+    /// First offset of the stream behind the snapshot that is being sent to it.
+    pub resumes_at: u64,
     /// The snapshot so far, for one that has to know its length beforehand.
     pub gathered: Option<Vec<u8>>,
     /// It only wants the snapshot (`redis-cli --rdb`).
     pub rdb_only: bool,
+    /// The snapshot is to hold no keys, but the libraries of functions where this is `Some(true)` (`rdb-filter-only`).
+    pub filter: Option<bool>,
     /// It asked by SYNC, as before Redis 2.8: it is told neither id nor offset, and acknowledges nothing.
     pub pre_psync: bool,
     /// Under `managed yes`: it has said which epoch it follows, and that was right.
@@ -81,9 +97,12 @@ impl ReplicaState {
             acked: 0,
             acked_durable: None,
             acked_at_ms: now.mono_ms(),
-            queued: Vec::new(),
+            unsent_from: 0,
+            unsent_since_ms: now.mono_ms(),
+            resumes_at: 0,
             gathered: None,
             rdb_only: false,
+            filter: None,
             pre_psync: false,
             admitted: false,
         }
@@ -92,6 +111,15 @@ impl ReplicaState {
     /// It has asked for the stream.
     pub fn synced_or_syncing(&self) -> bool {
         self.stage != Stage::Introduced
+    }
+
+    /// Bytes of the stream that wait in the backlog until its snapshot has been sent; the stream is at `offset`.
+    pub fn queued(&self, offset: u64) -> u64 {
+        if self.wants_stream_behind_snapshot() { (offset + 1).saturating_sub(self.resumes_at) } else { 0 }
+    }
+
+    fn wants_stream_behind_snapshot(&self) -> bool {
+        self.stage == Stage::ReceivesSnapshot && !self.rdb_only
     }
 
     /// The address under which a shard map lists it.
@@ -249,6 +277,16 @@ impl Replication {
         bytes
     }
 
+    /// Has the backlog hold what replicas that get a snapshot will need, and no more.
+    pub fn hold_for_replicas(&mut self, clients: &Clients) {
+        let replicas = self.replicas.iter().filter_map(|&c| clients.get(c)?.replica.as_deref());
+        let waiting = replicas.filter(|r| r.wants_stream_behind_snapshot());
+        let from = waiting.map(|r| r.resumes_at).min();
+        if let Some(b) = &mut self.backlog {
+            b.demand(from);
+        }
+    }
+
     /// Gives the buffer of [`Replication::take_pending`] back, to be used again.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
         const KEEP: usize = 1 << 20;
@@ -284,7 +322,18 @@ impl Replication {
         self.replicas
             .iter()
             .filter_map(|&c| clients.get(c)?.replica.as_deref())
-            .filter(|r| r.stage == Stage::Online && !r.rdb_only)
+            .filter(|r| r.stage == Stage::Online && !r.rdb_only && r.filter.is_none())
+    }
+
+    /// All replicas, with the addresses that their connections come from.
+    pub fn with_peers<'a>(
+        &'a self,
+        clients: &'a Clients,
+    ) -> impl Iterator<Item = (&'a str, &'a ReplicaState)> {
+        self.replicas.iter().filter_map(|&c| {
+            let client = clients.get(c)?;
+            Some((client.peer.remote.as_str(), client.replica.as_deref()?))
+        })
     }
 
     /// `min-replicas-to-write`: enough online replicas with an acknowledgement younger than `min-replicas-max-lag`.

@@ -132,6 +132,8 @@ pub struct Writer<'a, 'b> {
     pub proto: u8,
     /// Errors that were returned and are not in the statistics yet.
     pub errors: Vec<String>,
+    /// An error was returned.
+    pub failed: bool,
 }
 
 impl Writer<'_, '_> {
@@ -157,6 +159,7 @@ impl Writer<'_, '_> {
         let names = self.names;
         if let Value::String(text) = t.raw_get(&names.err)? {
             let text = text.to_string_lossy().replace(['\r', '\n'], " ");
+            self.failed = true;
             if !t.raw_get::<bool>(&names.counted)? {
                 self.errors.push(text.clone());
             }
@@ -186,7 +189,7 @@ impl Writer<'_, '_> {
         if let Value::String(digits) = t.raw_get(&names.big_number)? {
             match self.reply.resp3() {
                 true => self.line(b'(', &digits.as_bytes()),
-                false => self.reply.bulk(&digits.as_bytes()),
+                false => self.reply.bulk(&one_line(&digits.as_bytes())),
             }
             return Ok(());
         }
@@ -228,7 +231,7 @@ impl Writer<'_, '_> {
     /// A line of its own kind; what would end it early is replaced.
     fn line(&mut self, kind: u8, text: &[u8]) {
         self.reply.out.push(kind);
-        self.reply.out.extend(text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.reply.out.extend(one_line(text));
         self.reply.out.extend_from_slice(b"\r\n");
     }
 
@@ -246,4 +249,9 @@ impl Writer<'_, '_> {
         self.reply.out.extend_from_slice(text);
         self.reply.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A text with blanks in the place of what would end a line.
+fn one_line(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect()
 }

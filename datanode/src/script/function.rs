@@ -15,6 +15,8 @@ use crate::command::Error;
 
 /// Longest time that loading a library may take.
 const LOAD_LIMIT: Duration = Duration::from_millis(500);
+/// What a function is told that wants to register another.
+const LOADED: &str = "ERR redis.register_function can only be called on FUNCTION LOAD command";
 
 /// A function that can be called.
 pub struct Registered {
@@ -130,17 +132,20 @@ impl Libraries {
         let chunk = engine
             .compile(body, "@user_function")
             .map_err(|e| Error::err(format_args!("Error compiling function: {e}")))?;
-        let found: Rc<RefCell<BTreeMap<String, Rc<Registered>>>> = Rc::default();
+        // A library can keep `redis.register_function` in a variable: once it is loaded there is nothing to register in.
+        let found = Rc::new(RefCell::new(Some(BTreeMap::new())));
         let into = found.clone();
         let register = engine
             .lua
-            .create_function(move |lua, args| register(lua, args, &mut into.borrow_mut()))
+            .create_function(move |lua, args| match &mut *into.borrow_mut() {
+                Some(into) => register(lua, args, into),
+                None => Err(Raised::reply(LOADED).into()),
+            })
             .map_err(super::internal)?;
         let api = api::load_table(&engine.lua, register).map_err(super::internal)?;
-        engine
-            .load(&chunk, api, LOAD_LIMIT)
-            .map_err(|e| Error::err(format_args!("Error registering functions: {e}")))?;
-        let functions = found.take();
+        let outcome = engine.load(&chunk, api, LOAD_LIMIT);
+        let functions = found.take().unwrap_or_default();
+        outcome.map_err(|e| Error::err(format_args!("Error registering functions: {e}")))?;
         if functions.is_empty() {
             return Err(Error::err("No functions registered"));
         }

@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use mlua::Function;
 
-use crate::command::Error;
+use crate::command::{Args, Error};
 use engine::{Engine, Kind};
 use function::Libraries;
 use limits::Running;
@@ -111,6 +111,17 @@ impl Scripting {
     /// The script of this digest.
     pub fn script(&self, digest: &Digest) -> Option<Rc<Script>> {
         self.scripts.get(digest).cloned()
+    }
+
+    /// What a script or function says of itself that a command is going to run; none where it says nothing, or is not there.
+    pub fn declared(&self, command: &str, args: Args<'_>) -> Option<Flags> {
+        let flags = match command {
+            "eval" => shebang::of_script(args.get(1)?).ok()?.0,
+            "evalsha" => self.script(&parse_digest(args.get(1)?)?)?.flags,
+            "fcall" => self.libraries.function(args.get(1)?)?.flags,
+            _ => return None,
+        };
+        (!flags.any(Flags::COMPATIBLE)).then_some(flags)
     }
 
     /// Compiles a script, unless it has been before.

@@ -16,6 +16,7 @@ use crate::command::{Ctx, Error, Flags as CommandFlags, OwnedArgs, Propagation, 
 use crate::io::ConnId;
 use crate::resp::writer::Reply;
 use crate::server::Server;
+use crate::server::dispatch::Origin;
 use crate::server::effects::Targets;
 
 /// Buffers that each run uses again.
@@ -97,7 +98,6 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
 
 /// What has to be so before a program may start. True if memory is at its limit.
 fn check(ctx: &mut Ctx<'_>, flags: Flags, read_only: bool) -> Result<bool> {
-    use crate::server::dispatch::Origin;
     let obeys = ctx.keys.origin != Origin::Client;
     let server = &mut *ctx.keys.server;
     let stale = !obeys && !server.config.replica_serve_stale_data && !server.repl.link_is_up();
@@ -181,10 +181,13 @@ fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -
 /// Answers what the script returned.
 fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
     let proto = engine.shared.proto.get();
-    let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
+    let mut writer =
+        Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new(), failed: false };
     writer.value(value, 0).map_err(internal)?;
+    let stats = &mut ctx.keys.server.stats;
+    stats.count_failed(ctx.spec.name, writer.failed);
     for text in writer.errors {
-        ctx.keys.server.stats.count_error(Error::code_of(&text));
+        stats.count_error(Error::code_of(&text));
     }
     Ok(())
 }
@@ -247,7 +250,7 @@ impl Caller<'_, '_> {
         if let Err(e) = self.execute(scratch) {
             let text = e.text().into_owned();
             self.ctx.keys.server.stats.count_error(&e.code());
-            if let Ok(spec) = table::find(scratch.args.as_args()) {
+            if let Ok(spec) = table::called(scratch.args.as_args()) {
                 self.ctx.keys.server.stats.count_rejected(spec.name);
             }
             return refuse(lua, &self.engine.names, text, raises, true);
@@ -272,7 +275,7 @@ impl Caller<'_, '_> {
         if flags.any(CommandFlags::NOSCRIPT) && !server.debug.scripts_may_all {
             return Err(Error::err("This Redis command is not allowed from script"));
         }
-        let own = origin == crate::server::dispatch::Origin::Client;
+        let own = origin == Origin::Client;
         if own {
             let stale = !server.config.replica_serve_stale_data && !server.repl.link_is_up();
             if stale && !flags.any(CommandFlags::STALE) {
@@ -320,6 +323,9 @@ impl Caller<'_, '_> {
         server.effects.set_targets(Targets(shared.repl.get()));
         server.stats.commands_processed += 1;
         server.call(self.ctx.io, conn, spec, args, origin, &mut scratch.out);
+        if own {
+            server.track_script(conn, spec, self.ctx.spec, self.ctx.args);
+        }
         Ok(())
     }
 }

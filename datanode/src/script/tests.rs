@@ -139,6 +139,8 @@ struct Player {
 }
 
 impl Driver for Player {
+    fn hang_up(&mut self, _conn: ConnId) {}
+
     fn turn(mut self: Box<Self>, service: &mut dyn Service, io: &mut Io) -> Box<dyn Driver> {
         io.now.unix_ms += 1000;
         if let Some(line) = self.lines.pop() {

@@ -11,13 +11,15 @@ use crate::io::Io;
 /// The Redis version whose behaviour this is.
 pub(super) const VERSION: &str = crate::config::REDIS_VERSION;
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
-const MANAGED: &str = "ERR this sentinel follows the shard map: change the RedisReplicaSet instead";
+pub(super) const MANAGED: &str =
+    "ERR this sentinel follows the shard map: change the RedisReplicaSet instead";
 
 const HELP: &[&str] = &[
     "SENTINEL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CKQUORUM <master-name>",
     "CONFIG SET <param> <value>",
     "CONFIG GET <param>",
+    "DEBUG [<param> <value> ...]",
     "FAILOVER <master-name>",
     "FLUSHCONFIG",
     "GET-MASTER-ADDR-BY-NAME <master-name>",
@@ -56,7 +58,9 @@ impl Sentinel {
             },
             ("replicas" | "slaves", 3) => match self.masters.get(&name) {
                 Some(m) => {
-                    let ids = m.replicas.clone();
+                    // Some do not want to be known to clients (`replica-announced no`).
+                    let announced = |id: &&InstId| self.insts.get(id).is_none_or(|i| i.info.announced);
+                    let ids: Vec<InstId> = m.replicas.iter().filter(announced).copied().collect();
                     self.describe_group(call, &ids, &name, now);
                 }
                 None => call.reply.error(NO_SUCH_MASTER),
@@ -100,12 +104,17 @@ impl Sentinel {
             ("reset", 3) => self.reset_command(io, call),
             ("config", 4..) => self.config_command(call),
             ("info-cache", _) => self.info_cache(call, now),
+            ("debug", _) => self.debug_command(call),
             ("pending-scripts", 2) => self.pending_scripts(call, now),
             ("help", 2) => {
                 call.reply.array(HELP.len());
                 for line in HELP {
                     call.reply.simple(line);
                 }
+            }
+            _ if HELP[1..].iter().any(|line| line.split(' ').next() == Some(&sub.to_ascii_uppercase())) => {
+                let text = format!("ERR wrong number of arguments for 'sentinel|{sub}' command");
+                call.reply.error(&text);
             }
             _ => call.unknown_subcommand(),
         }
@@ -189,7 +198,9 @@ impl Sentinel {
         let made = self.cfg.monitor(name, &call.word(3), &call.word(4), &call.word(5));
         self.cfg.masters.clear();
         match made {
-            Ok(opt) => {
+            Ok(mut opt) => {
+                opt.down_after_ms = self.timing.default_down_after;
+                opt.failover_timeout_ms = self.timing.default_failover_timeout;
                 self.add_master(opt, io.now.mono_ms());
                 let quorum = call.word(5);
                 self.event_of(io, "+monitor", name, &format!("quorum {quorum}"));
@@ -220,7 +231,7 @@ impl Sentinel {
                 ));
             };
             let values: Vec<String> = (i + 1..=i + n).map(|k| call.word(k)).collect();
-            if let Err(e) = opt.set(&option, &values) {
+            if let Err(e) = opt.set(&option, &values, &self.cfg.dir) {
                 return call.reply.error(&format!("ERR {e}"));
             }
             told.push((option, values.join(" ")));
@@ -241,8 +252,10 @@ impl Sentinel {
             let shown = if option == "auth-pass" { "******" } else { &value };
             self.event_of(io, "+set", name, &format!("{option} {shown}"));
         }
-        self.save_or_warn();
-        call.reply.ok();
+        match self.save() {
+            Ok(()) => call.reply.ok(),
+            Err(e) => call.reply.error(&format!("ERR Failed to save config file: {e}")),
+        }
     }
 
     /// Forgets replicas and sentinels of the masters whose name matches; they are discovered anew.

@@ -12,7 +12,7 @@ use crate::resp::writer::Reply;
 const MAX_BULK: usize = 16 << 20;
 const MAX_ARGS: usize = 4096;
 /// Client connections at most (Redis' default `maxclients`).
-const MAX_CLIENTS: usize = 10_000;
+pub(super) const MAX_CLIENTS: usize = 10_000;
 /// A client that does not log in within this is closed where a password is needed, milliseconds.
 const LOGIN_MS: u64 = 60_000;
 /// Output that a client may leave unread, bytes.

@@ -2,8 +2,10 @@
 
 use super::Sentinel;
 use super::answers::VERSION;
+use super::clients::MAX_CLIENTS;
 use crate::io::{Action, ConnId, Io};
 use crate::resp::writer::Reply;
+use crate::server::process::cpu_times;
 use crate::shardmap::{NodeAddr, ShardMap};
 
 /// One request being served.
@@ -260,9 +262,13 @@ impl Sentinel {
         }
         if any("clients") {
             text += &format!(
-                "# Clients\r\nconnected_clients:{}\r\nblocked_clients:0\r\n\r\n",
+                "# Clients\r\nconnected_clients:{}\r\nmaxclients:{MAX_CLIENTS}\r\nblocked_clients:0\r\n\r\n",
                 self.clients.len()
             );
+        }
+        if any("cpu") {
+            let t = cpu_times();
+            text += &format!("# CPU\r\nused_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n\r\n", t.system, t.user);
         }
         if any("stats") {
             text += &format!(

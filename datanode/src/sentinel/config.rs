@@ -2,14 +2,16 @@
 //! as Redis Sentinel 7.0 does (comments, order and other directives stay).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config as General, Foreign, SentinelLine};
 use crate::disk::Disk;
 use crate::shardmap::NodeAddr;
 
-const DEFAULT_DOWN_AFTER_MS: u64 = 30_000;
-const DEFAULT_FAILOVER_TIMEOUT_MS: u64 = 180_000;
+/// `down-after-milliseconds` where it is not configured.
+pub(super) const DEFAULT_DOWN_AFTER_MS: u64 = 30_000;
+/// `failover-timeout` where it is not configured.
+pub(super) const DEFAULT_FAILOVER_TIMEOUT_MS: u64 = 180_000;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,8 +82,8 @@ impl MasterOptions {
         }
     }
 
-    /// Sets an option by its name in the file and in SENTINEL SET; `Err` says what is wrong.
-    pub fn set(&mut self, option: &str, args: &[String]) -> Result<(), String> {
+    /// Sets an option by its name in the file and in SENTINEL SET; `Err` says what is wrong. Scripts are sought from `dir`.
+    pub fn set(&mut self, option: &str, args: &[String], dir: &Path) -> Result<(), String> {
         let one = || args.first().cloned().unwrap_or_default();
         let positive = || match one().parse::<u64>() {
             Ok(n) if n > 0 => Ok(n),
@@ -95,8 +97,10 @@ impl MasterOptions {
             "quorum" => self.quorum = positive()?.min(u64::from(u32::MAX)) as u32,
             "auth-pass" => self.auth_pass = text(),
             "auth-user" => self.auth_user = text(),
-            "notification-script" => self.notification_script = script(text())?,
-            "client-reconfig-script" => self.client_reconfig_script = script(text())?,
+            "notification-script" => self.notification_script = script(text(), dir, "Notification")?,
+            "client-reconfig-script" => {
+                self.client_reconfig_script = script(text(), dir, "Client reconfiguration")?;
+            }
             "master-reboot-down-after-period" => {
                 self.reboot_down_after_ms =
                     one().parse().map_err(|_| format!("Invalid argument '{}' for '{option}'", one()))?;
@@ -132,13 +136,13 @@ impl MasterOptions {
     }
 }
 
-fn script(path: Option<String>) -> Result<Option<String>, String> {
+fn script(path: Option<String>, dir: &Path, what: &str) -> Result<Option<String>, String> {
     use std::os::unix::fs::PermissionsExt;
     if let Some(p) = &path {
         let executable =
-            std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+            std::fs::metadata(dir.join(p)).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         if !executable {
-            return Err(format!("script '{p}' does not exist or is not executable"));
+            return Err(format!("{what} script seems non existing or non executable: '{p}'"));
         }
     }
     Ok(path)
@@ -196,11 +200,16 @@ impl Config {
             ..Config::default()
         };
         let file = config.file.as_ref().map(|f| format!("file '{}'", f.display())).unwrap_or_default();
-        // How hosts may be written holds for the whole file, wherever it says so.
-        let hosts =
-            |l: &&SentinelLine| l.words.first().is_some_and(|w| w.eq_ignore_ascii_case("resolve-hostnames"));
-        let lines = &general.extra.sentinel;
-        for l in lines.iter().filter(hosts).chain(lines.iter().filter(|l| !hosts(l))) {
+        // The order of the lines means nothing: how hosts may be written holds for all of them, and what is said of a
+        // master may stand before it.
+        let rank = |l: &&SentinelLine| match l.words.first().map(|w| w.to_ascii_lowercase()).as_deref() {
+            Some("resolve-hostnames") => 0,
+            Some("monitor") => 1,
+            _ => 2,
+        };
+        let mut lines: Vec<&SentinelLine> = general.extra.sentinel.iter().collect();
+        lines.sort_by_key(rank);
+        for l in lines {
             config.sentinel_directive(&l.words).map_err(|text| ConfigError {
                 place: format!("{file}, at line {}", l.number),
                 line: l.text.clone(),
@@ -269,7 +278,10 @@ impl Config {
                 Ok(())
             }
             (other, [master, rest @ ..]) => match MasterOptions::arity(other) {
-                Some(n) if n == rest.len() => self.master(master)?.set(other, rest),
+                Some(n) if n == rest.len() => {
+                    let dir = self.dir.clone();
+                    self.master(master)?.set(other, rest, &dir)
+                }
                 _ => bad(),
             },
             _ => bad(),
@@ -472,7 +484,6 @@ mod tests {
     use super::*;
     use crate::config::{Mode, Source};
     use crate::disk::RealDisk;
-    use std::path::Path;
 
     fn load(args: &[String]) -> Result<Config, String> {
         let source = Source {

@@ -6,14 +6,10 @@ use super::instance::{Channel, Expect, InstId, Reconf};
 use super::vote::DESYNC_MS;
 use crate::io::Io;
 
-/// Longest wait for votes, milliseconds.
-const ELECTION_TIMEOUT_MS: u64 = 10_000;
 /// A replica that has answered a ping longer ago is not chosen, milliseconds.
 const RECENT_PING_MS: u64 = 5000;
 const INFO_AGE_DOWN_MS: u64 = 5000;
 const INFO_AGE_MS: u64 = 30_000;
-/// A replica that does not follow its new master for so long is passed over, milliseconds.
-const RECONF_TIMEOUT_MS: u64 = 10_000;
 
 /// Where a failover is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,7 +150,7 @@ impl Sentinel {
         let now = io.now.mono_ms();
         let Some(m) = self.masters.get(name) else { return };
         let (epoch, started) = (m.failover.epoch, m.failover.started_ms);
-        let limit = ELECTION_TIMEOUT_MS.min(m.opt.failover_timeout_ms);
+        let limit = self.timing.election_timeout.min(m.opt.failover_timeout_ms);
         if self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str()) {
             self.event_of(io, "+elected-leader", name, "");
             self.enter(io, name, Step::SelectReplica);
@@ -274,7 +270,8 @@ impl Sentinel {
             others.iter().filter(|id| matches!(state(self, id), Reconf::Sent | Reconf::InProgress)).count();
         for id in &others {
             let Some(i) = self.insts.get(id) else { continue };
-            let stuck = i.reconf == Reconf::Sent && now - i.reconf_sent_ms > RECONF_TIMEOUT_MS;
+            let stuck =
+                i.reconf == Reconf::Sent && now - i.reconf_sent_ms > self.timing.replica_reconf_timeout;
             let next = i.reconf == Reconf::None && busy < limit && i.command.up();
             if stuck {
                 self.event(io, "-slave-reconf-sent-timeout", *id, "");

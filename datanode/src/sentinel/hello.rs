@@ -13,7 +13,7 @@ impl Sentinel {
     pub(super) fn say_hello(&mut self, io: &mut Io, id: InstId) {
         let Some(inst) = self.insts.get(&id) else { return };
         let name = inst.group.clone();
-        let Some(own) = self.own_addr() else { return };
+        let Some(own) = self.own_addr(inst.own_ip.as_ref()) else { return };
         let Some(m) = self.masters.get(&name) else { return };
         let Some(master) = self.current_master(&name).and_then(|id| self.insts.get(&id)) else { return };
         let host = master.host_for_clients(self.cfg.announce_hostnames);
@@ -39,7 +39,7 @@ impl Sentinel {
         let Some(m) = self.masters.get(name) else { return };
         for id in m.inst.iter().chain(&m.replicas).chain(m.peers.keys()) {
             if let Some(i) = self.insts.get_mut(id) {
-                i.last_publish_ms = i.last_publish_ms.saturating_sub(super::HELLO_PERIOD_MS + 1);
+                i.last_publish_ms = i.last_publish_ms.saturating_sub(self.timing.publish_period + 1);
             }
         }
     }

@@ -1,15 +1,15 @@
 //! What follows from a data node's INFO (classic): discovery of replicas, changed roles, progress of a failover, and
 //! setting right what follows the wrong master.
 
+use super::Sentinel;
 use super::failover::Step;
 use super::instance::{Info, InstId, Kind, Reconf};
-use super::{HELLO_PERIOD_MS, Sentinel};
 use crate::io::Io;
 use crate::shardmap::NodeAddr;
 
 /// A replica that calls itself master is set right after so many hello periods: by then a newer configuration would
 /// have been heard of.
-const CONVERT_AFTER_MS: u64 = 4 * HELLO_PERIOD_MS;
+const CONVERT_AFTER_HELLOS: u64 = 4;
 /// INFO older than this says nothing about a master's sanity, milliseconds.
 const FRESH_INFO_MS: u64 = 20_000;
 /// Replicas known per master at most.
@@ -47,11 +47,6 @@ impl Sentinel {
             self.event(io, word, id, &format!("new reported role is {}", role.word()));
         }
         if kind == Kind::Master {
-            if let Some(i) =
-                self.insts.get_mut(&id).filter(|i| i.rebooted_ms != 0 && i.last_ok_ms > i.rebooted_ms)
-            {
-                i.rebooted_ms = 0;
-            }
             if role == Kind::Master {
                 self.discover_replicas(io, &name, &replicas);
             }
@@ -84,7 +79,7 @@ impl Sentinel {
             self.promoted(io, name, id);
             return;
         }
-        let wait = CONVERT_AFTER_MS;
+        let wait = CONVERT_AFTER_HELLOS * self.timing.publish_period;
         if !i.promoted
             && now - i.role_reported_ms > wait
             && self.master_looks_sane(name, now)

@@ -42,15 +42,25 @@ pub(super) enum Channel {
 pub(super) enum Expect {
     Ignore,
     Auth,
+    /// To hear the hello messages.
+    Subscribe,
     Ping,
     Info,
     Hello,
-    MasterDown { master: String },
+    MasterDown {
+        master: String,
+    },
     Offer,
     Status,
     PeerEpoch,
-    Promise { shard: u32, epoch: u64 },
-    Handover { shard: u32, epoch: u64 },
+    Promise {
+        shard: u32,
+        epoch: u64,
+    },
+    Handover {
+        shard: u32,
+        epoch: u64,
+    },
 }
 
 /// One outgoing connection.
@@ -143,6 +153,8 @@ pub(super) struct Instance {
     pub addr: NodeAddr,
     /// The address its name resolved to when it was last connected.
     pub ip: Option<String>,
+    /// Our own address, as it sees us.
+    pub own_ip: Option<String>,
     /// Name of its master; empty for sentinels of the shard map, which watch all its masters.
     pub group: String,
     pub run_id: String,
@@ -185,6 +197,7 @@ impl Instance {
             kind,
             addr,
             ip: None,
+            own_ip: None,
             group: group.to_owned(),
             run_id: String::new(),
             command: Link::default(),

@@ -76,6 +76,7 @@ impl Sentinel {
             Ok((conn, peer)) => {
                 inst.ip = peer.remote.rsplit_once(':').map(|(h, _)| h.trim_matches(['[', ']']).to_owned());
                 let own = peer.local.rsplit_once(':').map(|(h, _)| h.trim_matches(['[', ']']).to_owned());
+                inst.own_ip.clone_from(&own);
                 let link = inst.link(channel);
                 link.dialing = None;
                 link.conn = Some(conn);
@@ -106,7 +107,7 @@ impl Sentinel {
         match channel {
             Channel::Command => self.ping(io, id),
             Channel::Second if self.managed.is_none() => {
-                self.send(io, id, channel, Expect::Ignore, &["SUBSCRIBE", HELLO_CHANNEL]);
+                self.send(io, id, channel, Expect::Subscribe, &["SUBSCRIBE", HELLO_CHANNEL]);
             }
             Channel::Second => {}
         }
@@ -182,6 +183,12 @@ impl Sentinel {
                 if let Value::Error(e) = &value {
                     let addr = self.insts.get(&id).map(|i| i.addr.to_string()).unwrap_or_default();
                     tracing::warn!("{addr} refuses our password: {e}");
+                    self.give_up_links(io, id);
+                }
+            }
+            Expect::Subscribe => {
+                if matches!(value, Value::Error(_)) {
+                    self.give_up_links(io, id);
                 }
             }
             Expect::Ping => self.pong(io, id, &value),
@@ -218,6 +225,19 @@ impl Sentinel {
                 let gone = Value::Error("HANDOVER the connection was lost".into());
                 self.handover_answer(io, id, shard, epoch, &gone);
             }
+        }
+    }
+
+    /// An instance that does not let us in counts as not connected, until another attempt succeeds.
+    fn give_up_links(&mut self, io: &mut Io, id: InstId) {
+        if self.managed.is_some() {
+            return;
+        }
+        let Some(inst) = self.insts.get_mut(&id) else { return };
+        for conn in
+            [Channel::Command, Channel::Second].map(|channel| inst.link(channel).conn).into_iter().flatten()
+        {
+            io.close(conn, false);
         }
     }
 

@@ -37,7 +37,7 @@ impl Sentinel {
     pub(super) fn restore_managed(&mut self, now: Now) -> Result<(), StartError> {
         let path = self.state_file();
         let bad = |e: String| StartError::State(path.display().to_string(), e);
-        let own = self.own_addr().ok_or_else(|| bad("announce-ip is not a host name".into()))?;
+        let own = self.own_addr(None).ok_or_else(|| bad("announce-ip is not a host name".into()))?;
         let mut managed =
             Managed { own, map: None, may_vote: false, peers: BTreeMap::new(), attempts: BTreeMap::new() };
         let mut votes = BTreeMap::new();

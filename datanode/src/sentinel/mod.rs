@@ -22,6 +22,7 @@ mod pubsub;
 mod scripts;
 mod state;
 mod switchover;
+mod timing;
 mod topology;
 mod vote;
 
@@ -74,6 +75,7 @@ struct PeerView {
 /// A Sentinel process' core.
 pub struct Sentinel {
     cfg: Config,
+    timing: timing::Timing,
     disk: Arc<dyn Disk>,
     rng: Rng,
     myid: String,
@@ -146,6 +148,7 @@ impl Sentinel {
             terminating: false,
             metrics: None,
             published_ms: 0,
+            timing: timing::Timing::default(),
             cfg,
         };
         if s.cfg.managed {
@@ -253,9 +256,9 @@ impl Sentinel {
         self.insts.get(&self.masters.get(name)?.inst?)
     }
 
-    /// Our own address as we announce it.
-    fn own_addr(&self) -> Option<NodeAddr> {
-        let host = self.cfg.announce_ip.clone().or_else(|| self.own_ip.clone())?;
+    /// Our own address as we announce it, to one who sees us at `seen`.
+    fn own_addr(&self, seen: Option<&String>) -> Option<NodeAddr> {
+        let host = self.cfg.announce_ip.as_ref().or(seen).or(self.own_ip.as_ref())?.clone();
         let port = if self.cfg.announce_port > 0 { self.cfg.announce_port } else { self.cfg.port };
         NodeAddr::new(&host, port).ok()
     }

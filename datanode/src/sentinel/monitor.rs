@@ -1,23 +1,16 @@
 //! The timer: connecting, pings, INFO, and what follows from silence: SDOWN (this sentinel sees it down), ODOWN (a
 //! quorum does), and TILT (this sentinel's own clock can't be trusted, so it only watches).
 
+use super::Sentinel;
 use super::instance::{Channel, Expect, InstId, Kind};
-use super::{HELLO_PERIOD_MS, Sentinel};
 use crate::io::Io;
 use crate::resp::reader::Value;
 use crate::shardmap::NodeRole;
 
-/// Largest interval between pings, milliseconds.
-const PING_PERIOD_MS: u64 = 1000;
 /// Managed: interval of pings as a fraction of `downAfter`, and its bounds, milliseconds.
 pub(super) const PING_FRACTION: u64 = 4;
 pub(super) const PING_MANAGED_MS: std::ops::RangeInclusive<u64> = 20..=1000;
-const INFO_PERIOD_MS: u64 = 10_000;
 const INFO_FAILOVER_PERIOD_MS: u64 = 1000;
-/// A link younger than this is not suspected, milliseconds.
-const MIN_LINK_AGE_MS: u64 = 15_000;
-const TILT_TRIGGER_MS: u64 = 2000;
-const TILT_PERIOD_MS: u64 = 30_000;
 /// How long a living host must have refused connections, and how often, until that is evidence of death.
 const REFUSED_MS: u64 = 200;
 const REFUSED_TIMES: u32 = 3;
@@ -49,7 +42,7 @@ impl Sentinel {
 
     fn check_tilt(&mut self, io: &mut Io) {
         let now = io.now.mono_ms();
-        let late = self.last_tick_ms != 0 && now.saturating_sub(self.last_tick_ms) > TILT_TRIGGER_MS;
+        let late = self.last_tick_ms != 0 && now.saturating_sub(self.last_tick_ms) > self.timing.tilt_trigger;
         self.last_tick_ms = now;
         if late {
             self.tilt_since_ms = Some(now);
@@ -63,7 +56,8 @@ impl Sentinel {
     /// Under the shard map promises make a wrong suspicion harmless: it is enough to listen again for a moment.
     fn tilt_period(&self) -> u64 {
         let longest = self.insts.values().map(|i| i.down_after_ms).max().unwrap_or(0);
-        if self.managed.is_some() { (2 * longest).min(TILT_PERIOD_MS) } else { TILT_PERIOD_MS }
+        let period = self.timing.tilt_period;
+        if self.managed.is_some() { (2 * longest).min(period) } else { period }
     }
 
     pub(super) fn ping(&mut self, io: &mut Io, id: InstId) {
@@ -82,7 +76,11 @@ impl Sentinel {
         let now = io.now.mono_ms();
         i.last_pong_ms = now;
         let well = match value {
-            Value::Simple(s) => s == "PONG",
+            Value::Simple(s) if s == "PONG" => {
+                // It has come up, and is not only loading.
+                i.rebooted_ms = 0;
+                true
+            }
             Value::Error(e) => e.starts_with("LOADING") || e.starts_with("MASTERDOWN"),
             _ => false,
         };
@@ -105,17 +103,21 @@ impl Sentinel {
         let ping_period = if managed {
             (i.down_after_ms / PING_FRACTION).clamp(*PING_MANAGED_MS.start(), *PING_MANAGED_MS.end())
         } else {
-            i.down_after_ms.min(PING_PERIOD_MS)
+            i.down_after_ms.min(self.timing.ping_period)
         };
         let ping = now - i.last_pong_ms > ping_period && now - i.last_ping_ms > ping_period / 2;
-        let publish = !managed && now - i.last_publish_ms > HELLO_PERIOD_MS;
+        let publish = !managed && now - i.last_publish_ms > self.timing.publish_period;
         let urgent = i.kind == Kind::Replica
             && (i.info.master_link_down_ms > 0
                 || self
                     .masters
                     .get(&i.group)
                     .is_some_and(|m| m.odown_since_ms.is_some() || m.failover.active()));
-        let info_period = if urgent { INFO_FAILOVER_PERIOD_MS } else { INFO_PERIOD_MS };
+        let info_period = if urgent {
+            self.timing.info_period.min(INFO_FAILOVER_PERIOD_MS)
+        } else {
+            self.timing.info_period
+        };
         let asked = i.command.pending.contains(&Expect::Info);
         let info = !managed
             && i.kind != Kind::Sentinel
@@ -139,7 +141,7 @@ impl Sentinel {
         let managed = self.managed.is_some();
         let Some(i) = self.insts.get(&id) else { return };
         let half = i.down_after_ms / 2;
-        let min_age = if managed { half.max(1) } else { MIN_LINK_AGE_MS };
+        let min_age = if managed { half.max(1) } else { self.timing.min_link_reconnect };
         if let Some(conn) = i.command.conn
             && now - i.command.connected_ms > min_age
             && i.unanswered_ping_ms != 0
@@ -150,8 +152,8 @@ impl Sentinel {
         }
         if !managed
             && let Some(conn) = i.second.conn
-            && now - i.second.connected_ms > MIN_LINK_AGE_MS
-            && now - i.second.heard_ms > 3 * HELLO_PERIOD_MS
+            && now - i.second.connected_ms > self.timing.min_link_reconnect
+            && now - i.second.heard_ms > 3 * self.timing.publish_period
         {
             io.close(conn, false);
         }
@@ -171,7 +173,7 @@ impl Sentinel {
         let demoted = i.kind == Kind::Master
             && self.managed.is_none()
             && i.role_reported == Kind::Replica
-            && now - i.role_reported_ms > i.down_after_ms + 2 * INFO_PERIOD_MS;
+            && now - i.role_reported_ms > i.down_after_ms + 2 * self.timing.info_period;
         let rebooted = i.kind == Kind::Master
             && i.rebooted_ms != 0
             && reboot_limit > 0

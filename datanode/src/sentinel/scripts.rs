@@ -2,21 +2,18 @@
 //! does (exit code 1 or a timeout: again later; 2 or more: given up).
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Sentinel;
 use crate::io::{Action, Io, JobId};
 
-/// Longest run of a script.
-const MAX_RUNTIME: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// Runs waiting at most; the oldest is given up for a new one.
 const MAX_QUEUE: usize = 256;
 /// Attempts at most.
 const MAX_TRIES: u32 = 10;
-/// Wait before the second attempt, doubled with each further one, milliseconds.
-const RETRY_MS: u64 = 30_000;
 /// Stands for a timeout or a signal among exit codes.
 const KILLED: u64 = 256;
 
@@ -72,8 +69,9 @@ impl Sentinel {
         let job = JobId(self.next_id);
         self.next_id += 1;
         let argv = run.argv.clone();
+        let (dir, limit) = (self.cfg.dir.clone(), Duration::from_millis(self.timing.script_max_runtime));
         self.scripts.running = Some((job, run));
-        io.ask(Action::Run(job, Box::new(move || execute(&argv))));
+        io.ask(Action::Run(job, Box::new(move || execute(&argv, &dir, limit))));
     }
 
     pub(super) fn script_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>) {
@@ -85,7 +83,7 @@ impl Sentinel {
                 if code == KILLED {
                     self.tell(io, "-script-timeout", &run.argv[0], None);
                 }
-                run.not_before_ms = io.now.mono_ms() + (RETRY_MS << (run.tries - 1));
+                run.not_before_ms = io.now.mono_ms() + (self.timing.script_retry_delay << (run.tries - 1));
                 self.scripts.queue.push_back(run);
             }
             Ok(code) => self.tell(io, "-script-error", &format!("{} {code} 0", run.argv[0]), None),
@@ -94,15 +92,16 @@ impl Sentinel {
     }
 }
 
-/// Runs a script to its end or the limit; its exit code.
-fn execute(argv: &[String]) -> std::io::Result<u64> {
-    let mut child = Command::new(&argv[0])
+/// Runs a script in `dir` to its end or the limit; its exit code.
+fn execute(argv: &[String], dir: &Path, limit: Duration) -> std::io::Result<u64> {
+    let mut child = Command::new(dir.join(&argv[0]))
         .args(&argv[1..])
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let end = Instant::now() + MAX_RUNTIME;
+    let end = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code().map_or(KILLED, |c| c as u64));
@@ -120,12 +119,15 @@ fn execute(argv: &[String]) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(60);
+
     #[test]
     fn exit_codes() {
-        let run = |s: &str| execute(&["/bin/sh".into(), "-c".into(), s.into()]).unwrap();
+        let run =
+            |s: &str| execute(&["/bin/sh".into(), "-c".into(), s.into()], Path::new("/"), LIMIT).unwrap();
         assert_eq!(run("exit 0"), 0);
         assert_eq!(run("exit 3"), 3);
         assert_eq!(run("kill -9 $$"), KILLED);
-        assert!(execute(&["/does/not/exist".into()]).is_err());
+        assert!(execute(&["/does/not/exist".into()], Path::new("/"), LIMIT).is_err());
     }
 }

@@ -13,8 +13,7 @@ use crate::resp::reader::Value;
 
 /// An answer about a master counts for so long, milliseconds.
 const ANSWER_LIFE_MS: u64 = 5000;
-/// Interval of questions, and under the shard map, milliseconds.
-const ASK_PERIOD_MS: u64 = 1000;
+/// Managed: interval of questions, milliseconds.
 const ASK_MANAGED_MS: u64 = 50;
 const ASK_LEADING_MS: u64 = 500;
 /// Managed: a leader that has not repeated its question for so long is taken for dead, milliseconds.
@@ -39,7 +38,7 @@ impl Sentinel {
         let candidate = m.failover.active();
         let ask = down || (managed && candidate);
         let period = match m.failover.step {
-            _ if !managed => ASK_PERIOD_MS,
+            _ if !managed => self.timing.ask_period,
             Step::None | Step::WaitStart => ASK_MANAGED_MS,
             // The others keep back as long as they hear this.
             _ => ASK_LEADING_MS,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use super::Server;
-use super::client::{Blocked, Blocking};
-use crate::command::{Group, OwnedArgs, Spec, table};
+use super::client::{Blocked, Blocking, Watched};
+use crate::command::{Error, Group, OwnedArgs, Spec, table};
 use crate::io::{ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::dispatch::Origin;
@@ -295,6 +295,7 @@ impl Server {
     /// Ends a client's waiting with an error.
     pub fn unblock_with_error(&mut self, io: &mut Io, conn: ConnId, error: &str) {
         self.unblock(conn);
+        self.stats.count_error(Error::code_of(error));
         let mut out = Vec::new();
         Reply { out: &mut out, proto: 2 }.error(error);
         io.send(conn, &out);
@@ -338,20 +339,29 @@ impl Server {
     }
 
     /// Watches a key for a client.
-    pub fn watch(&mut self, conn: ConnId, db: usize, key: &[u8]) {
+    pub fn watch(&mut self, conn: ConnId, db: usize, key: &[u8], now_ms: i64) {
         let Some(client) = self.clients.get_mut(conn) else { return };
-        let dbkey: DbKey = (db, key.into());
-        if !client.watched.contains(&dbkey) {
-            client.watched.push(dbkey.clone());
-            self.watches.by_key.entry(dbkey).or_default().push(conn);
+        if client.watched.iter().any(|w| w.db == db && *w.key == *key) {
+            return;
         }
+        let stale = self.keyspace.peek(db, key).is_some_and(|e| e.is_expired(now_ms));
+        client.watched.push(Watched { db, key: key.into(), stale });
+        self.watches.by_key.entry((db, key.into())).or_default().push(conn);
+    }
+
+    /// Whether a transaction of this client may not be executed: a key that it watches was changed, or its time has come.
+    pub fn watch_is_broken(&self, conn: ConnId, now_ms: i64) -> bool {
+        let expired = |w: &Watched| self.keyspace.peek(w.db, &w.key).is_some_and(|e| e.is_expired(now_ms));
+        let client = self.clients.get(conn);
+        client.is_some_and(|c| c.watch_broken || c.watched.iter().any(|w| !w.stale && expired(w)))
     }
 
     /// Forgets all of a client's watches.
     pub fn unwatch_all(&mut self, conn: ConnId) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.watch_broken = false;
-        for key in std::mem::take(&mut client.watched) {
+        for Watched { db, key, .. } in std::mem::take(&mut client.watched) {
+            let key = (db, key);
             if let Some(conns) = self.watches.by_key.get_mut(&key) {
                 conns.retain(|&c| c != conn);
                 if conns.is_empty() {
@@ -369,9 +379,14 @@ impl Server {
         if self.watches.by_key.is_empty() {
             return;
         }
+        let gone = self.keyspace.peek(db, key).is_none();
         for conn in self.watches.by_key.get(&(db, Box::from(key))).into_iter().flatten() {
-            if let Some(client) = self.clients.get_mut(*conn) {
-                client.watch_broken = true;
+            let Some(client) = self.clients.get_mut(*conn) else { continue };
+            let stale = client.watched.iter_mut().find(|w| w.stale && w.db == db && *w.key == *key);
+            match stale {
+                // Its time had been up before: to the one who watches nothing has changed.
+                Some(watched) if gone => watched.stale = false,
+                _ => client.watch_broken = true,
             }
         }
     }
@@ -383,15 +398,19 @@ impl Server {
         }
     }
 
-    /// Databases are about to be emptied, or exchanged with each other: transactions that watch one of their keys will
-    /// fail, unless the key is in none of them and so stays away.
-    pub fn touch_watched_in(&mut self, dbs: &[usize]) {
-        self.migrations.touched_in(dbs);
+    /// What is in database `db` is about to give way to what is in `successor`, or to nothing: transactions that watch one
+    /// of its keys will fail, unless the key is in neither, one whose time is up counting as away.
+    pub fn touch_watched_in(&mut self, db: usize, successor: Option<usize>, now_ms: i64) {
+        self.migrations.touched_in(&[db]);
         let keyspace = &self.keyspace;
-        let changes =
-            |(db, key): &DbKey| dbs.contains(db) && dbs.iter().any(|&db| keyspace.peek(db, key).is_some());
         for client in self.clients.iter_mut() {
-            client.watch_broken |= client.watched.iter().any(changes);
+            for watched in client.watched.iter_mut().filter(|w| w.db == db) {
+                let is = keyspace.peek(db, &watched.key).is_some() && !watched.stale;
+                let next = successor.and_then(|db| keyspace.peek(db, &watched.key));
+                let next_stale = next.is_some_and(|e| e.is_expired(now_ms));
+                watched.stale = !is && next_stale;
+                client.watch_broken |= is || next.is_some() && !next_stale;
+            }
         }
     }
 }

@@ -4,21 +4,56 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::acl::User;
-use crate::command::{OwnedArgs, Spec};
+use crate::command::{Flags, OwnedArgs, Spec};
 use crate::io::{ConnId, Peer};
 use crate::replication::ReplicaState;
 
 use super::tracking::TrackingState;
 
 /// A transaction being queued (MULTI).
-#[derive(Default)]
 pub struct Multi {
     /// Commands waiting for EXEC.
     pub queue: Vec<(&'static Spec, OwnedArgs)>,
     /// A command could not be queued: EXEC is refused.
     pub failed: bool,
-    /// Some queued command writes.
-    pub writes: bool,
+    /// What some queued command is.
+    pub some: Flags,
+    /// What every queued command is.
+    pub all: Flags,
+    /// Some queued command writes, or may have others do so.
+    pub may_replicate: bool,
+}
+
+impl Default for Multi {
+    fn default() -> Multi {
+        Multi {
+            queue: Vec::new(),
+            failed: false,
+            some: Flags::NONE,
+            all: Flags(u32::MAX),
+            may_replicate: false,
+        }
+    }
+}
+
+impl Multi {
+    /// Puts a command off until EXEC.
+    pub fn push(&mut self, spec: &'static Spec, args: OwnedArgs) {
+        self.some = self.some.with(spec.flags);
+        self.all = Flags(self.all.0 & spec.flags.0);
+        self.queue.push((spec, args));
+    }
+}
+
+/// A key that a client watches.
+#[derive(Debug)]
+pub struct Watched {
+    /// Its database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// Its time was up already, though it was still there: that it goes is no change.
+    pub stale: bool,
 }
 
 /// Why a client's further requests wait.
@@ -128,8 +163,8 @@ pub struct Client {
     pub last_command: &'static str,
     /// The transaction being queued.
     pub multi: Option<Multi>,
-    /// `WATCH`ed keys, with their database.
-    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// `WATCH`ed keys.
+    pub watched: Vec<Watched>,
     /// A watched key was touched: EXEC answers nil.
     pub watch_broken: bool,
     /// Subscribed channels.
@@ -227,6 +262,11 @@ impl Client {
         self.no_evict = false;
         self.no_touch = false;
         self.monitor = false;
+    }
+
+    /// It wants no reply to what is being done (`CLIENT REPLY`).
+    pub fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
     }
 
     /// In the state in which RESP2 allows only subscription commands.

@@ -13,7 +13,7 @@ use crate::io::{ConnId, Io};
 pub struct Usage {
     /// Received and not consumed.
     pub input: usize,
-    /// Written and not sent, with what queues up for a replica.
+    /// Written and not sent. What queues up for a replica is the backlog's.
     pub output: usize,
     /// Commands of a transaction.
     pub multi: usize,
@@ -23,14 +23,12 @@ pub struct Usage {
 
 /// What a client takes now.
 pub fn usage(client: &Client, io: &mut Io) -> Usage {
-    let (input, unsent) = io.conn(client.conn).map_or((0, 0), |c| (c.input.len(), c.output.pending()));
-    let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
+    let (input, output) = io.conn(client.conn).map_or((0, 0), |c| (c.input.len(), c.output.pending()));
     let multi: usize = client.multi.iter().flat_map(|m| &m.queue).map(|(_, args)| args.bytes()).sum();
     let names = client.channels.iter().chain(&client.patterns).chain(&client.shard_channels);
     let names = names.chain(client.tracking.iter().flat_map(|t| &t.prefixes));
     let kept: usize = names.map(|name| size_of::<Vec<u8>>() + name.len()).sum();
-    let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.1.len()).sum();
-    let output = unsent + queued;
+    let watched: usize = client.watched.iter().map(|key| size_of_val(key) + key.key.len()).sum();
     let total = size_of::<Client>() + client.name.len() + input + output + multi + kept + watched;
     Usage { input, output, multi, total }
 }

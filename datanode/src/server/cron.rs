@@ -9,16 +9,23 @@ use crate::system::watchdog;
 const TICK_MS: u64 = 10;
 /// Keys removed per tick and `active-expire-effort` because their time is up; more are due at once only after a burst.
 const EXPIRES_PER_TICK: usize = 200;
+/// Keys of its own that a replica looks at per tick.
+const OWN_EXPIRIES_PER_TICK: usize = 64;
 /// Objects taken back per tick that other threads have freed: a few tenths of a millisecond's work.
 const TAKEN_BACK_PER_TICK: usize = 2000;
 /// Time between ticks while there are more of them, milliseconds.
 const TAKING_BACK_MS: u64 = 1;
+
+/// Time between looks whether a snapshot that waits can go on, milliseconds.
+const IDLING_MS: u64 = 1;
 
 /// When things were last done, monotonic milliseconds.
 #[derive(Debug, Default)]
 pub struct Cron {
     tenth: u64,
     second: u64,
+    /// Which of a replica's own keys are looked at next: those from this one on.
+    own_expiry_at: Option<(usize, Box<[u8]>)>,
     /// There are objects to be taken back that other threads have freed.
     taking_back: bool,
 }
@@ -27,6 +34,7 @@ impl Server {
     /// Milliseconds until the next tick at the latest.
     pub(super) fn tick_interval(&self) -> u64 {
         match (self.keyspace.in_snapshot(), self.cron.taking_back) {
+            (true, _) if self.snapshot_idles() => IDLING_MS,
             (true, _) => 0,
             (_, true) => TAKING_BACK_MS,
             _ => (1000 / u64::from(self.config.hz)).min(TICK_MS),
@@ -72,14 +80,16 @@ impl Server {
                 self.close_idle_clients(io);
             }
             self.reload_password();
-            self.adjust_oom_score();
             self.publish_metrics(io);
         }
     }
 
-    /// The little that goes on while a script waits: the data must not change.
-    pub(super) fn run_cron_in_script(&mut self, io: &mut Io) {
+    /// The little that goes on in the midst of a script, or while files are loaded: the data must not change.
+    pub(super) fn run_cron_in_midst(&mut self, io: &mut Io) {
+        watchdog::beat();
+        self.now_s = io.now.unix_ms / 1000;
         self.shutdown_cron(io);
+        self.greet_while_loading(io);
         let now = io.now.mono_ms();
         if now >= self.cron.second + 1000 {
             self.cron.second = now;
@@ -89,13 +99,11 @@ impl Server {
 
     /// Removes keys whose time is up, and says so to replicas and the append-only file. Only a master does that.
     fn expire_cycle(&mut self, io: &mut Io) {
-        if !self.active_expire
-            || self.debug.pause_cron
-            || !self.is_master()
-            || self.loading
-            || self.paused(io.now)
-        {
+        if !self.active_expire || self.debug.pause_cron || self.loading || self.paused(io.now) {
             return;
+        }
+        if !self.is_master() {
+            return self.expire_own(io);
         }
         let most = EXPIRES_PER_TICK * self.config.active_expire_effort as usize;
         let due = self.keyspace.expired_keys(io.now.unix_ms, most);
@@ -110,6 +118,26 @@ impl Server {
         }
         self.stats.expire_cycle_us += started.elapsed().as_micros() as u64;
         self.latency_end("expire-cycle", began);
+    }
+
+    /// Removes keys whose time is up from a replica that clients write to: of what they made its master says nothing.
+    fn expire_own(&mut self, io: &mut Io) {
+        let Some(first) = self.own_expires.first() else { return };
+        let last = self.cron.own_expiry_at.take().unwrap_or_else(|| first.clone());
+        let next: Vec<_> = self.own_expires.range(last..).take(OWN_EXPIRIES_PER_TICK + 1).cloned().collect();
+        for at in next.iter().take(OWN_EXPIRIES_PER_TICK) {
+            let entry = self.keyspace.peek(at.0, &at.1).filter(|e| e.expire_at().is_some());
+            match entry.map(|e| e.is_expired(io.now.unix_ms)) {
+                Some(false) => continue,
+                Some(true) => {
+                    self.expire_now(at.0, &at.1);
+                    self.after_unit(io);
+                }
+                None => {}
+            }
+            self.own_expires.remove(at);
+        }
+        self.cron.own_expiry_at = next.into_iter().nth(OWN_EXPIRIES_PER_TICK);
     }
 
     /// Removes a key whose time is up. That is no change of the command during which it is found: a command that only
@@ -189,6 +217,36 @@ mod tests {
             b.pass(10);
             assert_eq!(b.server.keyspace.len(0), 5000 - EXPIRES_PER_TICK * effort as usize);
         }
+    }
+
+    #[test]
+    fn a_replica_expires_what_its_clients_made_and_nothing_else() {
+        const OWN: usize = 5 * OWN_EXPIRIES_PER_TICK / 2;
+        let mut b = Bench::new(Config { replica_read_only: false, ..Config::default() });
+        let c = b.connect();
+        for i in 0..OWN {
+            b.send(c, &format!("SET theirs{i} v PX 50"));
+        }
+        assert!(b.server.own_expires.is_empty(), "a master expires everything");
+        b.send(c, "REPLICAOF 127.0.0.1 1");
+        for i in 0..OWN {
+            b.send(c, &format!("SET own{i} v PX 50"));
+            b.send(c, &format!("EXPIRE own{i} 1000"));
+            b.send(c, &format!("PEXPIRE own{i} 50"));
+        }
+        b.send(c, "SET kept v PX 50");
+        b.send(c, "PERSIST kept");
+        b.send(c, "SET later v EX 1000");
+        assert_eq!(b.server.own_expires.len(), OWN + 2, "a key counts once");
+        b.pass(60);
+        for _ in 0..OWN.div_ceil(OWN_EXPIRIES_PER_TICK) {
+            b.pass(10);
+        }
+        assert_eq!(b.server.keyspace.len(0), OWN + 2);
+        assert_eq!(b.server.stats.expired_keys, OWN as u64);
+        assert_eq!(b.server.own_expires.iter().map(|(_, key)| &**key).collect::<Vec<_>>(), [b"later"]);
+        b.send(c, "REPLICAOF NO ONE");
+        assert!(b.server.own_expires.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::effects::Targets;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
 use crate::io::{ConnId, Io};
+use crate::persist::progress::Loading;
 use crate::resp::parse::{self, ArgRanges, Bounds, Inline, Parsed, UNAUTHENTICATED_BOUNDS};
 use crate::resp::writer::Reply;
 use crate::store::keyspace::SEE_ALL;
@@ -23,6 +24,8 @@ pub enum Origin {
     /// The append-only file at start.
     Aof,
 }
+
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
 impl Server {
     /// Serves the requests that a client has sent so far.
@@ -82,6 +85,9 @@ impl Server {
                 match parse::inline(&input, at, &bounds) {
                     Inline::Words(words, consumed) => {
                         at += consumed;
+                        if words.is_empty() {
+                            self.note_sign_of_life(io, conn);
+                        }
                         let owned = OwnedArgs::collect(words.iter());
                         let args = owned.as_args();
                         self.request(io, conn, table::find(args).ok(), args, &mut out);
@@ -113,6 +119,13 @@ impl Server {
         self.ahead = ahead;
         self.check_query_buffer(io, conn);
         self.recount_client(io, conn);
+    }
+
+    /// A replica sends empty lines while it loads what it was sent.
+    fn note_sign_of_life(&mut self, io: &Io, conn: ConnId) {
+        if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) {
+            replica.acked_at_ms = io.now.mono_ms();
+        }
     }
 
     /// A client's requests are being served: it neither waits for something, its own script included, nor is being closed.
@@ -153,6 +166,8 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.last_active_ms = io.now.mono_ms();
         let proto = client.proto;
+        // What it is sent is the stream, and nothing else.
+        let streams = client.is_replica() && !client.monitor;
         let outer = self.serving.replace(conn);
         if let Err(e) = self.checked(io, conn, spec, args, out) {
             self.stats.count_error(&e.code());
@@ -161,6 +176,10 @@ impl Server {
         }
         self.after_unit(io);
         self.serving = outer;
+        if streams && out.len() > start {
+            self.refuse_replica(io, conn, spec, &out[start..]);
+            out.truncate(start);
+        }
         let pushed = self.own_invalidations();
         let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
         let holds = self.write_ack_replicas() > 0;
@@ -192,6 +211,25 @@ impl Server {
                 self.hold_reply(io, conn, start, offset, out);
             }
         }
+    }
+
+    /// A replica has sent a command that is answered.
+    fn refuse_replica(&mut self, io: &mut Io, conn: ConnId, spec: Option<&'static Spec>, reply: &[u8]) {
+        const SHOWN: usize = 128;
+        let name = spec.map_or("?", |s| s.name);
+        let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN)]);
+        if let Some(error) = text.strip_prefix('-') {
+            tracing::warn!(
+                "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{name}'",
+                error.trim_end()
+            );
+            self.stats.unexpected_errors += 1;
+        }
+        tracing::warn!(
+            "Replica generated a reply to command '{name}', disconnecting it: {}",
+            text.trim_end()
+        );
+        self.close_client(io, conn, false);
     }
 
     /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
@@ -235,7 +273,7 @@ impl Server {
             }
             Err(e) => {
                 // The error says what was wrong; which command it was, if any, has to be asked again.
-                if let Ok(spec) = table::find(args) {
+                if let Ok(spec) = table::called(args) {
                     self.stats.count_rejected(spec.name);
                 }
                 if let Some(multi) = self.clients.get_mut(conn).and_then(|c| c.multi.as_mut()) {
@@ -252,16 +290,20 @@ impl Server {
         // Keys that went to make room were there before this command.
         self.send_invalidations(io);
         self.push_before_reply(conn, out);
-        if in_multi && !table::runs_inside_multi(spec.name) {
+        let is_queued = in_multi && !table::runs_inside_multi(spec.name);
+        let waits = self.must_pause(io, conn, spec, args)
+            || (!is_queued && self.must_wait_for_migration(conn, spec, args));
+        if is_queued && !waits {
+            let may_replicate = self.may_replicate(conn, spec, args);
             let Some(client) = self.clients.get_mut(conn) else { return Ok(()) };
             let proto = client.proto;
             let multi = client.multi.get_or_insert_with(Multi::default);
-            multi.writes |= spec.flags.any(Flags::WRITE);
-            multi.queue.push((spec, args.to_owned()));
+            multi.may_replicate |= may_replicate;
+            multi.push(spec, args.to_owned());
             Reply { out, proto }.simple("QUEUED");
             return Ok(());
         }
-        if self.must_pause(io, conn, spec) || self.must_wait_for_migration(conn, spec, args) {
+        if waits {
             if let Some(client) = self.clients.get_mut(conn) {
                 client.blocked = Some(Blocking { on: Blocked::Paused(args.to_owned()), deadline_ms: 0 });
                 self.blocked_clients += 1;
@@ -291,35 +333,50 @@ impl Server {
         }
         self.check_permission(io, conn, false, spec, args).map_err(|d| d.error(spec))?;
         let Some(client) = self.clients.get(conn) else { return Ok(spec) };
-        if client.subscribed() && client.proto == 2 && !table::allowed_while_subscribed(spec.name) {
+        // EXEC may do what all of its commands may, and does what one of them does.
+        let multi = client.multi.as_ref();
+        let queued = multi.filter(|_| spec.name == "exec");
+        let does = queued.map_or(spec.flags, |m| m.some.with(spec.flags));
+        let may = queued.map_or(spec.flags, |m| Flags(m.all.0 & spec.flags.0));
+        // What is queued takes memory, whatever it does.
+        let queues = multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
+        let grows = does.any(Flags::DENYOOM) || queues;
+        let copies = client.is_replica() && !client.monitor;
+        let silenced = client.subscribed() && client.proto == 2;
+        if let Some(busy) = self.busy_refusal(spec) {
+            let loads = self.loading && !spec.flags.any(Flags::LOADING);
+            return Err(if loads { LOADING.into() } else { busy });
+        }
+        self.redirect(conn, spec, args)?;
+        if self.config.maxmemory > 0 && !self.make_room(io) && grows {
+            return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
+        }
+        if does.any(Flags::WRITE) {
+            self.refuse_write(io)?;
+        } else if spec.name == "ping" && self.managed.is_none() {
+            // Who asks whether it is well is told so. Under a shard map its authority asks otherwise.
+            self.disk_refusal()?;
+        }
+        if silenced && !table::allowed_while_subscribed(spec.name) {
             return Err(Error::err(format_args!(
                 "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
                  context",
                 spec.name
             )));
         }
-        let exec = spec.name == "exec";
-        let queued_writes = exec && client.multi.as_ref().is_some_and(|m| m.writes);
-        let writes = spec.flags.any(Flags::WRITE) || queued_writes;
-        let mut queued = client.multi.iter().filter(|_| exec).flat_map(|m| &m.queue);
-        let grows = spec.flags.any(Flags::DENYOOM) || queued.any(|(s, _)| s.flags.any(Flags::DENYOOM));
-        if let Some(busy) = self.busy_refusal(spec) {
-            return Err(busy);
-        }
-        self.redirect(conn, spec, args)?;
-        if self.config.maxmemory > 0 && !self.make_room(io) && grows {
-            return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
-        }
-        if writes {
-            self.refuse_write(io)?;
-        }
-        if !spec.flags.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
+        if !may.any(Flags::STALE) && !self.config.replica_serve_stale_data && !self.repl.link_is_up() {
             return Err(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into()
             );
         }
-        if self.loading && !spec.flags.any(Flags::LOADING) {
-            return Err("LOADING Redis is loading the dataset in memory".into());
+        if self.loading && !may.any(Flags::LOADING) {
+            return Err(LOADING.into());
+        }
+        if spec.flags.any(Flags::NO_ASYNC_LOADING) && self.load_state() == Loading::Async {
+            return Err(LOADING.into());
+        }
+        if copies && spec.flags.any(Flags::WRITE | Flags::READONLY) {
+            return Err("ERR Replica can't interact with the keyspace".into());
         }
         Ok(spec)
     }
@@ -327,14 +384,18 @@ impl Server {
     /// Refuses a write where the state of files, replicas or the role forbids it.
     pub(crate) fn refuse_write(&self, io: &Io) -> Result<(), Error> {
         if self.is_master() {
-            if let Some(text) = self.persist.write_refusal(&self.config) {
-                return Err(Error::Text(text.into()));
-            }
+            self.disk_refusal()?;
             if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }
         self.role_refuses_writes().map_or(Ok(()), Err)
+    }
+
+    /// Refuses where files cannot be written, on a master: what PING is refused for, too.
+    fn disk_refusal(&self) -> Result<(), Error> {
+        let refusal = self.persist.write_refusal(&self.config).filter(|_| self.is_master());
+        refusal.map_or(Ok(()), |text| Err(Error::Text(text.into())))
     }
 
     /// Runs a command and takes over its effects. Errors become the reply.
@@ -397,13 +458,19 @@ impl Server {
             }
             Reply { out, proto }.error(&e.text());
         }
-        if origin == Origin::Client {
+        if origin == Origin::Client && !self.in_script() {
             self.track_reads(conn, spec, args);
         }
         let ended = Instant::now();
         let took = ended - started;
         self.lap = lap.and(Some(ended));
-        if !again {
+        if !self.in_unit() {
+            io.catch_up(ended);
+        }
+        if again {
+            // That it failed comes out only now.
+            self.stats.count_failed(spec.name, failed);
+        } else {
             let event = if spec.flags.any(Flags::FAST) { "fast-command" } else { "command" };
             self.latency_sample(event, took.as_millis() as u64);
             self.stats.count_call(spec.name, took, failed, self.config.latency_tracking);
@@ -441,6 +508,18 @@ impl Server {
             self.serve_blocked_on(io, db, &key);
         }
         self.send_invalidations(io);
+    }
+
+    /// The same, but not in the middle of what is to leave as a whole.
+    pub(crate) fn release_unless_in_unit(&mut self) {
+        if !self.in_unit() {
+            self.release_effects();
+        }
+    }
+
+    /// A transaction or a script is under way: no moment for a snapshot, which would have half of it.
+    pub(crate) fn in_unit(&self) -> bool {
+        self.in_exec || self.in_script()
     }
 
     /// Hands the collected effects to the append-only file and the replication stream.

@@ -33,6 +33,8 @@ pub struct Effects {
     targets: Targets,
     /// Some of it is not for all.
     divided: bool,
+    /// What was collected are changes that have nothing to do with each other: no transaction.
+    loose: bool,
     /// Some of it changes data, so that the append-only file has to have it.
     changes_data: bool,
     /// Number of changes, as `rdb_changes_since_last_save` counts them.
@@ -53,6 +55,11 @@ impl Effects {
         let changes_data = self.changes_data;
         self.add_args(db, args);
         self.changes_data = changes_data;
+    }
+
+    /// Says that what has been collected need not leave as a transaction.
+    pub fn loosen(&mut self) {
+        self.loose = !self.is_empty();
     }
 
     /// Whether anything collected changes data.
@@ -103,6 +110,7 @@ impl Effects {
         self.commands.clear();
         self.changes_data = false;
         self.divided = false;
+        self.loose = false;
     }
 
     /// Appends the unit to `stream`, with SELECT where the database differs from `selected`, and forgets it.
@@ -114,7 +122,7 @@ impl Effects {
     /// Appends what some of `receivers` get, as a unit.
     pub fn write(&self, receivers: Targets, stream: &mut Vec<u8>, selected: &mut Option<usize>) {
         let theirs = |targets: Targets| targets.0 & receivers.0 != 0;
-        let wrap = self.commands.len() > 1;
+        let wrap = self.commands.len() > 1 && !self.loose;
         let mut opened = false;
         for (i, &(db, start, targets)) in self.commands.iter().enumerate() {
             if !theirs(targets) {
@@ -171,6 +179,32 @@ mod tests {
         // Behind it the log names the database again, which only the stream has seen.
         b.send(c, "SET a 2");
         assert!(log()[written.len()..].starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
+    }
+
+    #[test]
+    fn loosened_effects_travel_one_by_one_and_the_next_unit_together() {
+        let (mut e, mut selected) = (Effects::default(), Some(0));
+        let mut drained = |e: &mut Effects| {
+            let mut out = Vec::new();
+            e.drain_into(&mut out, &mut selected);
+            String::from_utf8(out).unwrap()
+        };
+        // With nothing collected there is nothing to loosen.
+        e.loosen();
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+        }
+        assert!(drained(&mut e).contains("MULTI"));
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+            e.loosen();
+        }
+        let text = drained(&mut e);
+        assert!(!text.contains("MULTI") && !text.contains("EXEC") && text.matches("DEL").count() == 2);
+        for key in ["a", "b"] {
+            e.add(0, &["DEL", key]);
+        }
+        assert!(drained(&mut e).contains("MULTI"));
     }
 
     #[test]

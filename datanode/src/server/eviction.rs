@@ -7,7 +7,7 @@ use super::dispatch::Origin;
 use crate::command::Event;
 use crate::config::types::EvictionPolicy;
 use crate::io::Io;
-use crate::store::keyspace::{KeyEntry, SEE_ALL};
+use crate::store::keyspace::KeyEntry;
 
 /// Keys removed for the sake of one command, at the default of `maxmemory-eviction-tenacity`; more go with the next
 /// ones and with the ticks.
@@ -128,7 +128,7 @@ impl Server {
         if self.config.maxmemory_policy.volatile_only() {
             self.keyspace.random_volatile(db, &mut self.rng)
         } else {
-            self.keyspace.random(db, &mut self.rng, SEE_ALL)
+            self.keyspace.random(db, &mut self.rng)
         }
     }
 

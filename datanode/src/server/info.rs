@@ -200,15 +200,15 @@ fn memory(p: &mut Page<'_>) {
     line!(p, "mem_allocator:libc");
     line!(p, "active_defrag_running:0");
     line!(p, "lazyfree_pending_objects:{}", s.lazy.len());
-    line!(p, "lazyfreed_objects:{}", s.lazyfreed);
+    line!(p, "lazyfreed_objects:{}", s.stats.lazyfreed_objects);
 }
 
 fn persistence(p: &mut Page<'_>) {
     let f = p.server.persist_info();
     line!(p, "loading:{}", flag(f.loading));
-    line!(p, "async_loading:0");
-    line!(p, "current_cow_peak:0");
-    line!(p, "current_cow_size:0");
+    line!(p, "async_loading:{}", flag(f.async_loading));
+    line!(p, "current_cow_peak:{}", f.current_cow_size);
+    line!(p, "current_cow_size:{}", f.current_cow_size);
     line!(p, "current_cow_size_age:0");
     let percent = 100.0 * f.current_save_keys_processed as f64 / f.current_save_keys_total.max(1) as f64;
     line!(p, "current_fork_perc:{percent:.2}");
@@ -221,7 +221,7 @@ fn persistence(p: &mut Page<'_>) {
     line!(p, "rdb_last_bgsave_time_sec:{}", f.rdb_last_bgsave_time_sec);
     line!(p, "rdb_current_bgsave_time_sec:{}", f.rdb_current_bgsave_time_sec);
     line!(p, "rdb_saves:{}", f.rdb_saves);
-    line!(p, "rdb_last_cow_size:0");
+    line!(p, "rdb_last_cow_size:{}", f.rdb_last_cow_size);
     line!(p, "rdb_last_load_keys_expired:{}", f.rdb_last_load_keys_expired);
     line!(p, "rdb_last_load_keys_loaded:{}", f.rdb_last_load_keys_loaded);
     line!(p, "aof_enabled:{}", flag(f.aof_enabled));
@@ -233,7 +233,7 @@ fn persistence(p: &mut Page<'_>) {
     line!(p, "aof_rewrites:{}", f.aof_rewrites);
     line!(p, "aof_rewrites_consecutive_failures:{}", f.aof_rewrites_consecutive_failures);
     line!(p, "aof_last_write_status:{}", status(f.aof_last_write_ok));
-    line!(p, "aof_last_cow_size:0");
+    line!(p, "aof_last_cow_size:{}", f.aof_last_cow_size);
     line!(p, "module_fork_in_progress:0");
     line!(p, "module_fork_last_cow_size:0");
     if f.aof_enabled {
@@ -244,7 +244,7 @@ fn persistence(p: &mut Page<'_>) {
         line!(p, "aof_pending_bio_fsync:{}", f.aof_pending_bio_fsync);
         line!(p, "aof_delayed_fsync:{}", f.aof_delayed_fsync);
     }
-    if f.loading {
+    if f.loading || f.async_loading {
         let percent = 100.0 * f.loading_loaded_bytes as f64 / f.loading_total_bytes.max(1) as f64;
         let elapsed = (p.io.now.unix_ms / 1000 - f.loading_start_time).max(0);
         let eta = if percent > 0.0 { (elapsed as f64 * (100.0 - percent) / percent) as i64 } else { 1 };
@@ -289,9 +289,9 @@ fn stats(p: &mut Page<'_>) {
     line!(p, "pubsubshard_channels:{}", pubsub.names(Kind::Shard).len());
     // Snapshots are taken without a fork.
     line!(p, "latest_fork_usec:0");
-    line!(p, "total_forks:0");
+    line!(p, "total_forks:{}", s.snapshots);
     line!(p, "migrate_cached_sockets:{}", p.server.migrations.kept());
-    line!(p, "slave_expires_tracked_keys:0");
+    line!(p, "slave_expires_tracked_keys:{}", p.server.own_expires.len());
     line!(p, "active_defrag_hits:0");
     line!(p, "active_defrag_misses:0");
     line!(p, "active_defrag_key_hits:0");
@@ -326,7 +326,8 @@ fn replication(p: &mut Page<'_>) {
         line!(p, "master_link_status:{}", if up { "up" } else { "down" });
         line!(p, "master_last_io_seconds_ago:{last_io}");
         line!(p, "master_sync_in_progress:{}", flag(link.is_syncing()));
-        line!(p, "slave_read_repl_offset:{}", r.offset());
+        let unapplied = link.conn().filter(|_| up).and_then(|c| p.io.conn(c)).map_or(0, |c| c.input.len());
+        line!(p, "slave_read_repl_offset:{}", r.offset() + unapplied as u64);
         line!(p, "slave_repl_offset:{}", r.offset());
         if let Some((received, left)) = link.progress() {
             let total = left.map(|left| left + received);
@@ -362,11 +363,7 @@ fn replication(p: &mut Page<'_>) {
     }
     let replicas = r.replicas.iter().filter_map(|&c| s.clients.get(c)?.replica.as_deref());
     for (i, replica) in replicas.enumerate() {
-        let state = match replica.stage {
-            Stage::Introduced | Stage::WaitsForSnapshot => "wait_bgsave",
-            Stage::ReceivesSnapshot => "send_bulk",
-            Stage::Online => "online",
-        };
+        let state = replica.stage.name();
         let lag = match replica.stage {
             Stage::Online => now.saturating_sub(replica.acked_at_ms) / 1000,
             _ => 0,

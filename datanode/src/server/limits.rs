@@ -52,9 +52,9 @@ impl Server {
     fn check_output_limit(&mut self, io: &mut Io, conn: ConnId) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let unsent = io.conn(conn).map_or(0, |c| c.output.pending());
-        let queued = client.replica.as_ref().map_or(0, |r| r.queued.len());
+        let queued = client.replica.as_ref().map_or(0, |r| r.queued(self.repl.offset()));
         let limit = limit_of(client, &self.config);
-        let unsent = (unsent + queued) as u64;
+        let unsent = unsent as u64 + queued;
         if !client.closing && exceeds(limit, unsent, io.now.mono_ms(), &mut client.over_soft_limit_ms) {
             tracing::warn!(
                 "Client {} scheduled to be closed ASAP for overcoming of output buffer limits ({unsent} bytes unsent).",

@@ -90,7 +90,7 @@ impl Server {
         if values.is_empty() && tables.is_empty() {
             return;
         }
-        self.lazyfreed += values.len() as u64;
+        self.stats.lazyfreed_objects += values.len() as u64;
         let id = self.job(JobKind::Quiet);
         io.ask(Action::Run(
             id,
@@ -127,15 +127,13 @@ impl Server {
     }
 
     fn not_counted(&self, io: &mut Io) -> u64 {
-        self.persist_info().aof_buffer_length + self.replica_output(io)
+        let excess = self.repl.backlog().map_or(0, |b| b.excess() as u64);
+        self.persist_info().aof_buffer_length + self.replica_output(io) + excess
     }
 
     /// Bytes that replicas have not taken yet.
     fn replica_output(&self, io: &mut Io) -> u64 {
-        let unsent = |&conn: &ConnId| {
-            let queued = self.clients.get(conn)?.replica.as_ref()?.queued.len();
-            Some((queued + io.conn(conn)?.output.pending()) as u64)
-        };
+        let unsent = |&conn: &ConnId| Some(io.conn(conn)?.output.pending() as u64);
         self.repl.replicas.iter().filter_map(unsent).sum()
     }
 

@@ -182,7 +182,11 @@ impl Server {
             return false;
         }
         if spec.name == "exec" {
-            return self.clients.get(conn).and_then(|c| c.multi.as_ref()).is_some_and(|m| m.writes);
+            return self
+                .clients
+                .get(conn)
+                .and_then(|c| c.multi.as_ref())
+                .is_some_and(|m| m.some.any(Flags::WRITE));
         }
         if !spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE) {
             return false;

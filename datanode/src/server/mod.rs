@@ -31,7 +31,7 @@ pub mod stats;
 pub mod testing;
 pub mod tracking;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::acl::Acl;
@@ -131,6 +131,8 @@ pub struct Server {
     pub serving: Option<ConnId>,
     /// Loading the dataset at start or from the master.
     pub loading: bool,
+    /// Loading the master's dataset while the present one is served.
+    pub async_loading: bool,
     /// Paused clients: the server itself has writes wait, for a shutdown or a planned move of mastership.
     pub pause: Pause,
     /// Paused clients: `CLIENT PAUSE`.
@@ -153,8 +155,6 @@ pub struct Server {
     pub used_memory: u64,
     /// `used_memory` before any data was loaded.
     pub startup_memory: u64,
-    /// Values that have been handed to the background thread to be freed.
-    pub lazyfreed: u64,
     /// What eviction remembers.
     pub evictor: eviction::Evictor,
     /// While writes are paused nothing changes the data, not even the time: keys whose time is up are hidden, not removed.
@@ -163,6 +163,8 @@ pub struct Server {
     pub no_touch: bool,
     /// Largest `used_memory` seen.
     pub peak_memory: u64,
+    /// Keys that clients have given an expiry on a replica that takes their writes.
+    pub own_expires: BTreeSet<(usize, Box<[u8]>)>,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: bool,
     /// What else `DEBUG` has switched.
@@ -290,8 +292,8 @@ impl Service for Server {
             self.stats.note_input(c.input.len() as u64);
         }
         if self.repl.link_conn() == Some(conn) {
-            // A script sees data that nothing else changes.
-            if !self.in_script() {
+            // A script sees data that nothing else changes; what is being loaded comes before what follows it.
+            if !self.in_script() && !self.in_load() {
                 self.link_received(io);
             }
         } else if self.errand_conn() == Some(conn) {
@@ -335,8 +337,8 @@ impl Service for Server {
     }
 
     fn tick(&mut self, io: &mut Io) {
-        if self.in_script() {
-            return self.run_cron_in_script(io);
+        if self.in_script() || self.in_load() {
+            return self.run_cron_in_midst(io);
         }
         self.run_cron(io);
     }
@@ -352,6 +354,7 @@ impl Service for Server {
         self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
+        self.adjust_oom_score();
     }
 
     fn tick_ms(&self) -> u64 {

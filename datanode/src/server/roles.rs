@@ -29,7 +29,7 @@ impl Server {
     }
 
     /// True if a client's command has to wait for the end of a pause.
-    pub(super) fn must_pause(&self, io: &Io, conn: ConnId, spec: &Spec) -> bool {
+    pub(super) fn must_pause(&self, io: &Io, conn: ConnId, spec: &Spec, args: Args<'_>) -> bool {
         let now = io.now.mono_ms();
         let pauses = [self.pause, self.client_pause];
         if pauses.iter().all(|p| p.until_ms <= now) {
@@ -37,12 +37,24 @@ impl Server {
         }
         let all = pauses.iter().any(|p| p.until_ms > now && p.all);
         let replica = self.clients.get(conn).is_some_and(|c| c.replica.is_some());
-        let writes = spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE) || spec.name == "exec";
         let control = matches!(
             spec.name,
             "client|pause" | "client|unpause" | "replicaset" | "info" | "ping" | "replconf"
         ) || spec.name.starts_with("replicaset|");
-        !replica && !control && (writes || all)
+        !replica && !control && (all || self.may_replicate(conn, spec, args))
+    }
+
+    /// A command that writes or may have others do so: a transaction if one of its commands is such, a script unless it says
+    /// that it is not.
+    pub(super) fn may_replicate(&self, conn: ConnId, spec: &Spec, args: Args<'_>) -> bool {
+        if spec.name == "exec" {
+            let multi = self.clients.get(conn).and_then(|c| c.multi.as_ref());
+            return multi.is_some_and(|m| m.may_replicate);
+        }
+        match self.scripting.declared(spec.name, args) {
+            Some(flags) => !flags.any(crate::script::Flags::NO_WRITES),
+            None => spec.flags.any(Flags::WRITE | Flags::MAY_REPLICATE),
+        }
     }
 
     /// Adds an effect where somebody keeps or follows effects.

@@ -1,5 +1,6 @@
 //! Start and shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{JobKind, Origins, Server};
@@ -102,6 +103,7 @@ impl Server {
             tracking: super::tracking::Tracking::new(hash_seed),
             serving: None,
             loading: false,
+            async_loading: false,
             pause: Default::default(),
             client_pause: Default::default(),
             migrations: Default::default(),
@@ -113,11 +115,11 @@ impl Server {
             blocked_clients: 0,
             used_memory: 0,
             startup_memory: super::alloc::in_use(),
-            lazyfreed: 0,
             evictor: Default::default(),
             frozen: false,
             no_touch: false,
             peak_memory: 0,
+            own_expires: BTreeSet::new(),
             active_expire: true,
             debug: Default::default(),
             shutdown: None,
@@ -182,6 +184,9 @@ impl Server {
         if self.shutdown.is_some() {
             return;
         }
+        // There is nothing to be saved yet.
+        let mode =
+            if self.in_load() { ShutdownMode { save: false, nosave: true, now: true, ..mode } } else { mode };
         let now = io.now.mono_ms();
         let wait = if mode.now { 0 } else { u64::from(self.config.shutdown_timeout) * 1000 };
         let handover_until_ms = if mode.now { 0 } else { self.ask_for_handover(io) };
@@ -189,9 +194,33 @@ impl Server {
             // Nothing new may be written while replicas catch up with the last of it.
             self.pause = super::Pause { until_ms: u64::MAX, all: false };
         }
-        self.repl.wants_acks = true;
         self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
         self.shutdown_cron(io);
+        if self.shutdown.is_some_and(|s| !s.done) && self.is_master() {
+            tracing::info!("Waiting for replicas before shutting down.");
+            self.repl.wants_acks = true;
+        }
+    }
+
+    /// Says which replicas will have to ask the next master for what they lack.
+    fn log_lagging_replicas(&self, now_ms: u64) {
+        let offset = self.repl.offset();
+        let (mut all, mut lagging) = (0, 0);
+        for (peer, r) in self.repl.with_peers(&self.clients) {
+            all += 1;
+            if r.acked != offset {
+                lagging += 1;
+                tracing::warn!(
+                    "Lagging replica {peer} reported offset {} behind master, lag={}, state={}.",
+                    offset.saturating_sub(r.acked),
+                    now_ms.saturating_sub(r.acked_at_ms) / 1000,
+                    r.stage.name()
+                );
+            }
+        }
+        if all > 0 {
+            tracing::info!("{} of {all} replicas are in sync when shutting down.", all - lagging);
+        }
     }
 
     /// Gives a shutdown up (`SHUTDOWN ABORT`); false if there is none, or it is too late.
@@ -230,17 +259,16 @@ impl Server {
         if behind && now < s.deadline_ms {
             return;
         }
-        if behind {
-            tracing::warn!("Some replicas are lagging; shutting down without waiting for them any longer");
-        }
+        self.log_lagging_replicas(now);
         match self.finish_files(io, s.mode) {
             Err(e) if !s.mode.force => {
-                tracing::error!("Error trying to save the DB, can't exit: {e}");
+                tracing::error!("{e}, can't exit.");
+                tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
                 self.end_shutdown(io);
             }
             result => {
                 if let Err(e) = result {
-                    tracing::error!("Error trying to save the DB; exiting anyway: {e}");
+                    tracing::error!("{e}. Exit anyway.");
                 }
                 tracing::warn!("Redis is now ready to exit, bye bye...");
                 self.abandon_script();

@@ -58,6 +58,8 @@ pub struct Stats {
     pub expired_keys: u64,
     pub evicted_keys: u64,
     pub evicted_clients: u64,
+    /// Values that have been handed to the background thread to be freed.
+    pub lazyfreed_objects: u64,
     pub clients_closed_by_output: u64,
     pub reads: u64,
     pub writes: u64,
@@ -75,6 +77,8 @@ pub struct Stats {
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
     pub unexpected_errors: u64,
+    /// Snapshots begun, where Redis would have made a child process.
+    pub snapshots: u64,
     pub ops_per_sec: u64,
     pub input_kbps: f64,
     pub output_kbps: f64,
@@ -120,6 +124,11 @@ impl Stats {
         if latency {
             c.latency.get_or_insert_default().add(took);
         }
+    }
+
+    /// Counts the end of an execution that had been counted before it was known whether it fails.
+    pub fn count_failed(&mut self, name: &'static str, failed: bool) {
+        self.commands.of(name).failed += u64::from(failed);
     }
 
     /// Counts a command that was refused before its execution.

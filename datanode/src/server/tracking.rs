@@ -250,15 +250,24 @@ impl Server {
     }
 
     /// Remembers the keys that a client has just read by a command, if it tracks what it reads. Cheap where nobody
-    /// does. Scripts call it for what they run on behalf of their caller.
+    /// does.
     #[inline]
     pub(crate) fn track_reads(&mut self, conn: ConnId, spec: &Spec, args: Args<'_>) {
         if self.tracking.clients > 0
             && spec.flags.any(Flags::READONLY)
             // The channels of shards are found as keys are.
             && !spec.flags.any(Flags::PUBSUB)
+            // A script counts if it reads something, whether or not it may write.
+            && !matches!(spec.name, "eval_ro" | "evalsha_ro" | "fcall_ro")
         {
             self.remember_reads(conn, spec, args);
+        }
+    }
+
+    /// A script has called a command: if that reads, it counts as a read of all keys that the script was given, by `outer`.
+    pub(crate) fn track_script(&mut self, conn: ConnId, called: &Spec, outer: &Spec, args: Args<'_>) {
+        if self.tracking.clients > 0 && called.flags.any(Flags::READONLY) {
+            self.remember_reads(conn, outer, args);
         }
     }
 
@@ -347,6 +356,11 @@ impl Server {
         {
             out.append(&mut self.tracking.own);
         }
+    }
+
+    /// Says something that is no reply to the client that is being served, which wants no replies.
+    pub(crate) fn tell_silent(&mut self, message: &[u8]) {
+        self.tracking.own.extend_from_slice(message);
     }
 
     /// What the client that is being served has to be told.

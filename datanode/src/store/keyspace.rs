@@ -21,8 +21,6 @@ pub const SEE_ALL: i64 = i64::MIN;
 
 /// Tries of `random_volatile` to hit a key with an expiry by chance.
 const VOLATILE_TRIES: usize = 16;
-/// Tries of `random` to hit a key that has not expired.
-const LIVE_TRIES: usize = 100;
 
 /// A use that a command will make of a key, by hashes.
 #[derive(Debug, Clone, Copy)]
@@ -292,6 +290,11 @@ impl Keyspace {
         self.dbs[db].dict.len()
     }
 
+    /// Number of keys of all databases.
+    pub fn all_keys(&self) -> usize {
+        self.dbs.iter().map(|db| db.dict.len()).sum()
+    }
+
     /// Whether no database has a key.
     pub fn is_empty(&self) -> bool {
         self.dbs.iter().all(|db| db.dict.is_empty())
@@ -331,10 +334,9 @@ impl Keyspace {
         db.expiry.iter().find_map(|i| db.indexed(i))
     }
 
-    /// A key whose time is not up, all with the same probability; none if a bounded number of tries finds none.
-    pub fn random(&self, db: usize, rng: &mut Rng, now_ms: i64) -> Option<&KeyEntry> {
-        let dict = &self.dbs[db].dict;
-        (0..LIVE_TRIES).map_while(|_| dict.random(rng)).find(|e| !e.is_expired(now_ms))
+    /// A key, all with the same probability, those whose time is up too.
+    pub fn random(&self, db: usize, rng: &mut Rng) -> Option<&KeyEntry> {
+        self.dbs[db].dict.random(rng)
     }
 
     /// A key with an expiry, for eviction: an even choice where such keys are common, else by a random point in time.

@@ -15,7 +15,7 @@ const OOM_RANGE: std::ops::RangeInclusive<i32> = -1000..=1000;
 /// How soon the kernel kills this process when memory is short.
 #[derive(Debug, Default)]
 pub struct OomScore {
-    /// What it was before it was ever changed.
+    /// What it was before it was changed.
     base: Option<i32>,
     applied: Option<i32>,
 }
@@ -25,9 +25,13 @@ impl OomScore {
     pub fn apply(&mut self, config: &Config, replica: bool) -> std::io::Result<()> {
         let value = config.oom_score_adj_values[usize::from(replica)];
         let wanted = match (config.oom_score_adj, self.base) {
-            // It was never touched.
+            // It is not ours.
             (OomScoreAdj::No, None) => return Ok(()),
-            (OomScoreAdj::No, Some(base)) => base,
+            (OomScoreAdj::No, Some(base)) => {
+                // Whoever changes it from now on: that is the base next time.
+                *self = OomScore::default();
+                return write(OOM, base.to_string());
+            }
             (OomScoreAdj::Absolute, _) => value,
             (OomScoreAdj::Relative, _) => self.base()? + value,
         };

@@ -1,17 +1,20 @@
 //! `DEBUG` that ends the process: crashes of each kind, and starting it again.
 
+use std::backtrace::Backtrace;
+
 use signal_hook::consts::SIGSEGV;
 
 use crate::command::{Ctx, Result, config};
 use crate::io::Action;
 use crate::server::start::ShutdownMode;
+use crate::system::crash;
 
 /// Longest delay before a restart, milliseconds: longer than any test waits.
 const MAX_DELAY_MS: i64 = 3_600_000;
 
 /// `DEBUG SEGFAULT`: ends by that signal, as an access to memory that is not there would.
 pub fn segfault() -> Result {
-    tracing::error!("DEBUG SEGFAULT: ending by SIGSEGV");
+    crash::report("by signal: 11, DEBUG SEGFAULT", &Backtrace::force_capture());
     // If the signal cannot be raised the process ends all the same.
     let _ = signal_hook::low_level::emulate_default_handler(SIGSEGV);
     std::process::abort();
@@ -19,7 +22,7 @@ pub fn segfault() -> Result {
 
 /// `DEBUG ASSERT`, `OOM`
 pub fn abort(why: &str) -> ! {
-    tracing::error!("DEBUG {why}: ending by SIGABRT");
+    crash::report(&format!("by signal: 6, DEBUG {why}"), &Backtrace::force_capture());
     std::process::abort();
 }
 
@@ -36,7 +39,7 @@ pub fn restart(ctx: &mut Ctx<'_>) -> Result {
     let after_ms = delay(ctx)?;
     let failed = "ERR failed to restart the server. Check server logs.";
     if ctx.keys.server.config.extra.config_file.is_some() {
-        config::rewrite_file(ctx.keys.server).map_err(|_| failed)?;
+        config::rewrite_file(ctx.keys.server, false).map_err(|_| failed)?;
     }
     ctx.keys.server.finish_files(ctx.io, ShutdownMode::default()).map_err(|e| {
         tracing::error!("DEBUG RESTART: {e}");

@@ -14,7 +14,8 @@ const LONGEST_SHOWN: usize = 50;
 
 fn entry<'c>(ctx: &'c mut Ctx<'_>) -> Result<&'c KeyEntry> {
     let key = ctx.args.at(2);
-    ctx.keys.peek(key).ok_or(Error::NoSuchKey)
+    // Even one whose time is up, as long as it is there.
+    ctx.keys.server.keyspace.peek(ctx.keys.db, key).ok_or(Error::NoSuchKey)
 }
 
 /// `DEBUG OBJECT key`

@@ -98,6 +98,12 @@ fn request<'a>(ctx: &Ctx<'a>, in_group: bool) -> Result<Request<'a>> {
     while i < args.len() && request.ids_at == 0 {
         let more = args.len() - 1 - i;
         if more > 0 && args.is(i, "block") {
+            if ctx.keys.server.in_script() {
+                let name = String::from_utf8_lossy(args.at(0));
+                return Err(Error::err(format_args!(
+                    "{name} command is not allowed with BLOCK option from scripts"
+                )));
+            }
             i += 1;
             request.until = Some(deadline(ctx, i)?);
         } else if more > 0 && args.is(i, "count") {
