@@ -1,7 +1,7 @@
 """Fixtures for tests with local processes."""
 
 import pytest
-from harness import differential, process
+from harness import clients, differential, process
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +48,18 @@ def pair(request, two_servers):
     pair = differential.Pair(*two_servers, request.param)
     yield pair
     pair.close()
+
+
+@pytest.fixture(scope="module")
+def client_targets(ours):
+    """Where the programs of `e2e/clients` go to: `client_targets(mode, implementation)` gives the addresses, the servers
+    being started when they are first asked for."""
+    servers, known = process.Servers(), {}
+
+    def ask(mode, implementation=ours):
+        key = mode, implementation.name
+        if key not in known:
+            known[key] = clients.targets(servers, implementation, mode)
+        return known[key]
+    yield ask
+    servers.close()

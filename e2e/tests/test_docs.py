@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import textwrap
 
 import pytest
 import yaml
@@ -49,6 +50,40 @@ def row_of(path):
             assert len(rows) == 1, f"{name} has {len(rows)} rows"
             return rows[0]
     return None
+
+
+def snippet(source, name):
+    """The lines of a program between `docs: NAME` and `end`, without their indentation."""
+    found = re.search(rf"^[ \t]*(?://|#) docs: {name}\n(.*?)^[ \t]*(?://|#) end$", (ROOT / source).read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"no snippet {name} in {source}"
+    return textwrap.dedent(found[1])
+
+
+def test_snippets_about_clients_are_of_programs_that_the_tests_run():
+    text = (ROOT / "docs" / "clients.md").read_text()
+    shown = re.findall(r"<!-- (\S+): (\w+) -->\n+```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 10
+    for source, name, code in shown:
+        assert code == snippet(source, name), f"{source}: {name}"
+
+
+def test_versions_of_clients_are_those_that_are_installed():
+    clients = ROOT / "e2e" / "clients"
+    pinned = dict(json.loads((clients / "node" / "package.json").read_text())["dependencies"])
+    pinned["node-redis"] = pinned.pop("redis")
+    pinned |= {name.split("[")[0]: version for name, version in
+               (line.split("==") for line in (clients / "python" / "requirements.txt").read_text().split())}
+    pinned["redis-py"] = pinned.pop("redis")
+    pom = (clients / "java" / "pom.xml").read_text()
+    pinned |= dict(re.findall(r"<artifactId>(jedis|lettuce)(?:-core)?</artifactId>\s*<version>([\d.]+?)(?:\.RELEASE)?</version>", pom))
+    cargo = (clients / "rust" / "Cargo.toml").read_text()
+    pinned["redis-rs"], pinned["fred"] = (re.search(rf'^{name} = {{ version = "(.+?)"', cargo, re.MULTILINE)[1]
+                                          for name in ("redis", "fred"))
+    pinned["go-redis"] = re.search(r"go-redis/v9 v(\S+)", (clients / "go" / "go.mod").read_text())[1]
+    text = (ROOT / "docs" / "clients.md").read_text()
+    shown = {name.lower(): version for name, version in re.findall(r"^\| ([A-Za-z-]+) ([\d.]+) \|", text, re.MULTILINE)}
+    # Those of the distribution have no lock file.
+    assert shown.pop("sidekiq") and shown == pinned
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

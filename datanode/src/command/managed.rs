@@ -1,6 +1,7 @@
 //! `REPLICASET`: what the authority says to a datanode. See `docs/architecture.md`, "Commands between the parts".
 
 use super::{Ctx, Error, Flags, Group, Result, Spec};
+use crate::server::pubsub::{Kind, Receivers};
 use crate::shardmap::{NodeAddr, ShardMap};
 
 const FLAGS: Flags = Flags(
@@ -32,6 +33,12 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "replicaset", -2, unkno
         Spec::new(Group::Server, "replicaset|handover", 6, handover)
             .flags(FLAGS)
             .doc("7.0.0", "Pauses writes until a replica has the whole stream."),
+        Spec::new(Group::Server, "replicaset|publish", 4, publish)
+            .flags(FLAGS)
+            .doc("7.0.0", "Delivers what was published on another member to the subscribers of this one."),
+        Spec::new(Group::Server, "replicaset|spublish", 4, spublish)
+            .flags(FLAGS)
+            .doc("7.0.0", "Delivers what was published on a shard's channel on another member of the shard."),
     ])];
 
 fn unknown(_: &mut Ctx<'_>) -> Result {
@@ -85,6 +92,25 @@ fn promise(ctx: &mut Ctx<'_>) -> Result {
     let (shard, epoch) = (number(ctx, 2)?, number(ctx, 3)?);
     let json = ctx.keys.server.promise(ctx.io, ctx.conn, shard, epoch)?;
     ctx.reply.bulk(json.as_bytes());
+    Ok(())
+}
+
+/// `REPLICASET PUBLISH channel message`
+fn publish(ctx: &mut Ctx<'_>) -> Result {
+    deliver(ctx, Kind::Channel)
+}
+
+/// `REPLICASET SPUBLISH shardchannel message`
+fn spublish(ctx: &mut Ctx<'_>) -> Result {
+    deliver(ctx, Kind::Shard)
+}
+
+fn deliver(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    authority(ctx)?;
+    let server = &*ctx.keys.server;
+    let mut out = Receivers { io: ctx.io, clients: &server.clients, own: None };
+    let receivers = server.pubsub.deliver(&mut out, kind, ctx.args.at(2), ctx.args.at(3));
+    ctx.reply.int(receivers as i64);
     Ok(())
 }
 

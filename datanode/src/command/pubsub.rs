@@ -3,7 +3,8 @@
 use super::{Ctx, Flags, Group, Propagation, Result, Spec, help, wrong_form};
 use crate::glob::glob_match;
 use crate::resp::writer::Reply;
-use crate::server::pubsub::{Kind, PubSub, Receivers};
+use crate::server::dispatch::Origin;
+use crate::server::pubsub::{Kind, Receivers};
 
 const LISTEN: Flags = Flags(Flags::PUBSUB.0 | Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0);
 const SPEAK: Flags =
@@ -115,27 +116,32 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
 
 /// `PUBLISH channel message`; replicas deliver it to their subscribers, too.
 fn publish(ctx: &mut Ctx<'_>) -> Result {
-    deliver(ctx, PubSub::publish)
+    publish_to(ctx, Kind::Channel)
 }
 
-/// Delivers a message; `to` does it, and says how many receivers there were.
-fn deliver(ctx: &mut Ctx<'_>, to: fn(&PubSub, &mut Receivers<'_>, &[u8], &[u8]) -> usize) -> Result {
+/// `SPUBLISH shardchannel message`
+fn spublish(ctx: &mut Ctx<'_>) -> Result {
+    publish_to(ctx, Kind::Shard)
+}
+
+/// Delivers to subscribers here, and has the message passed on to where there may be others.
+fn publish_to(ctx: &mut Ctx<'_>, kind: Kind) -> Result {
+    let (channel, message) = (ctx.args.at(1), ctx.args.at(2));
     let silent = ctx.client().is_some_and(|c| c.is_silent());
     let mut apart = Vec::new();
     let server = &*ctx.keys.server;
     // Its own message, if it listens, comes in the place of the reply: not before replies that are still to be sent.
     let own = if silent { &mut apart } else { &mut *ctx.reply.out };
     let mut out = Receivers { io: ctx.io, clients: &server.clients, own: Some((ctx.conn, own)) };
-    let receivers = to(&server.pubsub, &mut out, ctx.args.at(1), ctx.args.at(2));
+    let receivers = server.pubsub.deliver(&mut out, kind, channel, message);
     ctx.server().tell_silent(&apart);
     ctx.reply.int(receivers as i64);
-    ctx.propagation = Propagation::Message;
+    if !ctx.keys.server.sends_messages() {
+        ctx.propagation = Propagation::Message;
+    } else if ctx.keys.origin != Origin::Master {
+        ctx.keys.server.send_message(ctx.io, kind, channel, message);
+    }
     Ok(())
-}
-
-/// `SPUBLISH shardchannel message`
-fn spublish(ctx: &mut Ctx<'_>) -> Result {
-    deliver(ctx, PubSub::publish_shard)
 }
 
 /// `PUBSUB CHANNELS [pattern]`, `PUBSUB SHARDCHANNELS [pattern]`

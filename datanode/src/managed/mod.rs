@@ -1,8 +1,10 @@
 //! A datanode under `managed yes`: it follows the newest shard map. See `docs/architecture.md`, "Rules of the datanode".
 //!
-//! `role` decides (pure) what a map makes of a node, this file acts on it; `errand` asks the sentinels for a planned move.
+//! `role` decides (pure) what a map makes of a node, this file acts on it; `errand` asks the sentinels for a planned move;
+//! `messages` carries what is published from member to member.
 
 mod errand;
+mod messages;
 pub mod role;
 pub mod slots;
 
@@ -21,6 +23,7 @@ use crate::server::{Pause, Server};
 use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, ReplicaStatus, Shard, ShardMap};
 
 use errand::Errand;
+use messages::Messenger;
 use role::Part;
 
 /// The file in `dir` that keeps map and promise.
@@ -68,6 +71,7 @@ pub struct Managed {
     /// Why this node does not follow its master, where that needs a person.
     pub refuses: Option<String>,
     errand: Option<Errand>,
+    messenger: Messenger,
 }
 
 impl Managed {
@@ -99,6 +103,7 @@ impl Managed {
             offered_dataset: None,
             refuses: None,
             errand: None,
+            messenger: Messenger::default(),
         })
     }
 

@@ -80,7 +80,8 @@ fn serve(server: &Server, conn: ConnId, slot: Option<u16>, access: Access) -> Re
         return Ok(());
     }
     let readonly = server.clients.get(conn).is_some_and(|c| c.readonly);
-    if mine && readonly && !writes && !managed.is_nobody() {
+    // A shard's channel is every member's.
+    if mine && ((readonly && !writes) || access.channel) && !managed.is_nobody() {
         return Ok(());
     }
     match &owner.master {

@@ -345,6 +345,16 @@ impl Server {
         }
     }
 
+    /// How this node logs in at its master and at other members; none without a password.
+    pub(crate) fn login_at_members(&self) -> Option<Vec<String>> {
+        let (user, password) = (&self.config.masteruser, &self.config.masterauth);
+        if password.is_empty() {
+            return None;
+        }
+        let words = [Some("AUTH"), Some(user.as_str()).filter(|u| !u.is_empty()), Some(password)];
+        Some(words.into_iter().flatten().map(str::to_owned).collect())
+    }
+
     /// Closes the connection to the master for somebody who asks for that; another one is made as after any loss.
     pub fn cut_link(&mut self, io: &mut Io) {
         self.link_failed(io, LOST);
@@ -354,13 +364,7 @@ impl Server {
     fn handshake(&mut self, io: &mut Io, step: Step) {
         let command: Option<Vec<String>> = match step {
             Step::Ping => Some(vec!["PING".into()]),
-            Step::Auth if self.config.masterauth.is_empty() => None,
-            Step::Auth if self.config.masteruser.is_empty() => {
-                Some(vec!["AUTH".into(), self.config.masterauth.clone()])
-            }
-            Step::Auth => {
-                Some(vec!["AUTH".into(), self.config.masteruser.clone(), self.config.masterauth.clone()])
-            }
+            Step::Auth => self.login_at_members(),
             Step::Port => {
                 let port = match self.config.replica_announce_port {
                     0 => self.config.port,

@@ -312,6 +312,8 @@ impl Service for Server {
             }
         } else if self.errand_conn() == Some(conn) {
             self.errand_received(io, conn);
+        } else if self.is_messengers(conn) {
+            self.messenger_received(io, conn);
         } else if self.migrations.owns(conn) {
             self.migration_received(io, conn);
         } else {
@@ -324,13 +326,19 @@ impl Service for Server {
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
         if self.repl.link_conn() == Some(conn) {
             self.link_closed(io, why);
-        } else if !self.managed_link_closed(io, conn) && !self.migration_closed(io, conn) {
+        } else if !self.managed_link_closed(io, conn)
+            && !self.messenger_closed(io, conn)
+            && !self.migration_closed(io, conn)
+        {
             self.forget_client(io, conn);
         }
     }
 
     fn connected(&mut self, io: &mut Io, token: LinkToken, result: Result<(ConnId, Peer), ConnectError>) {
-        if !self.managed_link_connected(io, token, &result) && !self.migration_connected(io, token, &result) {
+        if !self.managed_link_connected(io, token, &result)
+            && !self.messenger_connected(io, token, &result)
+            && !self.migration_connected(io, token, &result)
+        {
             self.link_connected(io, token, result);
         }
     }

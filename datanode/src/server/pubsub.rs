@@ -78,6 +78,14 @@ impl PubSub {
         self.table(kind).get(channel).map_or(0, BTreeSet::len)
     }
 
+    /// Delivers a message of a channel, or of a shard's; returns the number of receivers.
+    pub fn deliver(&self, out: &mut Receivers<'_>, kind: Kind, channel: &[u8], message: &[u8]) -> usize {
+        match kind {
+            Kind::Shard => out.send(self.shard_channels.get(channel), &[b"smessage", channel, message]),
+            Kind::Channel | Kind::Pattern => self.publish(out, channel, message),
+        }
+    }
+
     /// Delivers a message; returns the number of receivers.
     pub fn publish(&self, out: &mut Receivers<'_>, channel: &[u8], message: &[u8]) -> usize {
         let mut receivers = out.send(self.channels.get(channel), &[b"message", channel, message]);
@@ -87,11 +95,6 @@ impl PubSub {
             }
         }
         receivers
-    }
-
-    /// Delivers a message of a shard channel; returns the number of receivers.
-    pub fn publish_shard(&self, out: &mut Receivers<'_>, channel: &[u8], message: &[u8]) -> usize {
-        out.send(self.shard_channels.get(channel), &[b"smessage", channel, message])
     }
 }
 
