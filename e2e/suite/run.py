@@ -6,6 +6,7 @@ of tests runs alone, some of them side by side.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import os
 import pathlib
@@ -19,8 +20,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXCEPTIONS = ROOT / "docs" / "redis-suite.md"
-# A row of its table: | file | test | why |
-ROW = re.compile(r"^\| `([a-z0-9/-]+)` \| (?:`(.+)`|all) \| (.+) \|$", re.MULTILINE)
+# A row of its table: | file | test, or all, or those with a tag | why |
+ROW = re.compile(r"^\| `([a-z0-9/-]+)` \| (all|tag )?(?:`(.+)`)? \| .+ \|$", re.MULTILINE)
 PROGRAMS = ("redis-server", "redis-sentinel", "redis-cli", "redis-check-aof", "redis-check-rdb")
 FILE_TIMEOUT_S = 900
 # Without any progress for so long, the suite gives up a test.
@@ -30,14 +31,24 @@ PORTS_EACH = 300
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class LeftOut:
+    """What is left out of a file."""
+
+    def __init__(self):
+        self.all, self.tests, self.tags = False, [], []
+
+    def __len__(self):
+        return len(self.tests) + len(self.tags) + self.all
+
+
 def exceptions():
-    """By file: names of tests, or None where the whole file is left out."""
-    found = {}
-    for file, test, _ in ROW.findall(EXCEPTIONS.read_text()):
-        if not test:
-            found[file] = None
-        elif found.get(file, ()) is not None:
-            found.setdefault(file, []).append(test.replace("\\|", "|"))
+    """By file."""
+    found = collections.defaultdict(LeftOut)
+    for file, kind, name in ROW.findall(EXCEPTIONS.read_text()):
+        if kind == "all":
+            found[file].all = True
+        else:
+            (found[file].tags if kind else found[file].tests).append(name)
     return found
 
 
@@ -66,10 +77,10 @@ class Tree:
     def run(self, file, left_out):
         """Runs one file; passed, failures with what the suite says of them, seconds."""
         skip = self.path / "left-out"
-        skip.write_text("\n".join(left_out))
+        skip.write_text("\n".join(left_out.tests))
         command = [
             "tclsh", "tests/test_helper.tcl", "--single", file, "--clients", "1", "--baseport", str(self.port),
-            "--portcount", str(PORTS_EACH), "--timeout", str(TEST_TIMEOUT_S), "--skipfile", str(skip),
+            "--portcount", str(PORTS_EACH), "--timeout", str(TEST_TIMEOUT_S), "--skipfile", str(skip), "--tags", " ".join(f"-{tag}" for tag in left_out.tags),
         ]  # fmt: skip
         begun = time.monotonic()
         process = subprocess.Popen(
@@ -100,18 +111,18 @@ def main():
     left_out = exceptions()
     begun = time.monotonic()
     trees = [Tree(asked.suite, asked.binary, n) for n in range(asked.workers)]
-    passed = failed = skipped = 0
+    passed = failed = 0
 
     def run(file):
         tree = trees.pop()
         try:
-            return file, tree.run(file, left_out.get(file, []))
+            return file, tree.run(file, left_out[file])
         finally:
             trees.append(tree)
 
     wanted = asked.files or files(asked.suite)
-    skipped += sum(1 if left_out.get(file, ()) is None else len(left_out.get(file, ())) for file in wanted)
-    wanted = [file for file in wanted if left_out.get(file, ()) is not None]
+    skipped = sum(len(left_out[file]) for file in wanted)
+    wanted = [file for file in wanted if not left_out[file].all]
     with concurrent.futures.ThreadPoolExecutor(asked.workers) as pool:
         for done in concurrent.futures.as_completed([pool.submit(run, file) for file in wanted]):
             file, (ok, failures, seconds) = done.result()

@@ -139,9 +139,18 @@ impl Server {
 
     /// Has the libraries of a file, and no others.
     pub(super) fn take_functions(&mut self, facts: &mut Facts) -> Result<(), String> {
+        self.restore_functions(facts, Restore::Flush)
+    }
+
+    /// Has the libraries of a file beside those that are there; all or none of them.
+    pub(super) fn add_functions(&mut self, facts: &mut Facts, replace: bool) -> Result<(), String> {
+        self.restore_functions(facts, if replace { Restore::Replace } else { Restore::Append })
+    }
+
+    fn restore_functions(&mut self, facts: &mut Facts, how: Restore) -> Result<(), String> {
         let texts = std::mem::take(&mut facts.functions);
         let libraries = &mut self.scripting.libraries;
-        libraries.restore(&texts, Restore::Flush).map_err(|e| format!("a library of functions: {}", e.text()))
+        libraries.restore(&texts, how).map_err(|e| format!("a library of functions: {}", e.text()))
     }
 
     /// For INFO and the log: what was in the file that was read last.

@@ -7,7 +7,7 @@ use crate::command::Error;
 use crate::io::{Action, Io};
 use crate::rdb::decode::Expired;
 use crate::server::{JobKind, Server};
-use crate::store::keyspace::Keyspace;
+use crate::store::keyspace::{KeyEntry, Keyspace};
 
 const NOT_LOADED: &str = "ERR Error trying to load the RDB dump";
 
@@ -48,7 +48,12 @@ impl Server {
             })?;
             self.take_keyspace(io, loaded);
         } else {
-            self.add_keyspace(&loaded, how.merge)?;
+            self.check_added(&loaded, how.merge)?;
+            self.add_functions(&mut facts, how.merge).map_err(|e| {
+                tracing::warn!("DEBUG RELOAD: {e}");
+                Error::from(NOT_LOADED)
+            })?;
+            self.add_keyspace(&loaded);
         }
         self.note_loaded(facts.counts);
         if !how.save || !how.flush {
@@ -65,19 +70,23 @@ impl Server {
         if self.in_load() { Err("LOADING Redis is loading the dataset in memory".into()) } else { Ok(()) }
     }
 
-    /// Adds all keys of another keyspace; unless they may `replace`, none if one is there already.
-    fn add_keyspace(&mut self, other: &Keyspace, replace: bool) -> Result<(), Error> {
-        let dbs = 0..other.databases();
-        let all = || dbs.clone().flat_map(|db| other.iter(db).map(move |e| (db, e)));
-        if !replace && let Some((db, e)) = all().find(|(db, e)| self.keyspace.peek(*db, e.key()).is_some()) {
+    /// Unless its keys may `replace` others, none of another keyspace's is there already.
+    fn check_added(&self, other: &Keyspace, replace: bool) -> Result<(), Error> {
+        if !replace
+            && let Some((db, e)) = all_of(other).find(|(db, e)| self.keyspace.peek(*db, e.key()).is_some())
+        {
             let key = String::from_utf8_lossy(e.key());
             tracing::warn!("DEBUG RELOAD: key '{key}' of database {db} is there already: nothing was loaded");
             return Err(NOT_LOADED.into());
         }
-        for (db, e) in all() {
+        Ok(())
+    }
+
+    /// Adds all keys of another keyspace.
+    fn add_keyspace(&mut self, other: &Keyspace) {
+        for (db, e) in all_of(other) {
             self.keyspace.insert(db, e.key(), e.value().to_value(), e.expire_at());
         }
-        Ok(())
     }
 
     /// Puts another keyspace in the present one's place, which is freed in the background.
@@ -140,4 +149,9 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// A keyspace's entries, with their database.
+fn all_of(keyspace: &Keyspace) -> impl Iterator<Item = (usize, &KeyEntry)> {
+    (0..keyspace.databases()).flat_map(move |db| keyspace.iter(db).map(move |e| (db, e)))
 }

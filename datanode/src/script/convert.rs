@@ -139,8 +139,6 @@ pub struct Writer<'a, 'b> {
     pub proto: u8,
     /// Errors that were returned and are not in the statistics yet.
     pub errors: Vec<String>,
-    /// An error was returned.
-    pub failed: bool,
 }
 
 impl Writer<'_, '_> {
@@ -166,7 +164,6 @@ impl Writer<'_, '_> {
         let names = self.names;
         if let Value::String(text) = t.raw_get(&names.err)? {
             let text = text.to_string_lossy().replace(['\r', '\n'], " ");
-            self.failed = true;
             if !t.raw_get::<bool>(&names.counted)? {
                 self.errors.push(text.clone());
             }

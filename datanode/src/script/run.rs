@@ -190,13 +190,10 @@ fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -
 /// Answers what the script returned.
 fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
     let proto = engine.shared.proto.get();
-    let mut writer =
-        Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new(), failed: false };
+    let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
     writer.value(value, 0).map_err(internal)?;
-    let stats = &mut ctx.keys.server.stats;
-    stats.count_failed(ctx.spec.name, writer.failed);
     for text in writer.errors {
-        stats.count_error(Error::code_of(&text));
+        ctx.keys.server.stats.count_error(Error::code_of(&text));
     }
     Ok(())
 }
