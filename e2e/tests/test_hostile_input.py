@@ -145,7 +145,7 @@ def test_a_request_in_many_pieces_costs_what_it_is_long(servers, ours):
 
     with raw(server, b"*%d\r\n$5\r\nRPUSH\r\n$1\r\nq\r\n" % (words + 2) + b"$1\r\na\r\n" * (words - pieces)) as connection:
         with server.client() as client:
-            until("all is there", lambda: any(int(c["qbuf"]) > 7 * (words - pieces) for c in client.client_list()))
+            until("all is there", lambda: any(int(c["argv-mem"]) >= words - pieces for c in client.client_list()))
             begun = cpu_s()
             for _ in range(pieces):
                 connection.sendall(b"$1\r\na\r\n")

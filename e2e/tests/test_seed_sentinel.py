@@ -11,7 +11,8 @@ from harness.writer import TIMEOUTS, Writer
 
 PASSWORD = "master_password"
 NAME = "mymaster"
-DOWN_AFTER_MS = 1000
+# More than the second after which Redis' sentinel asks a new master for the first time: else it may take it for down at once.
+DOWN_AFTER_MS = 2000
 FAILOVER_S = 30
 ERRORS = (redis.RedisError, OSError)
 

@@ -3,7 +3,7 @@
 use super::{JobKind, Server};
 use crate::config::Config;
 use crate::config::types::EvictionPolicy;
-use crate::io::{Action, ConnId, Io, Now};
+use crate::io::{Action, ConnId, Io, Now, Output};
 use crate::store::rng::Rng;
 use crate::store::value::Value;
 
@@ -184,13 +184,13 @@ impl Server {
 
     fn not_counted(&self, io: &mut Io) -> u64 {
         let excess = self.repl.backlog().map_or(0, |b| b.excess() as u64);
-        self.persist_info().aof_buffer_length + self.replica_output(io) + excess
+        self.persist_info().aof_buffer_length + self.replica_output(io, Output::capacity) + excess
     }
 
-    /// Bytes that hold what replicas have not taken yet.
-    fn replica_output(&self, io: &mut Io) -> u64 {
-        let unsent = |&conn: &ConnId| Some(io.conn(conn)?.output.capacity() as u64);
-        self.repl.replicas.iter().filter_map(unsent).sum()
+    /// Of all replicas' output, the bytes of something.
+    fn replica_output(&self, io: &mut Io, of: impl Fn(&Output) -> usize) -> u64 {
+        let bytes = |&conn: &ConnId| Some(of(&io.conn(conn)?.output) as u64);
+        self.repl.replicas.iter().filter_map(bytes).sum()
     }
 
     /// Where the memory is.
@@ -206,7 +206,7 @@ impl Server {
             resident: super::process::resident(),
             startup: self.startup_memory,
             backlog: self.repl.backlog().map_or(0, |b| b.capacity() as u64),
-            replicas: self.replica_output(io),
+            replicas: self.replica_output(io, Output::pending),
             clients,
             aof_buffer: self.persist_info().aof_buffer_length,
             not_counted: self.not_counted(io),
