@@ -185,6 +185,10 @@ impl Server {
         if self.shutdown.is_none() {
             self.schedule_shutdown(io, mode);
             self.shutdown_cron(io);
+            if self.shutdown.is_some_and(|s| !s.done) && self.is_master() {
+                tracing::info!("Waiting for replicas before shutting down.");
+                self.repl.wants_acks = true;
+            }
         }
     }
 
@@ -204,11 +208,6 @@ impl Server {
             self.pause = super::Pause { until_ms: u64::MAX, all: false };
         }
         self.shutdown = Some(Shutdown { mode, deadline_ms: now + wait, handover_until_ms, done: false });
-        self.shutdown_cron(io);
-        if self.shutdown.is_some_and(|s| !s.done) && self.is_master() {
-            tracing::info!("Waiting for replicas before shutting down.");
-            self.repl.wants_acks = true;
-        }
     }
 
     /// Says which replicas will have to ask the next master for what they lack.
