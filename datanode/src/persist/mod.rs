@@ -304,7 +304,8 @@ impl Server {
         let wanted = (!self.config.save.is_empty() && !mode.nosave) || mode.save;
         if wanted && self.persist.restore_error.is_none() {
             tracing::info!("Saving the final RDB snapshot before exiting.");
-            self.save_now(io).map_err(|e| format!("Error trying to save the DB ({e})"))?;
+            // Why is in the log.
+            self.save_now(io).map_err(|_| "Error trying to save the DB".to_owned())?;
         }
         Ok(())
     }

@@ -278,7 +278,6 @@ impl Server {
             Err(e) => {
                 let _ = self.disk.remove(&temp);
                 tracing::warn!("Error saving DB on disk: {e}");
-                self.persist.last_bgsave_ok = false;
                 Err(e.to_string())
             }
         }
