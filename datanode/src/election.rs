@@ -4,6 +4,7 @@
 //! Contract: with `writeAckReplicas` ≥ 1 it elects only a member that holds every acknowledged write, as far as the
 //! promises can prove it; what it cannot prove it waits for, up to the map's grace period, and then reports.
 
+use crate::mutation::{self, Mutation};
 use crate::shardmap::{NodeAddr, NodeStatus, Shard, ShardMap};
 
 /// What is known about one election.
@@ -140,9 +141,13 @@ impl Election<'_> {
         let holders: Vec<&NodeStatus> = promised
             .iter()
             .copied()
-            .filter(|p| p.dataset == self.shard.dataset && p.restore_error.is_none())
+            .filter(|p| {
+                let holds = p.dataset == self.shard.dataset || mutation::active(Mutation::EmptyVolumeElected);
+                holds && p.restore_error.is_none()
+            })
             .collect();
-        let intact = holders.iter().filter(|p| p.intact).count();
+        let counts = |p: &&&NodeStatus| p.intact || mutation::active(Mutation::RestartedCounts);
+        let intact = holders.iter().filter(counts).count();
         if let Some(target) = self.preferred
             && missing.contains(&target)
         {
@@ -151,11 +156,12 @@ impl Election<'_> {
 
         // How many holders prove that one of them has every acknowledged write: a write is on its master and on
         // `acks` replicas, so at most `members - acks - 1` members lack it.
-        let needed = if acks == 0 { 1 } else { members.saturating_sub(acks).max(1) };
+        let single = acks == 0 || mutation::active(Mutation::OnePromiseEnough);
+        let needed = if single { 1 } else { members.saturating_sub(acks).max(1) };
         // The present master, if it has not been restarted, holds by itself all that it has acknowledged.
-        let master = holders
-            .iter()
-            .any(|p| p.intact && p.epoch == self.shard.epoch && self.shard.master.as_ref() == Some(&p.node));
+        let master = holders.iter().any(|p| {
+            counts(&p) && p.epoch == self.shard.epoch && self.shard.master.as_ref() == Some(&p.node)
+        });
         let enough = master || (holders.len() >= needed && (self.map.settled || all));
 
         // Members that were restarted may have lost what they had acknowledged. The others alone must suffice, or
@@ -222,10 +228,11 @@ impl Election<'_> {
 
     /// The largest (epoch, offset); ties go to the preferred member, the present master, the lowest ordinal.
     fn elect(&self, holders: &[&NodeStatus]) -> Decision {
+        let by_epoch = !mutation::active(Mutation::OffsetWithoutEpoch);
         let rank = |p: &NodeStatus| {
             let ordinal = self.shard.members.iter().position(|m| *m == p.node).unwrap_or(usize::MAX);
             (
-                p.epoch,
+                if by_epoch { p.epoch } else { 0 },
                 p.offset,
                 self.preferred == Some(&p.node),
                 self.shard.master.as_ref() == Some(&p.node),

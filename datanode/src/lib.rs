@@ -13,6 +13,7 @@ pub mod glob;
 pub mod io;
 pub mod logging;
 pub mod managed;
+pub mod mutation;
 pub mod net;
 pub mod persist;
 pub mod rdb;
@@ -23,7 +24,7 @@ pub mod script;
 pub mod sentinel;
 pub mod server;
 pub mod shardmap;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, feature = "simulation"))]
+pub mod sim;
 pub mod store;
 pub mod system;

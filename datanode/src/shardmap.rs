@@ -21,6 +21,10 @@ pub const MAX_RANGES: usize = 16384;
 pub const MAX_NAME: usize = 253;
 /// Largest epoch and generation: what JSON numbers carry exactly.
 pub const MAX_EPOCH: u64 = (1 << 53) - 1;
+/// A lease as a part of `downAfter`.
+const LEASE_PERCENT: u64 = 80;
+/// How much faster one machine's monotonic clock may run than another's.
+const CLOCK_DRIFT_PERCENT: u64 = 10;
 /// Longest interval of a map, in milliseconds (a day).
 pub const MAX_INTERVAL_MS: u64 = 86_400_000;
 
@@ -367,6 +371,23 @@ impl ShardMap {
         Ok(())
     }
 
+    /// How long a token that a majority of sentinels has echoed lets its master take writes, milliseconds by the master's
+    /// clock; none where there are no sentinels that could feed it.
+    pub fn lease_ms(&self) -> Option<u64> {
+        (!self.sentinels.is_empty()).then_some(self.down_after_ms * LEASE_PERCENT / 100)
+    }
+
+    /// After so long, by any clock, a lease that was fed has run out by its master's clock. Shorter than `downAfter`:
+    /// whoever has been silent for that long holds no lease any more.
+    pub fn lease_over_ms(&self) -> u64 {
+        self.lease_ms().map_or(0, |ms| ms * (100 + CLOCK_DRIFT_PERCENT) / 100 + 1)
+    }
+
+    /// Sentinels that make a majority.
+    pub fn majority(&self) -> usize {
+        self.sentinels.len() / 2 + 1
+    }
+
     /// The shard with this index.
     pub fn shard(&self, index: u32) -> Option<&Shard> {
         self.shards.iter().find(|s| s.index == index)
@@ -481,6 +502,12 @@ pub struct NodeStatus {
     pub disk_error: Option<String>,
     /// Why its files could not be loaded.
     pub restore_error: Option<String>,
+    /// Its own monotonic clock, milliseconds: what a sentinel echoes to extend its lease.
+    #[serde(default)]
+    pub token: u64,
+    /// It is master, but its lease has run out.
+    #[serde(default)]
+    pub fenced: bool,
     /// Its replicas.
     pub replicas: Vec<ReplicaStatus>,
 }

@@ -24,7 +24,7 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "replicaset", -2, unkno
         Spec::new(Group::Server, "replicaset|offer", 3, offer)
             .flags(FLAGS)
             .doc("7.0.0", "Merges a shard map into the node's and returns the result."),
-        Spec::new(Group::Server, "replicaset|status", 2, status)
+        Spec::new(Group::Server, "replicaset|status", -2, status)
             .flags(FLAGS)
             .doc("7.0.0", "Returns what the node is and how far its data goes."),
         Spec::new(Group::Server, "replicaset|promise", 4, promise)
@@ -56,6 +56,11 @@ fn authority(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
+fn address(ctx: &Ctx<'_>, i: usize) -> Result<NodeAddr> {
+    let text = String::from_utf8_lossy(ctx.args.at(i)).into_owned();
+    text.parse().map_err(|_| Error::err("not an address of the form HOST:PORT"))
+}
+
 fn number<T: TryFrom<i64>>(ctx: &Ctx<'_>, i: usize) -> Result<T> {
     T::try_from(ctx.int(i)?).map_err(|_| Error::OutOfRange)
 }
@@ -78,9 +83,18 @@ fn offer(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `REPLICASET STATUS`
+/// `REPLICASET STATUS [sentinel epoch run-id token]`: what follows is the echo of a token; see [`crate::managed`].
 fn status(ctx: &mut Ctx<'_>) -> Result {
     authority(ctx)?;
+    match ctx.args.len() {
+        2 => {}
+        6 => {
+            let sentinel = address(ctx, 2)?;
+            let (epoch, token) = (number(ctx, 3)?, number(ctx, 5)?);
+            ctx.keys.server.take_echo(ctx.io, ctx.conn, sentinel, epoch, ctx.args.at(4), token);
+        }
+        _ => return Err(Error::Syntax),
+    }
     let json = ctx.keys.server.status_json(ctx.io);
     ctx.reply.bulk(json.as_bytes());
     Ok(())
@@ -121,8 +135,7 @@ fn handover(ctx: &mut Ctx<'_>) -> Result {
     if ctx.keys.server.managed.as_ref().is_some_and(|m| m.shard != shard) {
         return Err(Error::err("this node belongs to another shard"));
     }
-    let member = String::from_utf8_lossy(ctx.args.at(3)).into_owned();
-    let member: NodeAddr = member.parse().map_err(|_| Error::err("the member is not HOST:PORT"))?;
+    let member = address(ctx, 3)?;
     let (epoch, timeout) = (number(ctx, 4)?, number(ctx, 5)?);
     ctx.keys.server.handover(ctx.io, ctx.conn, member, epoch, timeout)
 }

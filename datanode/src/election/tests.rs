@@ -73,6 +73,8 @@ fn holder(i: usize, epoch: u64, offset: u64) -> NodeStatus {
         used_memory: 0,
         disk_error: None,
         restore_error: None,
+        token: 0,
+        fenced: false,
         replicas: vec![],
     }
 }

@@ -4,6 +4,7 @@
 //! `messages` carries what is published from member to member.
 
 mod errand;
+mod lease;
 mod messages;
 pub mod role;
 pub mod slots;
@@ -15,14 +16,16 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Args, Error};
 use crate::config::Config;
 use crate::disk::{self, Disk};
-use crate::io::{ConnId, Io};
+use crate::io::{ConnId, Io, Now};
+use crate::mutation::{self, Mutation};
 use crate::replication::link::MasterLink;
 use crate::resp::parse::parse_i64;
-use crate::server::client::Blocked;
+use crate::server::client::{Blocked, Client};
 use crate::server::{Pause, Server};
 use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, ReplicaStatus, Shard, ShardMap};
 
 use errand::Errand;
+use lease::Lease;
 use messages::Messenger;
 use role::Part;
 
@@ -70,6 +73,9 @@ pub struct Managed {
     offered_dataset: Option<String>,
     /// Why this node does not follow its master, where that needs a person.
     pub refuses: Option<String>,
+    lease: Lease,
+    /// It is master, but its lease has run out and its clients have been sent away.
+    fenced: bool,
     errand: Option<Errand>,
     messenger: Messenger,
 }
@@ -102,6 +108,8 @@ impl Managed {
             intact_at: None,
             offered_dataset: None,
             refuses: None,
+            lease: Lease::default(),
+            fenced: false,
             errand: None,
             messenger: Messenger::default(),
         })
@@ -135,6 +143,13 @@ impl Managed {
     /// True if the map lists this address in our shard.
     pub fn is_member(&self, node: &NodeAddr) -> bool {
         self.own_shard().is_some_and(|s| s.has_member(node))
+    }
+
+    /// It is master and its lease still runs.
+    pub fn holds_lease(&self, now: Now) -> bool {
+        let Part::Master { epoch } = self.part else { return false };
+        let until = self.map().and_then(|map| self.lease.until_ms(map, epoch));
+        until.is_none_or(|until| now.mono_ms() < until)
     }
 
     /// Why writes are refused.
@@ -186,7 +201,9 @@ impl Server {
         if epoch > managed.kept.promised {
             let before = managed.kept.promised;
             managed.kept.promised = epoch;
-            if let Err(e) = managed.keep(&*disk) {
+            if mutation::active(Mutation::PromiseNotKept) {
+                // It is only remembered.
+            } else if let Err(e) = managed.keep(&*disk) {
                 managed.kept.promised = before;
                 return Err(e);
             }
@@ -197,7 +214,7 @@ impl Server {
             Part::Replica { epoch: followed, .. } => followed < epoch,
             Part::Nobody => false,
         };
-        if outdated {
+        if outdated && !mutation::active(Mutation::PromiseIgnored) {
             self.take_part(io, Part::Nobody, Some(from));
         }
         Ok(self.status_json(io))
@@ -271,8 +288,15 @@ impl Server {
     fn step_down(&mut self, io: &mut Io, from: Option<ConnId>) {
         tracing::warn!("No longer master: closing clients' connections");
         self.pause = Pause::default();
+        if !mutation::active(Mutation::ClientsKept) {
+            self.close_clients(io, |c| Some(c.conn) != from);
+        }
+    }
+
+    /// Closes connections, but those of the authority.
+    fn close_clients(&mut self, io: &mut Io, which: impl Fn(&Client) -> bool) {
         let conns: Vec<ConnId> =
-            self.clients.iter().filter(|c| !c.control && Some(c.conn) != from).map(|c| c.conn).collect();
+            self.clients.iter().filter(|c| !c.control && which(c)).map(|c| c.conn).collect();
         for conn in conns {
             self.close_client(io, conn, false);
         }
@@ -297,6 +321,7 @@ impl Server {
             m.part = Part::Master { epoch };
             m.intact = true;
             m.refuses = None;
+            m.fenced = !m.holds_lease(io.now);
         }
         tracing::warn!("Master at epoch {epoch}, offset {}", self.repl.offset());
         Ok(())
@@ -320,7 +345,47 @@ impl Server {
             m.intact = true;
             m.intact_at = None;
         }
+        self.watch_lease(io);
         self.errand_cron(io);
+    }
+
+    /// `REPLICASET STATUS sentinel epoch run-id token`: a sentinel that knows this node as master of `epoch` echoes a token.
+    pub(crate) fn take_echo(
+        &mut self,
+        io: &mut Io,
+        from: ConnId,
+        sentinel: NodeAddr,
+        epoch: u64,
+        run_id: &[u8],
+        token: u64,
+    ) {
+        let ours = run_id == self.run_id.as_bytes() && token <= io.now.mono_ms();
+        if let Some(m) = self.managed.as_mut().filter(|_| ours) {
+            m.lease.echoed(sentinel, epoch, token, from);
+        }
+        self.watch_lease(io);
+    }
+
+    /// A connection is gone: no echo that came through it counts any more.
+    pub(crate) fn forget_echoes(&mut self, conn: ConnId) {
+        if let Some(m) = &mut self.managed {
+            m.lease.disconnected(conn);
+        }
+    }
+
+    /// Sends clients away when the lease has run out: they are to look for the master elsewhere.
+    fn watch_lease(&mut self, io: &mut Io) {
+        let Some(m) = self.managed.as_mut().filter(|m| m.is_master()) else { return };
+        let fenced = !m.holds_lease(io.now);
+        let before = std::mem::replace(&mut m.fenced, fenced);
+        if fenced && !before {
+            tracing::warn!(
+                "Not enough sentinels have been heard of: taking no writes, closing clients' connections"
+            );
+            self.close_clients(io, |c| c.replica.is_none());
+        } else if before && !fenced {
+            tracing::warn!("A majority of the sentinels has been heard of: taking writes");
+        }
     }
 
     /// The answer of `REPLICASET STATUS`, as JSON.
@@ -364,12 +429,14 @@ impl Server {
             syncing: link.is_some_and(MasterLink::is_syncing),
             lag_ms: link.map_or(0, |l| now.saturating_sub(l.last_io_ms)),
             master_host: link.and_then(|l| NodeAddr::new(&l.host, l.port).ok()),
-            writable: self.is_master() && self.persist.write_refusal(&self.config).is_none(),
+            writable: m.holds_lease(io.now) && self.persist.write_refusal(&self.config).is_none(),
             keys: (0..self.keyspace.databases()).map(|db| self.keyspace.len(db) as u64).sum(),
             used_memory: self.used_memory,
             disk_error: self.persist.disk_error(),
             restore_error: self.persist.restore_error().or_else(|| m.refuses.clone()),
             replicas: replicas.collect(),
+            token: now,
+            fenced: m.is_master() && !m.holds_lease(io.now),
         })
     }
 
@@ -501,7 +568,12 @@ impl Server {
     pub(crate) fn may_acknowledge(&self) -> bool {
         match &self.managed {
             None => true,
-            Some(m) => matches!(m.part, Part::Replica { epoch, .. } if epoch >= m.kept.promised),
+            Some(m) => match m.part {
+                Part::Replica { epoch, .. } => {
+                    epoch >= m.kept.promised || mutation::active(Mutation::PromiseIgnored)
+                }
+                _ => false,
+            },
         }
     }
 

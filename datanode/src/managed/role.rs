@@ -1,6 +1,7 @@
 //! What a shard map makes of a node. Pure decisions; their rules are numbered in `docs/architecture.md`.
 
 use super::Lineage;
+use crate::mutation::{self, Mutation};
 use crate::shardmap::{NodeAddr, Shard};
 
 /// A node's role and the epoch it holds for.
@@ -59,7 +60,8 @@ pub fn assign(shard: &Shard, me: &Situation<'_>) -> Part {
         && shard.dataset.is_some()
         && me.promised == shard.epoch
         && shard.founded_at == shard.epoch;
-    if shard.epoch > me.mastered_before && (goes_on || founds) {
+    let newer = shard.epoch > me.mastered_before || mutation::active(Mutation::MasterGoesOn);
+    if newer && (goes_on || founds || mutation::active(Mutation::EmptyVolumeElected)) {
         Part::Master { epoch: shard.epoch }
     } else {
         Part::Nobody
@@ -68,6 +70,9 @@ pub fn assign(shard: &Shard, me: &Situation<'_>) -> Part {
 
 /// The lineage guard: whether a node may take over the data of a master of this dataset and epoch.
 pub fn may_copy(own: &Lineage, has_data: bool, dataset: &str, epoch: u64) -> Result<(), String> {
+    if mutation::active(Mutation::ResyncUnguarded) {
+        return Ok(());
+    }
     match &own.dataset {
         Some(d) if d != dataset => Err(format!(
             "this node holds dataset {d}, its master dataset {dataset}: nothing is overwritten; empty the volume if its \

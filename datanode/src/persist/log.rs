@@ -17,6 +17,7 @@ use crate::config::types::Fsync;
 use crate::disk::{Disk, DiskFile};
 use crate::io::{Action, Io};
 use crate::managed::Lineage;
+use crate::mutation::{self, Mutation};
 use crate::resp::encode_command;
 use crate::server::{JobKind, Server};
 
@@ -432,7 +433,8 @@ impl Server {
         let failed_before = log.error().is_some();
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let began = (self.config.latency_monitor_threshold > 0).then(Instant::now);
-        let outcome = if always { log.sync() } else { log.end.flush() };
+        let outcome =
+            if always && !mutation::active(Mutation::FsyncLeftOut) { log.sync() } else { log.end.flush() };
         match outcome {
             Ok(()) if failed_before => {
                 tracing::warn!("AOF write error looks solved, the server can write again.")

@@ -4,6 +4,7 @@
 use super::{ReplicaState, Stage};
 use crate::command::{Args, Error};
 use crate::io::{Action, ConnId, Io, Tuning};
+use crate::mutation::{self, Mutation};
 use crate::resp::encode_command;
 use crate::resp::parse::{parse_i64, split_words};
 use crate::server::Server;
@@ -420,6 +421,7 @@ impl Server {
     /// How many replicas must have acknowledged a write before its reply leaves.
     pub fn write_ack_replicas(&self) -> usize {
         match &self.managed {
+            Some(_) if mutation::active(Mutation::ReplyBeforeAck) => 0,
             Some(m) => m.write_ack_replicas(),
             None => self.config.write_ack_replicas as usize,
         }

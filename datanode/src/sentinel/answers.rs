@@ -83,7 +83,7 @@ impl Sentinel {
                     None => call.reply.null_array(),
                 }
             }
-            ("is-master-down-by-addr", 6) => self.is_master_down(io, call),
+            ("is-master-down-by-addr", 6 | 8) => self.is_master_down(io, call),
             ("ckquorum", 3) => self.ckquorum(call, &name),
             ("failover", 3) => self.failover_command(io, call, &name),
             ("flushconfig", 2) => match self.save() {
@@ -134,15 +134,28 @@ impl Sentinel {
             self.masters.keys().find(|n| self.master_inst(n).is_some_and(|i| i.is_at(&host, port))).cloned()
         };
         let down = name.as_ref().and_then(|n| self.master_inst(n)).is_some_and(|i| i.sdown()) && !self.tilt();
-        let vote = match name {
-            Some(n) if run_id != "*" => self.vote(io, &n, epoch, &run_id),
+        // Under the shard map follow the generation of the asker's map, and 1 if it is for a planned move.
+        let managed = call.args.len() == 8;
+        let generation = call.word(6).parse::<u64>().unwrap_or(0);
+        let stale = managed && self.map().is_some_and(|m| m.generation > generation);
+        if stale {
+            // By the rules of an older topology nothing is decided any more.
+            self.spread_soon();
+        }
+        let vote = match &name {
+            Some(n) if run_id != "*" && !stale => self.vote(io, n, epoch, &run_id, call.word(7) == "1"),
             _ => None,
         };
         let (leader, leader_epoch) = vote.unwrap_or_else(|| ("*".into(), 0));
-        call.reply.array(3);
+        call.reply.array(if managed { 4 } else { 3 });
         call.reply.int(i64::from(down));
         call.reply.bulk(leader.as_bytes());
         call.reply.int(leader_epoch as i64);
+        if managed {
+            let shard = name.and_then(|n| self.shard_named(&n)).map_or(0, |s| s.index);
+            let authority = serde_json::to_vec(&self.newest_authority(shard)).unwrap_or_default();
+            call.reply.bulk(&authority);
+        }
     }
 
     /// Sentinels of a master that are not down, this one included.

@@ -6,7 +6,7 @@ use super::clients::MAX_CLIENTS;
 use crate::io::{Action, ConnId, Io};
 use crate::resp::writer::Reply;
 use crate::server::process::cpu_times;
-use crate::shardmap::{NodeAddr, ShardMap};
+use crate::shardmap::{Authority, NodeAddr, ShardMap};
 
 /// One request being served.
 pub(super) struct Call<'a> {
@@ -195,10 +195,21 @@ fn replicaset(s: &mut Sentinel, io: &mut Io, call: &mut Call<'_>) {
         },
         ("epoch", 2) => {
             let fresh = s.managed.as_ref().is_some_and(|g| !g.may_vote);
-            call.reply.array(3);
+            let accepted = serde_json::to_vec(&s.authorities()).unwrap_or_default();
+            call.reply.array(4);
             call.reply.int(s.current_epoch as i64);
             call.reply.int(i64::from(fresh));
             call.reply.bulk(s.myid.as_bytes());
+            call.reply.bulk(&accepted);
+        }
+        ("accept", 4) => {
+            let authority =
+                serde_json::from_slice::<Authority>(&call.args[3]).map_err(|e| format!("ERR {e}"));
+            let shard = call.word(2).parse::<u32>().map_err(|e| format!("ERR {e}"));
+            match shard.and_then(|shard| s.accept(shard, authority?)) {
+                Ok(()) => call.reply.ok(),
+                Err(text) => call.reply.error(&text),
+            }
         }
         ("switchover", 3 | 5) => switchover(s, io, call),
         _ => call.unknown_subcommand(),

@@ -1,9 +1,9 @@
 //! A monitored process (master, replica or other sentinel): its links, what it has said, and whether it seems down.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::{ConnId, LinkToken};
-use crate::shardmap::{NodeAddr, NodeStatus};
+use crate::shardmap::{Authority, NodeAddr, NodeStatus};
 
 /// Names an instance while this process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +51,10 @@ pub(super) enum Expect {
         master: String,
     },
     Offer,
+    Accept {
+        shard: u32,
+        epoch: u64,
+    },
     Status,
     PeerEpoch,
     Promise {
@@ -188,7 +192,17 @@ pub(super) struct Instance {
     pub status_asked_ms: u64,
     pub offered_ms: u64,
     /// Managed, sentinels: their epoch and whether they know nothing yet.
-    pub peer_epoch: Option<(u64, bool)>,
+    pub peer_epoch: Option<PeerEpoch>,
+}
+
+/// What another sentinel of the shard map knows of votes and decisions.
+#[derive(Debug, Clone)]
+pub(super) struct PeerEpoch {
+    pub epoch: u64,
+    /// It may not vote, since it has lost its state.
+    pub fresh: bool,
+    /// See [`super::managed::Managed::accepted`].
+    pub accepted: BTreeMap<u32, Authority>,
 }
 
 impl Instance {

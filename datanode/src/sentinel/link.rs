@@ -200,6 +200,7 @@ impl Sentinel {
             }
             Expect::MasterDown { master } => self.master_down_answer(io, id, &master, &value),
             Expect::Offer => self.offer_answer(io, id, &value),
+            Expect::Accept { shard, epoch } => self.accept_answer(io, id, shard, epoch, &value),
             Expect::Status => self.status_answer(io, id, &value),
             Expect::PeerEpoch => self.peer_epoch_answer(io, id, &value),
             Expect::Promise { shard, epoch } => self.promise_answer(io, id, shard, epoch, &value),

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::failover::Step;
-use super::instance::{Channel, Expect, InstId, Kind};
-use super::monitor::{PING_FRACTION, PING_MANAGED_MS};
+use super::instance::{Channel, Expect, InstId, Kind, PeerEpoch};
+use super::monitor::{FEED_FRACTION, PING_FRACTION, PING_MANAGED_MS};
 use super::state::State;
 use super::switchover::Attempt;
 use super::{HELLO_PERIOD_MS, Sentinel, StartError};
@@ -13,7 +12,8 @@ use crate::disk;
 use crate::io::{Io, Now};
 use crate::resp::reader::Value;
 use crate::shardmap::{
-    MapError, MemberView, NodeAddr, NodeStatus, SentinelStatus, Shard, ShardMap, ShardState, ShardView,
+    Authority, MapError, MemberView, NodeAddr, NodeStatus, SentinelStatus, Shard, ShardMap, ShardState,
+    ShardView,
 };
 
 /// Interval of asking other sentinels for their epoch while this one may not vote, milliseconds.
@@ -31,6 +31,8 @@ pub(super) struct Managed {
     pub peers: BTreeMap<NodeAddr, InstId>,
     /// Elections and moves that this sentinel leads or wants to lead, by master name.
     pub attempts: BTreeMap<String, Attempt>,
+    /// Decisions of leaders that this sentinel has accepted, by shard; nobody else hears of one before a majority has.
+    pub accepted: BTreeMap<u32, Authority>,
 }
 
 impl Sentinel {
@@ -38,8 +40,14 @@ impl Sentinel {
         let path = self.state_file();
         let bad = |e: String| StartError::State(path.display().to_string(), e);
         let own = self.own_addr(None).ok_or_else(|| bad("announce-ip is not a host name".into()))?;
-        let mut managed =
-            Managed { own, map: None, may_vote: false, peers: BTreeMap::new(), attempts: BTreeMap::new() };
+        let mut managed = Managed {
+            own,
+            map: None,
+            may_vote: false,
+            peers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+        };
         let mut votes = BTreeMap::new();
         match disk::read(&*self.disk, &path) {
             Ok(bytes) => {
@@ -51,6 +59,7 @@ impl Sentinel {
                 self.current_epoch = state.current_epoch;
                 managed.may_vote = state.may_vote;
                 managed.map = state.map;
+                managed.accepted = state.accepted;
                 votes = state.votes;
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -65,6 +74,7 @@ impl Sentinel {
             if let Some(m) = self.masters.get_mut(&name) {
                 m.leader = vote.leader;
                 m.opt.leader_epoch = vote.epoch;
+                m.feed.withheld_below = vote.withheld_below;
             }
         }
         Ok(())
@@ -97,6 +107,10 @@ impl Sentinel {
             return Ok(false);
         }
         let epoch_before = self.current_epoch;
+        let settled = |shard: u32, a: &Authority| {
+            managed.map.as_ref().and_then(|m| m.shard(shard)).is_some_and(|s| s.epoch >= a.epoch)
+        };
+        managed.accepted.retain(|shard, a| !settled(*shard, a));
         let epochs = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| s.epoch));
         self.current_epoch = epochs.max().unwrap_or(0).max(self.current_epoch);
         if let Err(e) = self.save() {
@@ -130,8 +144,8 @@ impl Sentinel {
             let Some(i) = self.insts.get(&id).filter(|i| i.command.up()) else { continue };
             let offer = now.saturating_sub(i.offered_ms) >= HELLO_PERIOD_MS
                 && !i.command.pending.contains(&Expect::Offer);
-            let period =
-                (i.down_after_ms / PING_FRACTION).clamp(*PING_MANAGED_MS.start(), *PING_MANAGED_MS.end());
+            let fraction = if i.kind == Kind::Master { FEED_FRACTION } else { PING_FRACTION };
+            let period = (i.down_after_ms / fraction).clamp(*PING_MANAGED_MS.start(), *PING_MANAGED_MS.end());
             let status = now.saturating_sub(i.status_asked_ms) >= period
                 && !i.command.pending.contains(&Expect::Status);
             let node = i.kind != Kind::Sentinel;
@@ -139,10 +153,7 @@ impl Sentinel {
                 self.offer_to(io, id);
             }
             if status && node {
-                self.send(io, id, Channel::Command, Expect::Status, &["REPLICASET", "STATUS"]);
-                if let Some(i) = self.insts.get_mut(&id) {
-                    i.status_asked_ms = now;
-                }
+                self.ask_status(io, id);
             }
             self.ask_epoch(io, id);
         }
@@ -160,13 +171,8 @@ impl Sentinel {
         }
     }
 
-    /// Offers the map to one instance. Members hear of a decision only once a majority of sentinels knows it.
+    /// Offers the map to one instance. What is in it has been accepted by a majority of sentinels.
     pub(super) fn offer_to(&mut self, io: &mut Io, id: InstId) {
-        let Some(i) = self.insts.get(&id) else { return };
-        let spreading = self.masters.get(&i.group).is_some_and(|m| m.failover.step == Step::Spread);
-        if spreading && i.kind != Kind::Sentinel {
-            return;
-        }
         let Some(json) = self.map().map(ShardMap::to_json) else { return };
         if self.send(io, id, Channel::Command, Expect::Offer, &["REPLICASET", "OFFER", &json])
             && let Some(i) = self.insts.get_mut(&id)
@@ -184,7 +190,6 @@ impl Sentinel {
         };
         match ShardMap::from_json(json) {
             Ok(map) => {
-                self.count_spread(io, id, &map);
                 if let Err(e) = self.learn(io, map) {
                     tracing::warn!("the map of {addr} is refused: {e}");
                 }
@@ -222,12 +227,17 @@ impl Sentinel {
         }
     }
 
-    /// `REPLICASET EPOCH`: what a sentinel that lost its state learns from: epoch, 1 if it may not vote, id.
+    /// `REPLICASET EPOCH`: what a sentinel that lost its state learns from: epoch, 1 if it may not vote, id, what it has
+    /// accepted.
     pub(super) fn peer_epoch_answer(&mut self, io: &mut Io, id: InstId, value: &Value) {
-        let Some([Value::Int(epoch), Value::Int(fresh), run_id]) = value.items() else { return };
+        let Some([Value::Int(epoch), Value::Int(fresh), run_id, Value::Bulk(accepted)]) = value.items()
+        else {
+            return;
+        };
+        let Ok(accepted) = serde_json::from_slice(accepted) else { return };
         let epoch = (*epoch).max(0) as u64;
         let Some(i) = self.insts.get_mut(&id) else { return };
-        i.peer_epoch = Some((epoch, *fresh == 1));
+        i.peer_epoch = Some(PeerEpoch { epoch, fresh: *fresh == 1, accepted });
         i.run_id = run_id.text().unwrap_or_default();
         i.last_hello_ms = io.now.mono_ms();
         if self.managed.as_ref().is_some_and(|g| g.may_vote) {
@@ -247,22 +257,27 @@ impl Sentinel {
         if !map.sentinels.contains(&managed.own) {
             return;
         }
-        let heard: Vec<(u64, bool)> =
-            managed.peers.values().filter_map(|id| self.insts.get(id)?.peer_epoch).collect();
-        let knowing = heard.iter().filter(|(_, fresh)| !fresh).count();
-        let majority = map.sentinels.len() / 2 + 1;
-        if knowing < majority && heard.len() < managed.peers.len() {
+        let heard: Vec<PeerEpoch> =
+            managed.peers.values().filter_map(|id| self.insts.get(id)?.peer_epoch.clone()).collect();
+        let knowing = heard.iter().filter(|peer| !peer.fresh).count();
+        if knowing < map.majority() && heard.len() < managed.peers.len() {
             return;
         }
         let promised = self.insts.values().filter_map(|i| Some(i.status.as_ref()?.promised));
-        let epoch = heard.iter().map(|(e, _)| *e).chain(promised).max().unwrap_or(0).max(self.current_epoch);
+        let epoch =
+            heard.iter().map(|peer| peer.epoch).chain(promised).max().unwrap_or(0).max(self.current_epoch);
         self.current_epoch = epoch;
         for m in self.masters.values_mut() {
             m.opt.leader_epoch = m.opt.leader_epoch.max(epoch);
+            m.feed.withheld_below = m.opt.leader_epoch;
             m.leader = None;
         }
         if let Some(managed) = &mut self.managed {
             managed.may_vote = true;
+            for (shard, authority) in heard.into_iter().flat_map(|peer| peer.accepted) {
+                let known = managed.accepted.entry(shard).or_default();
+                *known = authority.max(std::mem::take(known));
+            }
         }
         if let Err(e) = self.save() {
             tracing::error!("Sentinel was not able to save its state to {}: {e}", self.state_path());
@@ -272,6 +287,44 @@ impl Sentinel {
             return;
         }
         self.tell(io, "+learned", &format!("#epoch {epoch}"), None);
+    }
+
+    /// The newest authority of a shard that this sentinel has accepted, whether or not a majority has.
+    pub(super) fn newest_authority(&self, shard: u32) -> Authority {
+        let public = self.map().and_then(|m| m.shard(shard)).map(Shard::authority).unwrap_or_default();
+        let accepted = self.managed.as_ref().and_then(|g| g.accepted.get(&shard)).cloned();
+        public.max(accepted.unwrap_or_default())
+    }
+
+    /// All of them.
+    pub(super) fn authorities(&self) -> BTreeMap<u32, Authority> {
+        let shards = self.map().into_iter().flat_map(|m| m.shards.iter().map(|s| s.index));
+        shards.map(|index| (index, self.newest_authority(index))).collect()
+    }
+
+    /// `REPLICASET ACCEPT shard authority`: accepts a leader's decision, durably, unless this sentinel has voted for a
+    /// later epoch. The error is the reply's.
+    pub(super) fn accept(&mut self, shard: u32, authority: Authority) -> Result<(), String> {
+        if !self.may_vote() {
+            return Err("NOQUORUM this sentinel may not vote before it has learned from a majority".into());
+        }
+        let name = self.map().map(|m| m.master_name(shard)).unwrap_or_default();
+        let Some(m) = self.masters.get_mut(&name) else {
+            return Err("ERR No such master with that name".into());
+        };
+        let epoch = authority.epoch;
+        if m.opt.leader_epoch > epoch {
+            return Err(format!("STALEEPOCH voted in epoch {}", m.opt.leader_epoch));
+        }
+        m.opt.leader_epoch = epoch;
+        m.feed.withheld_below = m.feed.withheld_below.max(epoch);
+        self.current_epoch = self.current_epoch.max(epoch);
+        if let Some(g) = &mut self.managed {
+            let known = g.accepted.entry(shard).or_default();
+            *known = authority.max(std::mem::take(known));
+        }
+        // Should it fail, this sentinel has accepted all the same, and only the leader does not hear of it.
+        self.save().map_err(|e| format!("ERR Sentinel was not able to save its state: {e}"))
     }
 
     /// Answer of `REPLICASET STATUS`.

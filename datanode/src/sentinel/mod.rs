@@ -15,6 +15,7 @@ mod figures;
 mod hello;
 mod info;
 mod instance;
+mod lease;
 mod link;
 mod managed;
 mod monitor;
@@ -36,7 +37,7 @@ use crate::disk::Disk;
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use crate::net::http::Board;
 use crate::rng::Rng;
-use crate::shardmap::NodeAddr;
+use crate::shardmap::{Authority, NodeAddr};
 use clients::Client;
 use config::{Config, MasterOptions};
 use failover::Failover;
@@ -60,6 +61,8 @@ pub(crate) struct Master {
     /// Whom this sentinel has voted for, in `opt.leader_epoch`.
     leader: Option<String>,
     failover: Failover,
+    /// Managed: what this sentinel has to do with the master's lease.
+    feed: lease::Feed,
 }
 
 /// What another sentinel says about a master.
@@ -70,6 +73,8 @@ struct PeerView {
     master_down: bool,
     leader: Option<String>,
     leader_epoch: u64,
+    /// Managed: the newest authority it has accepted, as it said with its vote.
+    authority: Option<Authority>,
 }
 
 /// A Sentinel process' core.
@@ -188,6 +193,7 @@ impl Sentinel {
                 odown_since_ms: None,
                 leader: None,
                 failover: Failover::default(),
+                feed: lease::Feed::default(),
                 opt,
             },
         );

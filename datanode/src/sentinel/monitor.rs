@@ -7,13 +7,15 @@ use crate::io::Io;
 use crate::resp::reader::Value;
 use crate::shardmap::NodeRole;
 
+/// Managed: interval of questions to the master, which carry its lease, as a fraction of `downAfter`.
+pub(super) const FEED_FRACTION: u64 = 10;
 /// Managed: interval of pings as a fraction of `downAfter`, and its bounds, milliseconds.
 pub(super) const PING_FRACTION: u64 = 4;
 pub(super) const PING_MANAGED_MS: std::ops::RangeInclusive<u64> = 20..=1000;
 const INFO_FAILOVER_PERIOD_MS: u64 = 1000;
 /// How long a living host must have refused connections, and how often, until that is evidence of death.
 const REFUSED_MS: u64 = 200;
-const REFUSED_TIMES: u32 = 3;
+pub(super) const REFUSED_TIMES: u32 = 3;
 
 impl Sentinel {
     pub(super) fn timer(&mut self, io: &mut Io) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Sentinel;
 use super::config::MasterOptions;
 use crate::disk;
-use crate::shardmap::ShardMap;
+use crate::shardmap::{Authority, ShardMap};
 
 /// Name of the state file under `dir` in managed mode.
 const FILE: &str = "sentinel.json";
@@ -25,12 +25,17 @@ pub(super) struct State {
     pub may_vote: bool,
     pub votes: BTreeMap<String, Vote>,
     pub map: Option<ShardMap>,
+    #[serde(default)]
+    pub accepted: BTreeMap<u32, Authority>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Vote {
     pub leader: Option<String>,
     pub epoch: u64,
+    /// See [`super::lease::Feed::withheld_below`].
+    #[serde(default)]
+    pub withheld_below: u64,
 }
 
 impl Sentinel {
@@ -59,10 +64,16 @@ impl Sentinel {
                         .masters
                         .iter()
                         .map(|(n, m)| {
-                            (n.clone(), Vote { leader: m.leader.clone(), epoch: m.opt.leader_epoch })
+                            let vote = Vote {
+                                leader: m.leader.clone(),
+                                epoch: m.opt.leader_epoch,
+                                withheld_below: m.feed.withheld_below,
+                            };
+                            (n.clone(), vote)
                         })
                         .collect(),
                     map: managed.map.clone(),
+                    accepted: managed.accepted.clone(),
                 };
                 (self.state_file(), serde_json::to_vec_pretty(&state).map_err(std::io::Error::other)?)
             }

@@ -1,20 +1,23 @@
 //! Elections and planned moves under the shard map: votes, for a planned move the handover, promises, the decision
 //! ([`election::decide`]), the new map to a majority of sentinels, then to the members.
 //!
-//! Contract: whoever leads an epoch decides it once; members hear of the decision only after it is durable at a majority
-//! of sentinels. Until promises are asked for, a planned move can be broken off and the old master goes on.
+//! Contract: whoever leads an epoch decides it once, from the newest decision that any of its voters had accepted; members
+//! hear of the decision only after it is durable at a majority of sentinels (Lamport: Paxos Made Simple, 2001). Until
+//! promises are asked for, a planned move can be broken off and the old master goes on; behind them it needs that master's
+//! own promise, for its lease was not waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Sentinel;
 use super::failover::{Failover, Step};
 use super::instance::{Channel, Expect, InstId};
 use super::managed::node_status;
 use super::vote::LEADER_LIFE_MS;
+use super::{PeerView, Sentinel};
 use crate::election::{self, Decision, Election};
 use crate::io::Io;
+use crate::mutation::{self, Mutation};
 use crate::resp::reader::Value;
-use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, Shard};
+use crate::shardmap::{Authority, NodeAddr, NodeRole, NodeStatus, Shard, ShardMap};
 
 /// Longest wait for a majority's votes, milliseconds.
 const VOTES_MS: u64 = 1000;
@@ -44,12 +47,20 @@ pub(super) struct Attempt {
     promises: BTreeMap<NodeAddr, NodeStatus>,
     asked_ms: BTreeMap<NodeAddr, u64>,
     handover_sent: bool,
-    /// Sentinels that know the decision.
+    /// The newest authority that this sentinel or one of its voters had accepted when they voted.
+    base: Authority,
+    /// What has been decided, and the sentinels that have accepted it.
+    decided: Option<Authority>,
     told: BTreeSet<InstId>,
     offered_ms: u64,
 }
 
 impl Sentinel {
+    /// The attempt that this sentinel leads or wants to lead is a planned move.
+    pub(super) fn is_planned(&self, name: &str) -> bool {
+        self.managed.as_ref().and_then(|g| g.attempts.get(name)).is_some_and(|a| a.planned)
+    }
+
     fn attempt(&mut self, name: &str) -> Option<&mut Attempt> {
         self.managed.as_mut()?.attempts.get_mut(name)
     }
@@ -61,14 +72,23 @@ impl Sentinel {
         let Some(m) = self.masters.get(name) else { return };
         match m.failover.step {
             Step::None => self.consider(io, name, &shard),
-            Step::WaitStart => self.await_votes(io, name),
+            Step::WaitStart => self.await_votes(io, name, shard.index),
             Step::Handover => self.await_handover(io, name, &shard),
-            Step::Promises => self.await_promises(io, name, &shard),
-            Step::Spread => self.spread(io, name, &shard),
+            Step::Promises => self.await_promises(io, name, &self.as_voted(name, shard)),
+            Step::Spread => self.spread(io, name, shard.index),
             _ => {}
         }
         let force = self.masters.get(name).is_some_and(|m| m.failover.started_ms == now);
         self.ask_peers(io, name, force);
+    }
+
+    /// The shard as the leader of an epoch has to take it: with the newest authority of its voters.
+    fn as_voted(&self, name: &str, mut shard: Shard) -> Shard {
+        let base = self.managed.as_ref().and_then(|g| g.attempts.get(name)).map(|a| &a.base);
+        if let Some(base) = base.filter(|base| **base > shard.authority()) {
+            shard.set_authority(base.clone());
+        }
+        shard
     }
 
     /// Starts an election where one is needed.
@@ -87,7 +107,11 @@ impl Sentinel {
             .filter_map(|id| self.insts.get(id)?.status.as_ref())
             .any(|s| s.promised > shard.epoch);
         let jitter = self.rng.below(STAGGER_MS / 2);
+        let over = self.lease_is_over(name, now);
+        let fenced = self.master_inst(name).and_then(|i| i.status.as_ref()).is_some_and(|s| s.fenced);
         let Some(m) = self.masters.get_mut(name) else { return };
+        // Nor does a sentinel feed a master's lease any more once it has voted for another one.
+        let stranded = stranded || (fenced && m.feed.withheld_below > shard.epoch);
         let urgent = shard.epoch == 0 || m.odown_since_ms.is_some();
         let needed = urgent || stranded;
         if !needed || !may {
@@ -101,7 +125,7 @@ impl Sentinel {
             let patience = if urgent { 0 } else { LEADER_LIFE_MS };
             m.failover.not_before_ms = now + patience + rank * STAGGER_MS + jitter;
         }
-        if now >= m.failover.not_before_ms {
+        if now >= m.failover.not_before_ms && over {
             self.begin(io, name, None, false);
         }
     }
@@ -186,6 +210,8 @@ impl Sentinel {
             promises: BTreeMap::new(),
             asked_ms: BTreeMap::new(),
             handover_sent: false,
+            base: Authority::default(),
+            decided: None,
             told: BTreeSet::new(),
             offered_ms: 0,
         };
@@ -226,16 +252,31 @@ impl Sentinel {
         }
     }
 
-    fn await_votes(&mut self, io: &mut Io, name: &str) {
+    fn await_votes(&mut self, io: &mut Io, name: &str, shard: u32) {
         let now = io.now.mono_ms();
         let Some(m) = self.masters.get(name) else { return };
         let (epoch, since, forced) = (m.failover.epoch, m.failover.since_ms, m.failover.forced);
         if self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str()) {
             self.event_of(io, "+elected-leader", name, "");
+            let base = self.voted_authority(name, shard, epoch);
+            if let Some(a) = self.attempt(name) {
+                a.base = base;
+            }
             self.enter_step(io, name, if forced { Step::Handover } else { Step::Promises });
         } else if now.saturating_sub(since) > VOTES_MS {
             self.give_up(io, name, "-failover-abort-not-elected", "");
         }
+    }
+
+    /// The newest authority that this sentinel, or one that voted for it in `epoch`, had accepted.
+    fn voted_authority(&self, name: &str, shard: u32, epoch: u64) -> Authority {
+        let own = self.newest_authority(shard);
+        if mutation::active(Mutation::AcceptedForgotten) {
+            return own;
+        }
+        let Some(m) = self.masters.get(name) else { return own };
+        let mine = |p: &&PeerView| p.leader_epoch == epoch && p.leader.as_ref() == Some(&self.myid);
+        m.peers.values().filter(mine).filter_map(|p| p.authority.clone()).fold(own, Authority::max)
     }
 
     fn await_handover(&mut self, io: &mut Io, name: &str, shard: &Shard) {
@@ -348,6 +389,16 @@ impl Sentinel {
         let Some(a) = self.attempt(name) else { return };
         let promises: Vec<NodeStatus> = a.promises.values().cloned().collect();
         let preferred = a.target.as_ref().filter(|_| now.saturating_sub(since) < TARGET_PROMISE_MS);
+        let master = shard.master.clone();
+        let given_up =
+            !a.planned || promises.iter().any(|p| Some(&p.node) == master.as_ref() && p.promised == epoch);
+        if !given_up {
+            a.reason = "waiting for the promise of the present master".into();
+            if now.saturating_sub(since) > HANDOVER_MS {
+                self.give_up(io, name, "-failover-abort-slave-timeout", "#the master does not promise");
+            }
+            return;
+        }
         let decision = election::decide(&Election {
             map: &map,
             shard,
@@ -370,22 +421,19 @@ impl Sentinel {
                 }
             }
             Decision::Elect(elected) => {
-                let mut decided = map;
-                if let Some(s) = decided.shard_mut(shard.index) {
-                    elected.apply(s);
-                }
+                let mut decided = shard.clone();
+                elected.apply(&mut decided);
+                a.decided = Some(decided.authority());
                 a.reason = format!("{} is elected", elected.master);
                 a.at_risk = false;
                 self.enter_step(io, name, Step::Spread);
-                if let Err(e) = self.learn(io, decided) {
+                if let Err(e) = self.accept(shard.index, decided.authority()) {
                     return self.give_up(io, name, "-failover-abort-not-saved", &format!("#{e}"));
                 }
                 if let Some(id) = self.member_at(name, elected.master.host(), elected.master.port()) {
                     self.event(io, "+selected-slave", id, &format!("#epoch {epoch}"));
                 }
-                if let Some(shard) = self.shard_named(name).cloned() {
-                    self.spread(io, name, &shard);
-                }
+                self.spread(io, name, shard.index);
             }
         }
     }
@@ -418,68 +466,87 @@ impl Sentinel {
             }
             let since = self.masters.get(&name).map_or(0, |m| m.failover.since_ms);
             if let Some(s) = self.shard_named(&name).cloned() {
+                let s = self.as_voted(&name, s);
                 self.decide_shard(io, &name, &s, epoch, since);
             }
         }
     }
 
-    /// Offers the decision to the sentinels until a majority has it.
-    fn spread(&mut self, io: &mut Io, name: &str, shard: &Shard) {
+    /// Has the sentinels accept the decision, until a majority has.
+    fn spread(&mut self, io: &mut Io, name: &str, shard: u32) {
         let now = io.now.mono_ms();
         let peers: Vec<InstId> = self.managed.iter().flat_map(|g| g.peers.values().copied()).collect();
-        let majority = self.map().map_or(1, |m| m.sentinels.len() / 2 + 1);
+        let majority = self.map().map_or(1, ShardMap::majority);
+        let timeout = self.masters.get(name).map_or(0, |m| m.opt.failover_timeout_ms);
+        let since = self.masters.get(name).map_or(0, |m| m.failover.since_ms);
         let Some(a) = self.attempt(name) else { return };
+        let Some(decided) = a.decided.clone() else { return };
         let told = a.told.iter().filter(|id| peers.contains(id)).count() + 1;
-        if told >= majority {
-            return self.publish_decision(io, name, shard);
+        if told >= majority || mutation::active(Mutation::SpreadSkipped) {
+            return self.publish_decision(io, name, shard, decided);
+        }
+        if now.saturating_sub(since) > timeout {
+            return self.give_up(io, name, "-failover-abort-not-accepted", "");
         }
         if now.saturating_sub(a.offered_ms) >= SPREAD_PERIOD_MS {
             a.offered_ms = now;
             let open: Vec<InstId> = peers.into_iter().filter(|id| !a.told.contains(id)).collect();
+            let json = serde_json::to_string(&decided).unwrap_or_default();
+            let expect = Expect::Accept { shard, epoch: decided.epoch };
             for id in open {
-                if self.insts.get(&id).is_some_and(|i| !i.command.pending.contains(&Expect::Offer)) {
-                    self.offer_to(io, id);
+                if self.insts.get(&id).is_some_and(|i| !i.command.pending.contains(&expect)) {
+                    let words = ["REPLICASET", "ACCEPT", &shard.to_string(), &json];
+                    self.send(io, id, Channel::Command, expect.clone(), &words);
                 }
             }
         }
     }
 
-    /// Notes that a sentinel knows the decision that is being spread.
-    pub(super) fn count_spread(&mut self, io: &mut Io, id: InstId, map: &crate::shardmap::ShardMap) {
-        for name in self.masters.keys().cloned().collect::<Vec<_>>() {
-            let Some(m) = self.masters.get(&name).filter(|m| m.failover.step == Step::Spread) else {
-                continue;
-            };
-            let epoch = m.failover.epoch;
-            let Some(shard) = self.shard_named(&name).cloned() else { continue };
-            if map.shard(shard.index).is_some_and(|s| s.epoch >= epoch) {
+    /// Whether another sentinel has accepted the decision.
+    pub(super) fn accept_answer(&mut self, io: &mut Io, id: InstId, shard: u32, epoch: u64, value: &Value) {
+        let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
+        let current = self
+            .masters
+            .get(&name)
+            .is_some_and(|m| m.failover.step == Step::Spread && m.failover.epoch == epoch);
+        if !current {
+            return;
+        }
+        match value {
+            Value::Error(e) if e.starts_with("STALEEPOCH") => {
+                self.give_up(io, &name, "-failover-abort-stale-epoch", &format!("#{e}"));
+            }
+            Value::Error(e) => tracing::warn!("a decision is not accepted: {e}"),
+            _ => {
                 if let Some(a) = self.attempt(&name) {
                     a.told.insert(id);
                 }
-                self.spread(io, &name, &shard);
+                self.spread(io, &name, shard);
             }
         }
     }
 
     /// The decision is safe: members and clients may hear of it.
-    fn publish_decision(&mut self, io: &mut Io, name: &str, shard: &Shard) {
-        if let Some(m) = self.masters.get_mut(name) {
-            m.failover.end();
-            m.failover.not_before_ms = 0;
+    fn publish_decision(&mut self, io: &mut Io, name: &str, shard: u32, decided: Authority) {
+        let Some(mut map) = self.map().cloned() else { return };
+        let again = map.shard(shard).is_some_and(|s| s.master == decided.master);
+        if let Some(s) = map.shard_mut(shard) {
+            s.set_authority(decided);
         }
-        if let Some(g) = &mut self.managed {
-            g.attempts.remove(name);
+        // It ends the attempt.
+        if let Err(e) = self.learn(io, map) {
+            return tracing::error!("the decision cannot be published: {e}");
+        }
+        if let Some(m) = self.masters.get_mut(name) {
+            m.failover.not_before_ms = 0;
+            if again {
+                // The same master at a new epoch: what it reported before says nothing any more.
+                m.odown_since_ms = None;
+            }
         }
         for id in self.members(name) {
             self.offer_to(io, id);
-        }
-        let again = self.master_inst(name).is_some_and(|i| Some(&i.addr) == shard.master.as_ref());
-        self.follow_authority(io, name, shard);
-        if again {
-            // The same master at a new epoch: what it reported before says nothing any more.
-            if let Some(m) = self.masters.get_mut(name) {
-                m.odown_since_ms = None;
-            }
+            self.ask_status(io, id);
         }
         self.event_of(io, "+failover-end", name, "");
     }

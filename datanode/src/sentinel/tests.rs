@@ -58,7 +58,7 @@ impl Member {
         (s.epoch >= self.volume.promised).then(|| (s.master.clone().unwrap(), s.epoch))
     }
 
-    fn status(&self) -> NodeStatus {
+    fn status(&self, now_ms: u64) -> NodeStatus {
         let v = &self.volume;
         NodeStatus {
             node: self.addr.clone(),
@@ -84,6 +84,8 @@ impl Member {
             disk_error: None,
             restore_error: None,
             replicas: vec![],
+            token: now_ms,
+            fenced: false,
         }
     }
 
@@ -108,12 +110,12 @@ impl Member {
         }
     }
 
-    fn serve(&mut self, words: &[String], out: &mut Vec<u8>) {
+    fn serve(&mut self, now_ms: u64, words: &[String], out: &mut Vec<u8>) {
         let json = |out: &mut Vec<u8>, s: &NodeStatus| writer::bulk(out, &serde_json::to_vec(s).unwrap());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["PING"] => out.extend_from_slice(b"+PONG\r\n"),
-            ["REPLICASET", "STATUS"] => json(out, &self.status()),
+            ["REPLICASET", "STATUS", ..] => json(out, &self.status(now_ms)),
             ["REPLICASET", "OFFER", map] => {
                 let map = ShardMap::from_json(map.as_bytes()).unwrap();
                 ShardMap::offer(&mut self.volume.map, map).unwrap();
@@ -128,10 +130,10 @@ impl Member {
                     );
                 } else {
                     self.volume.promised = epoch;
-                    json(out, &self.status());
+                    json(out, &self.status(now_ms));
                 }
             }
-            ["REPLICASET", "HANDOVER", ..] if self.takes_writes() => json(out, &self.status()),
+            ["REPLICASET", "HANDOVER", ..] if self.takes_writes() => json(out, &self.status(now_ms)),
             ["REPLICASET", "HANDOVER", ..] => out.extend_from_slice(b"-HANDOVER not the master\r\n"),
             _ => out.extend_from_slice(b"+OK\r\n"),
         }
@@ -151,7 +153,7 @@ impl Service for Member {
                 ranges.0.iter().map(|&(a, b)| String::from_utf8(c.input[a..b].to_vec()).unwrap()).collect();
             c.input.drain(..consumed);
             let mut out = Vec::new();
-            self.serve(&words, &mut out);
+            self.serve(io.now.mono_ms(), &words, &mut out);
             io.send(conn, &out);
         }
     }

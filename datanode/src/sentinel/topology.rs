@@ -66,6 +66,8 @@ impl Sentinel {
                 odown_since_ms: None,
                 leader: None,
                 failover: Failover::default(),
+                // What an earlier life of this process has fed is not known any more.
+                feed: super::lease::Feed::since(now),
             };
             self.masters.insert(name.clone(), master);
         }
@@ -101,12 +103,9 @@ impl Sentinel {
         self.follow_authority(io, &name, shard);
     }
 
-    /// Takes over who is master, unless this very decision is still being told to the sentinels.
+    /// Takes over who is master.
     pub(super) fn follow_authority(&mut self, io: &mut Io, name: &str, shard: &Shard) {
         let Some(m) = self.masters.get_mut(name) else { return };
-        if m.failover.step == Step::Spread && m.failover.epoch == shard.epoch {
-            return;
-        }
         // Before promises an attempt can be dropped. Behind them it is finished, even if a decision of a smaller epoch is
         // heard of late: members that have promised follow nobody else.
         let superseded = m.failover.step == Step::WaitStart && shard.epoch != m.opt.config_epoch;

@@ -9,6 +9,7 @@ use super::failover::Step;
 use super::instance::{Channel, Expect, InstId};
 use super::{PeerView, Sentinel};
 use crate::io::Io;
+use crate::mutation::{self, Mutation};
 use crate::resp::reader::Value;
 
 /// An answer about a master counts for so long, milliseconds.
@@ -58,12 +59,18 @@ impl Sentinel {
         }
         let epoch = if managed && candidate { attempt_epoch } else { self.current_epoch }.to_string();
         let run_id = if candidate { self.myid.clone() } else { "*".into() };
+        let generation = self.map().map_or(0, |map| map.generation).to_string();
+        let planned = if self.is_planned(name) { "1" } else { "0" };
         for id in to_ask {
             let expect = Expect::MasterDown { master: name.to_owned() };
             if !force && self.insts.get(&id).is_some_and(|i| i.command.pending.contains(&expect)) {
                 continue;
             }
-            let args = ["SENTINEL", "is-master-down-by-addr", &host, &port.to_string(), &epoch, &run_id];
+            let port = port.to_string();
+            let mut args = vec!["SENTINEL", "is-master-down-by-addr", &host, &port, &epoch, &run_id];
+            if managed {
+                args.extend([generation.as_str(), planned]);
+            }
             self.send(io, id, Channel::Command, expect, &args);
             if let Some(p) = self.masters.get_mut(name).and_then(|m| m.peers.get_mut(&id)) {
                 p.asked_ms = now;
@@ -73,7 +80,11 @@ impl Sentinel {
 
     pub(super) fn master_down_answer(&mut self, io: &mut Io, id: InstId, name: &str, value: &Value) {
         let now = io.now.mono_ms();
-        let Some([Value::Int(down), leader, Value::Int(epoch)]) = value.items() else { return };
+        let Some([Value::Int(down), leader, Value::Int(epoch), rest @ ..]) = value.items() else { return };
+        let authority = match rest {
+            [Value::Bulk(json)] => serde_json::from_slice(json).ok(),
+            _ => None,
+        };
         let Some(leader) = leader.text() else { return };
         let Some(p) = self.masters.get_mut(name).and_then(|m| m.peers.get_mut(&id)) else { return };
         p.answered_ms = now;
@@ -83,6 +94,7 @@ impl Sentinel {
             let news = p.leader_epoch != epoch || p.leader.as_ref() != Some(&leader);
             p.leader = Some(leader.clone());
             p.leader_epoch = epoch;
+            p.authority = authority;
             if news {
                 let voter = self.insts.get(&id).map(|i| i.run_id.clone()).unwrap_or_default();
                 tracing::info!("{voter} voted for {leader} {epoch}");
@@ -97,29 +109,35 @@ impl Sentinel {
         name: &str,
         epoch: u64,
         run_id: &str,
+        planned: bool,
     ) -> Option<(String, u64)> {
-        if !self.may_vote() {
+        let now = io.now.mono_ms();
+        if !self.may_vote() || !(planned || self.lease_is_over(name, now)) {
             return None;
         }
-        let now = io.now.mono_ms();
         let before_epoch = self.current_epoch;
         let delay = self.rng.below(DESYNC_MS);
         let m = self.masters.get_mut(name)?;
-        let before = (m.leader.clone(), m.opt.leader_epoch);
+        let before = (m.leader.clone(), m.opt.leader_epoch, m.feed.withheld_below);
         let new_epoch = epoch > self.current_epoch;
         self.current_epoch = self.current_epoch.max(epoch);
-        let voted = m.opt.leader_epoch < epoch && self.current_epoch <= epoch;
+        let twice = mutation::active(Mutation::VoteGivenTwice);
+        let voted = (m.opt.leader_epoch < epoch || twice) && self.current_epoch <= epoch;
         if voted {
             m.leader = Some(run_id.to_owned());
             m.opt.leader_epoch = epoch;
+            if !planned {
+                m.feed.withheld_below = epoch;
+            }
         }
         if (new_epoch || voted)
+            && !mutation::active(Mutation::VoteNotKept)
             && let Err(e) = self.save()
         {
             tracing::error!("a vote could not be kept, so it is not given: {e}");
             self.current_epoch = before_epoch;
             if let Some(m) = self.masters.get_mut(name) {
-                (m.leader, m.opt.leader_epoch) = before;
+                (m.leader, m.opt.leader_epoch, m.feed.withheld_below) = before;
             }
             return None;
         }
@@ -155,7 +173,8 @@ impl Sentinel {
         }
         let ahead = votes.iter().max_by_key(|(_, n)| **n).map(|(l, _)| l.clone());
         let choice = ahead.unwrap_or_else(|| self.myid.clone());
-        if let Some((mine, mine_epoch)) = self.vote(io, name, epoch, &choice)
+        let planned = self.is_planned(name);
+        if let Some((mine, mine_epoch)) = self.vote(io, name, epoch, &choice, planned)
             && mine_epoch == epoch
         {
             *votes.entry(mine).or_default() += 1;

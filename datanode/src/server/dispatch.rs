@@ -427,7 +427,7 @@ impl Server {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }
-        self.role_refuses_writes().map_or(Ok(()), Err)
+        self.role_refuses_writes(io.now).map_or(Ok(()), Err)
     }
 
     /// Refuses where files cannot be written, on a master: what PING is refused for, too.

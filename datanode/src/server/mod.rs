@@ -330,6 +330,7 @@ impl Service for Server {
             && !self.messenger_closed(io, conn)
             && !self.migration_closed(io, conn)
         {
+            self.forget_echoes(conn);
             self.forget_client(io, conn);
         }
     }

@@ -13,9 +13,9 @@ impl Server {
     }
 
     /// Why writes of clients are refused, where the role is the reason.
-    pub(super) fn role_refuses_writes(&self) -> Option<Error> {
+    pub(super) fn role_refuses_writes(&self, now: crate::io::Now) -> Option<Error> {
         if let Some(managed) = &self.managed
-            && !managed.is_master()
+            && !managed.holds_lease(now)
         {
             return Some(managed.refusal());
         }

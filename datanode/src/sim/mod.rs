@@ -1,21 +1,26 @@
 //! A simulated network for tests: several [`Service`] cores in one process, in virtual time, from one seed.
 //!
 //! Connections deliver bytes in order, each with a random delay. A lost message breaks its connection (as TCP does in the
-//! end); across a cut nothing arrives, and a connection that tried stays dumb until its owner closes it. The same seed
-//! gives the same run.
+//! end); across a cut nothing arrives, and a connection that tried stays dumb until its owner closes it. Machines have
+//! clocks of their own, processes can be stopped for a while, and a disk that has crashed takes its process with it before
+//! another byte leaves. The same seed gives the same run.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Now, Peer, Service};
+use crate::disk_fake::FakeDisk;
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, LinkToken, Now, Peer, Service};
 use crate::rng::Rng;
 
 /// Wall clock at the start of a run, milliseconds.
 const UNIX_START_MS: i64 = 1_700_000_000_000;
 
+/// How long an attempt to connect across a cut takes, microseconds.
+const CONNECT_TIMEOUT_US: u64 = 2_000_000;
+
 /// How bad the network is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Weather {
+pub struct Weather {
     /// Delay of a message, microseconds.
     pub delay_us: (u64, u64),
     /// Messages lost, per thousand.
@@ -23,12 +28,80 @@ pub(crate) struct Weather {
 }
 
 enum Event {
-    Tick { node: usize, life: u64 },
-    Connect { from: usize, life: u64, token: LinkToken, to: Option<usize> },
-    Connected { node: usize, life: u64, token: LinkToken, result: Result<(usize, u64), ConnectError> },
-    Bytes { node: usize, life: u64, conn: ConnId, bytes: Vec<u8> },
-    Closed { node: usize, life: u64, conn: ConnId, why: Gone },
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Connect {
+        from: usize,
+        life: u64,
+        token: LinkToken,
+        to: Option<usize>,
+    },
+    Connected {
+        node: usize,
+        life: u64,
+        token: LinkToken,
+        result: Result<(usize, u64), ConnectError>,
+    },
+    Bytes {
+        node: usize,
+        life: u64,
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        node: usize,
+        life: u64,
+        conn: ConnId,
+        why: Gone,
+    },
+    /// The background thread takes up its next job.
+    Work {
+        node: usize,
+        life: u64,
+    },
+    Worked {
+        node: usize,
+        life: u64,
+        id: JobId,
+        result: std::io::Result<u64>,
+    },
 }
+
+impl Event {
+    /// On which machine it happens.
+    fn node(&self) -> usize {
+        match self {
+            Event::Connect { from, .. } => *from,
+            Event::Tick { node, .. }
+            | Event::Connected { node, .. }
+            | Event::Bytes { node, .. }
+            | Event::Closed { node, .. }
+            | Event::Work { node, .. }
+            | Event::Worked { node, .. } => *node,
+        }
+    }
+}
+
+/// A machine's clocks against the world's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock {
+    /// How much faster the monotonic clock runs, parts per million.
+    pub fast_ppm: i64,
+    /// How far the wall clock is off, milliseconds.
+    pub off_ms: i64,
+}
+
+impl Clock {
+    fn read(self, now_us: u64) -> Now {
+        let mono_us = now_us.saturating_add_signed((now_us as i64 / 1000) * self.fast_ppm / 1000);
+        Now { mono_us, unix_ms: UNIX_START_MS + (now_us / 1000) as i64 + self.off_ms }
+    }
+}
+
+/// Who sees what leaves a machine: the sender's core, sender, receiver, bytes, microseconds since the start.
+pub type Observer<S> = Box<dyn FnMut(&S, usize, usize, &[u8], u64)>;
 
 struct Timed(u64, u64, Event);
 
@@ -58,6 +131,16 @@ struct Node<S> {
     io: Io,
     /// Counts restarts, so that what was meant for an earlier life is not delivered.
     life: u64,
+    clock: Clock,
+    /// Until when the process is stopped, microseconds.
+    stopped_until_us: u64,
+    /// Its files, where a crash of theirs is to end it.
+    disk: Option<FakeDisk>,
+    /// Jobs that wait, and how long each takes, microseconds.
+    jobs: std::collections::VecDeque<(JobId, Job)>,
+    job_us: u64,
+    /// The code it ended with by itself.
+    exit: Option<i32>,
 }
 
 /// One end of a connection.
@@ -71,15 +154,19 @@ struct End {
 }
 
 /// The world.
-pub(crate) struct Sim<S> {
+pub struct Sim<S> {
     pub now_us: u64,
     pub rng: Rng,
     pub weather: Weather,
     nodes: Vec<Node<S>>,
     queue: BinaryHeap<Reverse<Timed>>,
     sequence: u64,
-    ends: HashMap<(usize, ConnId), End>,
+    ends: BTreeMap<(usize, ConnId), End>,
+    /// Directions in which nothing arrives.
     cuts: HashSet<(usize, usize)>,
+    /// Machines whose connections the network refuses though they live.
+    refused: HashSet<usize>,
+    observer: Option<Observer<S>>,
 }
 
 impl<S: Service> Sim<S> {
@@ -91,21 +178,80 @@ impl<S: Service> Sim<S> {
             nodes: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
-            ends: HashMap::new(),
+            ends: BTreeMap::new(),
             cuts: HashSet::new(),
+            refused: HashSet::new(),
+            observer: None,
         }
     }
 
+    /// The time by true clocks.
     pub fn now(&self) -> Now {
-        Now { mono_us: self.now_us, unix_ms: UNIX_START_MS + (self.now_us / 1000) as i64 }
+        Clock::default().read(self.now_us)
+    }
+
+    /// The time by a machine's clocks.
+    pub fn now_at(&self, node: usize) -> Now {
+        self.nodes[node].clock.read(self.now_us)
+    }
+
+    /// Has everything that leaves a machine looked at.
+    pub fn observe(&mut self, observer: Observer<S>) {
+        self.observer = Some(observer);
+    }
+
+    /// Sets a machine's clocks. What has been read from them does not change, so this is for machines that do not run.
+    pub fn set_clock(&mut self, node: usize, clock: Clock) {
+        self.nodes[node].clock = clock;
+    }
+
+    /// Says on which files a machine's process depends.
+    pub fn set_disk(&mut self, node: usize, disk: FakeDisk) {
+        self.nodes[node].disk = Some(disk);
+    }
+
+    /// How long background jobs of a machine take, each.
+    pub fn set_job_us(&mut self, node: usize, job_us: u64) {
+        self.nodes[node].job_us = job_us;
+    }
+
+    /// Stops a process for a while, as SIGSTOP does: what arrives waits.
+    pub fn stop_for(&mut self, node: usize, us: u64) {
+        self.nodes[node].stopped_until_us = self.now_us + us;
+    }
+
+    /// Lets a stopped process go on.
+    pub fn go_on(&mut self, node: usize) {
+        self.nodes[node].stopped_until_us = 0;
+    }
+
+    /// With which code a process has ended by itself, once.
+    pub fn take_exit(&mut self, node: usize) -> Option<i32> {
+        self.nodes[node].exit.take()
     }
 
     /// Adds a node that listens at `host:port`.
     pub fn add(&mut self, address: &str, service: S) -> usize {
-        self.nodes.push(Node { address: address.into(), service: None, io: Io::default(), life: 0 });
-        let node = self.nodes.len() - 1;
+        let node = self.place(address);
         self.start(node, service);
         node
+    }
+
+    /// Adds a machine without a process.
+    pub fn place(&mut self, address: &str) -> usize {
+        self.nodes.push(Node {
+            address: address.into(),
+            service: None,
+            io: Io::default(),
+            life: 0,
+            clock: Clock::default(),
+            stopped_until_us: 0,
+            disk: None,
+            jobs: Default::default(),
+            job_us: 0,
+            exit: None,
+        });
+        self.nodes.len() - 1
     }
 
     /// Starts a node again.
@@ -113,6 +259,8 @@ impl<S: Service> Sim<S> {
         let n = &mut self.nodes[node];
         n.service = Some(service);
         n.io = Io::default();
+        n.jobs.clear();
+        (n.stopped_until_us, n.exit) = (0, None);
         let life = n.life;
         self.at(self.now_us, Event::Tick { node, life });
     }
@@ -122,10 +270,24 @@ impl<S: Service> Sim<S> {
         let n = &mut self.nodes[node];
         n.service = None;
         n.life += 1;
-        let mut mine: Vec<ConnId> = self.ends.keys().filter(|(at, _)| *at == node).map(|(_, c)| *c).collect();
-        mine.sort();
-        for conn in mine {
+        for conn in self.connections(node) {
             self.hang_up(node, conn, Gone::Error);
+        }
+    }
+
+    fn connections(&self, node: usize) -> Vec<ConnId> {
+        self.ends.keys().filter(|(at, _)| *at == node).map(|(_, conn)| *conn).collect()
+    }
+
+    /// The network resets a machine's connections, which both ends see, and refuses new ones until [`Sim::mend_all`].
+    pub fn refuse(&mut self, node: usize) {
+        self.refused.insert(node);
+        for conn in self.connections(node) {
+            let Some(end) = self.ends.get(&(node, conn)) else { continue };
+            let (life, at) = (self.nodes[node].life, self.now_us + self.weather.delay_us.0);
+            let ((peer, there), peer_life) = (end.peer, end.peer_life);
+            self.at(at, Event::Closed { node, life, conn, why: Gone::Error });
+            self.at(at, Event::Closed { node: peer, life: peer_life, conn: there, why: Gone::Error });
         }
     }
 
@@ -140,31 +302,42 @@ impl<S: Service> Sim<S> {
 
     /// Calls into a living node's core as an event would.
     pub fn call<R>(&mut self, node: usize, f: impl FnOnce(&mut S, &mut Io) -> R) -> Option<R> {
-        let now = self.now();
+        let now = self.now_at(node);
         let n = &mut self.nodes[node];
         n.io.now = now;
         let result = f(n.service.as_mut()?, &mut n.io);
         n.service.as_mut()?.before_sleep(&mut n.io);
+        if n.disk.as_ref().is_some_and(FakeDisk::has_crashed) {
+            self.crash(node);
+            return None;
+        }
         self.settle(node);
         Some(result)
     }
 
     /// Cuts or mends the network between two nodes.
     pub fn cut(&mut self, a: usize, b: usize, cut: bool) {
-        let pair = (a.min(b), a.max(b));
+        self.cut_way(a, b, cut);
+        self.cut_way(b, a, cut);
+    }
+
+    /// The same in one direction.
+    pub fn cut_way(&mut self, from: usize, to: usize, cut: bool) {
         if cut {
-            self.cuts.insert(pair)
+            self.cuts.insert((from, to))
         } else {
-            self.cuts.remove(&pair)
+            self.cuts.remove(&(from, to))
         };
     }
 
+    /// Mends the network.
     pub fn mend_all(&mut self) {
         self.cuts.clear();
+        self.refused.clear();
     }
 
-    fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cuts.contains(&(a.min(b), a.max(b)))
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts.contains(&(from, to))
     }
 
     /// Runs until `until_us`.
@@ -174,7 +347,12 @@ impl<S: Service> Sim<S> {
         {
             let Some(Reverse(Timed(at, _, event))) = self.queue.pop() else { break };
             self.now_us = at.max(self.now_us);
-            self.step(event);
+            let resumes = self.nodes[event.node()].stopped_until_us;
+            if resumes > self.now_us {
+                self.at(resumes, event);
+            } else {
+                self.step(event);
+            }
         }
         self.now_us = until_us;
     }
@@ -212,6 +390,28 @@ impl<S: Service> Sim<S> {
                 }
             }
             Event::Closed { node, life, conn, why } if self.lives(node, life) => self.gone(node, conn, why),
+            Event::Work { node, life } if self.lives(node, life) => {
+                let Some((id, job)) = self.nodes[node]
+                    .jobs
+                    .front_mut()
+                    .map(|(id, job)| (*id, std::mem::replace(job, Box::new(|| Ok(0)))))
+                else {
+                    return;
+                };
+                let result = job();
+                if self.nodes[node].disk.as_ref().is_some_and(FakeDisk::has_crashed) {
+                    return self.crash(node);
+                }
+                let at = self.now_us + self.nodes[node].job_us;
+                self.at(at, Event::Worked { node, life, id, result });
+            }
+            Event::Worked { node, life, id, result } if self.lives(node, life) => {
+                self.nodes[node].jobs.pop_front();
+                if !self.nodes[node].jobs.is_empty() {
+                    self.at(self.now_us, Event::Work { node, life });
+                }
+                self.call(node, |s, io| s.job_done(io, id, result));
+            }
             _ => {}
         }
     }
@@ -221,11 +421,16 @@ impl<S: Service> Sim<S> {
         let result = match to {
             None => Err(ConnectError::Unresolved("no such host".into())),
             // The attempt times out.
-            Some(to) if self.is_cut(from, to) => Err(ConnectError::Unreachable("timed out".into())),
-            Some(to) if !self.alive(to) => Err(ConnectError::Refused),
+            Some(to) if self.is_cut(from, to) || self.is_cut(to, from) => {
+                Err(ConnectError::Unreachable("timed out".into()))
+            }
+            Some(to) if !self.alive(to) || self.refused.contains(&to) || self.refused.contains(&from) => {
+                Err(ConnectError::Refused)
+            }
             Some(to) => Ok((to, self.nodes[to].life)),
         };
-        let wait = if matches!(result, Err(ConnectError::Unreachable(_))) { 2_000_000 } else { delay };
+        let wait =
+            if matches!(result, Err(ConnectError::Unreachable(_))) { CONNECT_TIMEOUT_US } else { delay };
         self.at(self.now_us + wait, Event::Connected { node: from, life, token, result });
     }
 
@@ -296,14 +501,33 @@ impl<S: Service> Sim<S> {
                         }
                         self.gone(node, conn, Gone::Asked);
                     }
-                    Action::Run(..) | Action::Tune { .. } => {}
-                    Action::Exit(_) | Action::Restart { .. } => return self.crash(node),
+                    Action::Run(id, job) => {
+                        let n = &mut self.nodes[node];
+                        n.jobs.push_back((id, job));
+                        if n.jobs.len() == 1 {
+                            self.at(self.now_us, Event::Work { node, life });
+                        }
+                    }
+                    Action::Tune { .. } => {}
+                    Action::Exit(code) => {
+                        self.flush_all(node);
+                        self.crash(node);
+                        self.nodes[node].exit = Some(code);
+                        return;
+                    }
+                    Action::Restart { .. } => return self.crash(node),
                 }
             } else if let Some(conn) = self.nodes[node].io.next_dirty() {
                 self.transmit(node, conn);
             } else {
                 return;
             }
+        }
+    }
+
+    fn flush_all(&mut self, node: usize) {
+        while let Some(conn) = self.nodes[node].io.next_dirty() {
+            self.transmit(node, conn);
         }
     }
 
@@ -319,6 +543,9 @@ impl<S: Service> Sim<S> {
         let (peer, there) = end.peer;
         let cut = self.is_cut(node, peer);
         let now = self.now_us;
+        if let (Some(observer), Some(sender)) = (&mut self.observer, &self.nodes[node].service) {
+            observer(sender, node, peer, &bytes, now);
+        }
         let Some(end) = self.ends.get_mut(&(node, conn)) else { return };
         if end.dumb || cut {
             end.dumb = true;
