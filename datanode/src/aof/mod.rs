@@ -7,3 +7,4 @@ pub mod load;
 pub mod manifest;
 pub mod read;
 pub mod write;
+mod zeros;

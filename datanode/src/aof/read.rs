@@ -1,13 +1,14 @@
 //! Reads a log file: commands one after the other, with the offset up to which the file is whole.
 //!
-//! A log that a crash cut off ends in the middle of a command, or of a transaction: that is [`ReadError::Truncated`] and
-//! can be mended by cutting the file at `valid`. Anything else that is not a command is [`ReadError::Corrupt`]. The
+//! A log that a crash cut off ends in the middle of a command, or of a transaction, or in zeros: that is
+//! [`ReadError::Truncated`] and can be mended by cutting the file at `valid`. Anything else that is not a command is [`ReadError::Corrupt`]. The
 //! commands of a transaction are given only once its EXEC has been read, so none of an unfinished one is ever executed.
 //! Every file starts in database 0.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 
+use super::zeros::WithoutZeros;
 use crate::resp::parse::parse_i64;
 
 const BUFFER: usize = 256 * 1024;
@@ -74,7 +75,7 @@ pub enum Element {
 
 /// Reads one file.
 pub struct LogReader<R> {
-    inner: BufReader<R>,
+    inner: BufReader<WithoutZeros<R>>,
     offset: u64,
     lines: u64,
     valid: u64,
@@ -101,7 +102,7 @@ impl<R: Read> LogReader<R> {
     /// Reads from `inner`, which stands at byte `offset` of its file (behind an RDB preamble, or 0).
     pub fn new(inner: R, offset: u64) -> Self {
         LogReader {
-            inner: BufReader::with_capacity(BUFFER, inner),
+            inner: BufReader::with_capacity(BUFFER, WithoutZeros::new(inner)),
             offset,
             lines: 0,
             valid: offset,
@@ -154,6 +155,7 @@ impl<R: Read> LogReader<R> {
         let corrupt = |me: &Self, what| ReadError::Corrupt { offset: start, valid: me.valid, what };
         let element = match self.peek()? {
             None if self.in_multi => return Err(self.truncated("transaction")),
+            None if self.inner.get_ref().has_zeros() => return Err(self.truncated("command")),
             None => return Ok(None),
             Some(b'#') => {
                 let line = self.line(MAX_ANNOTATION, start, "the annotation is too long")?;
