@@ -105,7 +105,7 @@ shared_target() {
     rm "$owner"
     (cd "$root" && for args in "" "--release" "--target $(host_triple)" "--release --target $(host_triple)"; do
       # shellcheck disable=SC2086 # several words on purpose
-      cargo clean -q -p datanode -p operator $args
+      cargo clean -q -p datanode -p operator -p load -p simulator $args
     done)
   fi
   echo "$root" >"$owner"

@@ -190,6 +190,12 @@ impl FakeDisk {
         lock(&self.0).changes
     }
 
+    /// Whether the machine has crashed, by [`Fault::CrashAt`].
+    pub fn has_crashed(&self) -> bool {
+        let state = lock(&self.0);
+        matches!(state.fault, Some(Fault::CrashAt(at)) if state.changes > at)
+    }
+
     /// From now on keeps what the disk is like in the midst of each change: [`FakeDisk::take_moments`].
     pub fn keep_moments(&self) {
         lock(&self.0).moments = Some(Vec::new());

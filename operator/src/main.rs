@@ -2,24 +2,13 @@
 //!
 //! `operator` runs it, `operator crd` prints the CustomResourceDefinition, `operator version` its version.
 
-mod act;
-mod controller;
-mod crd;
-mod decide;
-mod events;
-mod lease;
-mod observe;
-mod render;
-mod snapshot;
-mod status;
-mod telemetry;
-
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use render::Settings;
+use operator::render::Settings;
+use operator::{controller, crd, lease, telemetry};
 
 /// Port of metrics and probes.
 const HTTP_PORT: u16 = 8080;

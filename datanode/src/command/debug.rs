@@ -1,6 +1,6 @@
 //! `DEBUG`: what tests of clients and tools use. Guarded by `enable-debug-command`.
 
-mod digest;
+pub mod digest;
 mod process;
 mod values;
 

@@ -145,9 +145,22 @@ impl Managed {
         self.own_shard().is_some_and(|s| s.has_member(node))
     }
 
+    /// The epoch at which it is master.
+    pub fn master_epoch(&self) -> Option<u64> {
+        match self.part {
+            Part::Master { epoch } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// See [`NodeStatus::intact`].
+    pub fn is_intact(&self) -> bool {
+        self.intact
+    }
+
     /// It is master and its lease still runs.
     pub fn holds_lease(&self, now: Now) -> bool {
-        let Part::Master { epoch } = self.part else { return false };
+        let Some(epoch) = self.master_epoch() else { return false };
         let until = self.map().and_then(|map| self.lease.until_ms(map, epoch));
         until.is_none_or(|until| now.mono_ms() < until)
     }

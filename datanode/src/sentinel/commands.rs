@@ -188,7 +188,7 @@ fn replicaset(s: &mut Sentinel, io: &mut Io, call: &mut Call<'_>) {
                 Err(e) => call.reply.error(&format!("ERR {e}")),
             }
         }
-        ("status", 2) => match s.own_status(now).map(|v| serde_json::to_vec(&v)) {
+        ("status", 2) => match s.status(now).map(|v| serde_json::to_vec(&v)) {
             Some(Ok(json)) => call.reply.bulk(&json),
             Some(Err(e)) => call.reply.error(&format!("ERR {e}")),
             None => call.reply.null(),

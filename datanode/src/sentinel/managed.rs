@@ -80,6 +80,16 @@ impl Sentinel {
         Ok(())
     }
 
+    /// The shard map it follows.
+    pub fn shard_map(&self) -> Option<&ShardMap> {
+        self.map()
+    }
+
+    /// It has not lost its state, or has learned again what it may not vote for.
+    pub fn knows(&self) -> bool {
+        self.may_vote()
+    }
+
     pub(super) fn map(&self) -> Option<&ShardMap> {
         self.managed.as_ref()?.map.as_ref()
     }
@@ -327,8 +337,8 @@ impl Sentinel {
         self.save().map_err(|e| format!("ERR Sentinel was not able to save its state: {e}"))
     }
 
-    /// Answer of `REPLICASET STATUS`.
-    pub(super) fn own_status(&self, now: u64) -> Option<SentinelStatus> {
+    /// Answer of `REPLICASET STATUS`; `now`: monotonic milliseconds.
+    pub fn status(&self, now: u64) -> Option<SentinelStatus> {
         let managed = self.managed.as_ref()?;
         let shards = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| (m.master_name(s.index), s)));
         let reachable = 1 + managed

@@ -130,6 +130,15 @@ impl Sentinel {
         }
     }
 
+    /// A planned move of a shard's master, to whichever replica is best prepared.
+    ///
+    /// # Errors
+    /// Why none is begun.
+    pub fn switchover(&mut self, io: &mut Io, shard: u32) -> Result<(), String> {
+        let name = self.map().map(|m| m.master_name(shard)).unwrap_or_default();
+        self.start_planned(io, &name, None)
+    }
+
     /// A planned move; `Err` is the reply's error text.
     pub(super) fn start_planned(
         &mut self,

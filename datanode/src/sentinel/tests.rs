@@ -425,7 +425,7 @@ impl World {
         let all = (0..SENTINELS).filter_map(|i| {
             let s = self.s(i)?;
             let says = s.master_inst("orders").map(|i| i.addr.clone());
-            let state = s.own_status(s.last_tick_ms)?.shards.first().map(|s| s.state);
+            let state = s.status(s.last_tick_ms)?.shards.first().map(|s| s.state);
             Some(says == Some(addr.clone()) && state == Some(ShardState::Ok))
         });
         all.collect::<Vec<_>>().iter().all(|ok| *ok).then_some(only)
@@ -441,7 +441,7 @@ impl World {
             let waited = (self.sim.now_us - begun) / 1000;
             if waited > limit_ms {
                 let states: Vec<_> = (0..SENTINELS)
-                    .filter_map(|i| self.s(i).and_then(|s| s.own_status(s.last_tick_ms)))
+                    .filter_map(|i| self.s(i).and_then(|s| s.status(s.last_tick_ms)))
                     .flat_map(|s| s.shards.into_iter().map(|s| (s.state, s.reason, s.epoch)))
                     .collect();
                 panic!("no agreement after {waited} ms: {states:?}");
@@ -466,7 +466,7 @@ fn founded_once_everybody_is_there() {
     w.crash_member(2, false);
     w.run_ms(8000);
     assert!(w.masters.is_empty(), "founding needs every member");
-    assert_eq!(w.s(0).unwrap().own_status(0).unwrap().shards[0].state, ShardState::Unfounded);
+    assert_eq!(w.s(0).unwrap().status(0).unwrap().shards[0].state, ShardState::Unfounded);
     w.start_member(2);
     let (master, _) = w.until_agreed(5000);
     assert_eq!(master, 0, "the lowest ordinal founds");

@@ -155,8 +155,11 @@ struct End {
 
 /// The world.
 pub struct Sim<S> {
+    /// Microseconds since the start.
     pub now_us: u64,
+    /// Where everything random comes from.
     pub rng: Rng,
+    /// The network at present.
     pub weather: Weather,
     nodes: Vec<Node<S>>,
     queue: BinaryHeap<Reverse<Timed>>,
@@ -170,6 +173,7 @@ pub struct Sim<S> {
 }
 
 impl<S: Service> Sim<S> {
+    /// An empty world.
     pub fn new(seed: u64, weather: Weather) -> Self {
         Sim {
             now_us: 1_000_000,
@@ -291,6 +295,7 @@ impl<S: Service> Sim<S> {
         }
     }
 
+    /// Whether a machine's process runs.
     pub fn alive(&self, node: usize) -> bool {
         self.nodes[node].service.is_some()
     }

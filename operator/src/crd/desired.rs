@@ -302,6 +302,8 @@ fn directives(
 }
 
 #[cfg(test)]
+/// A resource for tests.
+#[allow(missing_docs)]
 pub mod tests {
     use serde_json::{Value, json};
 

@@ -167,14 +167,14 @@ pub fn random_hex(bytes: usize) -> std::io::Result<String> {
 }
 
 /// How long the answer of a member is waited for that was last heard at a time, Unix milliseconds.
-fn patience(heard: Option<u64>, now: u64) -> Duration {
+pub fn patience(heard: Option<u64>, now: u64) -> Duration {
     let silent = Duration::from_millis(now.saturating_sub(heard.unwrap_or(now)));
     let hasty = silent >= resp::PROBE && silent < resp::PROBE + HASTE;
     if hasty { HASTY_PROBE } else { resp::PROBE }
 }
 
 /// An answer, or its absence, and when that was known, Unix milliseconds.
-type Heard<T> = (NodeAddr, Result<Answer<T>, Failure>, u64);
+pub type Heard<T> = (NodeAddr, Result<Answer<T>, Failure>, u64);
 
 async fn ask_all<T: DeserializeOwned>(
     places: &BTreeSet<NodeAddr>,
@@ -195,7 +195,8 @@ async fn ask_all<T: DeserializeOwned>(
     .await
 }
 
-fn remember<T>(memory: &mut Memory, (at, answer, when): Heard<T>) -> (NodeAddr, Probe<T>) {
+/// Takes in when somebody was last heard of.
+pub fn remember<T>(memory: &mut Memory, (at, answer, when): Heard<T>) -> (NodeAddr, Probe<T>) {
     let heard = memory.heard.entry(at.clone()).or_insert(when);
     if answer.is_ok() {
         *heard = when;

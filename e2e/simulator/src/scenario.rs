@@ -1,0 +1,152 @@
+//! What one seed makes: the deployment, its weather, and the kinds of faults that hit it.
+
+use datanode::config::types::Fsync;
+use datanode::rng::Rng;
+use datanode::sim::Weather;
+
+/// The deployment of a run.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Members of the shard: 1, 2 or 4 replicas and the master.
+    pub members: usize,
+    /// 0, 3 or 5.
+    pub sentinels: usize,
+    /// `writeAckReplicas`.
+    pub acks: usize,
+    /// `appendfsync`; none: only RDB files, and these rarely.
+    pub fsync: Option<Fsync>,
+    /// Clients that write, and the pause between two writes of each, milliseconds.
+    pub writers: usize,
+    /// See `writers`.
+    pub pause_ms: u64,
+    /// How much faster or slower a machine's clock may run, parts per million.
+    pub drift_ppm: u64,
+    /// The network until the faults end.
+    pub weather: Weather,
+    /// How long a background job takes at most, microseconds.
+    pub job_us: u64,
+    /// Faults.
+    pub steps: usize,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn of(rng: &mut Rng) -> Scenario {
+        let members = [2, 3, 3, 3, 5][rng.below(5) as usize];
+        let sentinels = [0, 3, 3, 5][rng.below(4) as usize];
+        let most = (members - 1).min(2) as u64;
+        let acks = match rng.below(6) {
+            0 => 0,
+            n => (1 + (n / 5)).min(most) as usize,
+        };
+        let fsync = match rng.below(5) {
+            0 | 1 => Some(Fsync::Always),
+            2 | 3 => Some(Fsync::Everysec),
+            _ => None,
+        };
+        let slow = [2_000, 10_000, 60_000][rng.below(3) as usize];
+        Scenario {
+            members,
+            sentinels,
+            acks,
+            fsync,
+            writers: 1 + rng.below(2) as usize,
+            pause_ms: 10 + rng.below(20),
+            drift_ppm: [0, 1_000, 40_000][rng.below(3) as usize],
+            weather: Weather { delay_us: (200, slow), loss: rng.below(3) * 3 },
+            job_us: [1_000, 50_000, 1_500_000][rng.below(3) as usize],
+            steps: 6 + rng.below(10) as usize,
+        }
+    }
+
+    /// Nobody loses what it has acknowledged when the power fails.
+    pub fn synced(&self) -> bool {
+        self.fsync == Some(Fsync::Always)
+    }
+}
+
+/// What can go wrong, or is asked for, in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A member's process is killed; it comes back after so many milliseconds.
+    KillMember(usize, u64),
+    /// The machine of a member loses power at its n-th change of a file from now on.
+    CrashMember(usize, u64, u64),
+    /// A member's process is killed and its volume emptied.
+    WipeMember(usize, u64),
+    /// A sentinel's process is killed.
+    KillSentinel(usize, u64),
+    /// The machine of a sentinel loses power at its n-th change of a file from now on.
+    CrashSentinel(usize, u64, u64),
+    /// The same, and its volume emptied.
+    WipeSentinel(usize, u64),
+    /// An operator is killed.
+    KillOperator(usize, u64),
+    /// All members are killed at once.
+    KillAll(u64),
+    /// A process stands still.
+    Stop(usize, u64),
+    /// The network between two machines is cut.
+    Cut(usize, usize),
+    /// Nothing of what one machine sends reaches the other.
+    CutWay(usize, usize),
+    /// A machine is cut off from all others.
+    Isolate(usize),
+    /// The machines are parted in two, by this mask.
+    Part(u64),
+    /// The network resets a machine's connections and refuses new ones.
+    Refuse(usize),
+    /// The network is well again.
+    Mend,
+    /// A member's disk is full, for so many milliseconds.
+    FillDisk(usize, u64),
+    /// A member's disk fails, for so many milliseconds.
+    BreakDisk(usize, u64),
+    /// SIGTERM for a member, as in a roll; it comes back.
+    Terminate(usize, u64),
+    /// A person asks a sentinel for a planned move.
+    Switchover(usize),
+    /// Snapshots are asked for.
+    Snapshot(usize),
+    /// The log is to be rewritten.
+    Rewrite(usize),
+    /// The API server is not there, or shows old versions.
+    ApiServer(bool, bool),
+}
+
+impl Step {
+    /// The next step; machines are numbered: members, sentinels, operators, clients.
+    pub fn next(rng: &mut Rng, s: &Scenario, machines: usize) -> Step {
+        let member = rng.below(s.members as u64) as usize;
+        let sentinel = rng.below(s.sentinels.max(1) as u64) as usize;
+        let any = rng.below(machines as u64) as usize;
+        let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
+        let away = 50 + rng.below(3000);
+        let soon = rng.below(12);
+        match rng.below(32) {
+            0..=2 => Step::KillMember(member, away),
+            3 | 4 => Step::CrashMember(member, soon, away),
+            5 => Step::WipeMember(member, away),
+            6 => Step::KillSentinel(sentinel, away),
+            7 => Step::CrashSentinel(sentinel, soon, away),
+            8 => Step::WipeSentinel(sentinel, away),
+            9 => Step::KillOperator(rng.below(2) as usize, away),
+            10 => Step::KillAll(away),
+            11..=13 => Step::Stop(member, 100 + rng.below(4000)),
+            14 => Step::Stop(any, 100 + rng.below(4000)),
+            15 | 16 => Step::Cut(any, other),
+            17 => Step::CutWay(any, other),
+            18 | 19 => Step::Isolate(member),
+            20 | 21 => Step::Part(rng.next_u64()),
+            22 => Step::Refuse(member),
+            23 | 24 => Step::Mend,
+            25 => Step::FillDisk(member, away),
+            26 => Step::BreakDisk(member, away),
+            27 => Step::Terminate(member, away),
+            28 => Step::Switchover(sentinel),
+            29 => Step::Snapshot(member),
+            30 => Step::Rewrite(member),
+            _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
+        }
+    }
+}

@@ -1,0 +1,721 @@
+//! One run: a deployment, faults upon it, the claims at every moment, and peace afterwards.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use datanode::command::debug::digest;
+use datanode::config::Config;
+use datanode::config::types::{Fsync, SavePoint};
+use datanode::disk_fake::{FakeDisk, Fault, Survives};
+use datanode::io::{Action, Io, Service, Signal};
+use datanode::rng::Rng;
+use datanode::sentinel::{self, Sentinel};
+use datanode::server::{Origins, Server};
+use datanode::shardmap::{NodeAddr, ShardState};
+use datanode::sim::{Clock, Sim, Weather};
+use operator::crd::RedisReplicaSet;
+use operator::crd::desired::Desired;
+
+use crate::actor::{Actor, Core};
+use crate::claims::{Claims, first_missing};
+use crate::operator::{ApiServer, Operator};
+use crate::scenario::{Scenario, Step};
+use crate::writer::{History, Writer};
+
+/// Between two looks at all claims, microseconds.
+const SLICE_US: u64 = 10_000;
+/// Time in which a new deployment must take writes, microseconds.
+const FOUNDED_US: u64 = 60_000_000;
+/// Time in which all must be well again once nothing goes wrong any more, microseconds.
+const PEACE_US: u64 = 120_000_000;
+/// How long it must stay so, microseconds.
+const CALM_US: u64 = 3_000_000;
+/// How long an election waits for missing members, milliseconds.
+const GRACE_MS: u64 = 5_000;
+/// Operators that run at the same time.
+const OPERATORS: usize = 2;
+const DIR: &str = "/data";
+
+/// The network when nothing goes wrong.
+const CALM: Weather = Weather { delay_us: (200, 2000), loss: 0 };
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Writes sent and acknowledged.
+    pub writes: (u32, usize),
+    /// Masters there have been.
+    pub epochs: usize,
+    /// A fingerprint of everything that was sent: the same seed gives the same one.
+    pub trace: u64,
+}
+
+impl Outcome {
+    /// Adds up.
+    pub fn add(&mut self, other: &Outcome) {
+        self.simulated_us += other.simulated_us;
+        self.writes.0 += other.writes.0;
+        self.writes.1 += other.writes.1;
+        self.epochs += other.epochs;
+        self.trace ^= other.trace;
+    }
+}
+
+/// A run in progress.
+pub struct World {
+    scenario: Scenario,
+    sim: Sim<Actor>,
+    rng: Rng,
+    desired: Desired,
+    disks: Vec<FakeDisk>,
+    names: Vec<String>,
+    /// When a machine's process is to be started again, microseconds, and whether a disk is to be mended.
+    restarts: BTreeMap<usize, u64>,
+    mended: BTreeMap<usize, u64>,
+    /// Members that may have lost something that they had acknowledged and have not got back.
+    damaged: BTreeSet<usize>,
+    wiped_sentinels: usize,
+    /// Connections of living machines have been refused.
+    resets: bool,
+    history: Rc<RefCell<History>>,
+    claims: Rc<RefCell<Claims>>,
+    api: Rc<RefCell<ApiServer>>,
+    trace: Rc<RefCell<u64>>,
+    verbose: bool,
+}
+
+impl World {
+    /// The deployment of a seed, before anything has happened.
+    pub fn new(seed: u64, verbose: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario::of(&mut rng);
+        if verbose {
+            println!("seed {seed}: {scenario:?}");
+        }
+        let desired = desired(&scenario);
+        let mut names: Vec<String> = (0..scenario.members as u32).map(|i| desired.member(0, i)).collect();
+        names.extend((0..scenario.sentinels as u32).map(|i| desired.sentinel(i)));
+        names.extend((0..OPERATORS).map(|i| format!("operator-{i}:1")));
+        names.extend((0..scenario.writers).map(|i| format!("writer-{i}:1")));
+        let mut sim = Sim::new(rng.next_u64(), scenario.weather);
+        let mut disks = Vec::new();
+        for name in &names {
+            let node = sim.place(name);
+            disks.push(FakeDisk::with_dir(Path::new(DIR)));
+            sim.set_disk(node, disks[node].clone());
+            let drift = rng.below(2 * scenario.drift_ppm + 1) as i64 - scenario.drift_ppm as i64;
+            sim.set_clock(node, Clock { fast_ppm: drift, off_ms: rng.below(2000) as i64 - 1000 });
+            sim.set_job_us(node, rng.below(scenario.job_us) + 1);
+        }
+        let mut world = World {
+            scenario,
+            sim,
+            rng,
+            desired,
+            disks,
+            names,
+            restarts: BTreeMap::new(),
+            mended: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            wiped_sentinels: 0,
+            resets: false,
+            history: Rc::default(),
+            claims: Rc::default(),
+            api: Rc::default(),
+            trace: Rc::default(),
+            verbose,
+        };
+        world.observe();
+        (0..world.names.len()).for_each(|node| world.start(node));
+        world
+    }
+
+    /// The whole run. The error says what did not hold.
+    pub fn run(mut self) -> Result<Outcome, String> {
+        // It begins in good weather: a deployment that has taken no write yet has nothing to lose.
+        let weather = std::mem::replace(&mut self.sim.weather, CALM);
+        self.until("the first write", FOUNDED_US, |w| w.history.borrow().acknowledged.len() > 3)?;
+        self.sim.weather = weather;
+        for _ in 0..self.scenario.steps {
+            let step = Step::next(&mut self.rng, &self.scenario, self.names.len());
+            self.take(step);
+            let pause = self.rng.below(1500) * 1000;
+            self.pass(pause)?;
+        }
+        self.end_faults();
+        let acknowledged = self.history.borrow().acknowledged.len();
+        self.until("peace", PEACE_US, |w| w.well() && w.history.borrow().acknowledged.len() > acknowledged)?;
+        self.pass(CALM_US)?;
+        if !self.well() && !self.until_well() {
+            return Err(format!("it does not stay well: {}", self.describe()));
+        }
+        self.nothing_lost()?;
+        let history = self.history.borrow();
+        Ok(Outcome {
+            simulated_us: self.sim.now_us,
+            writes: (history.sent, history.acknowledged.len()),
+            epochs: self.claims.borrow().epochs(),
+            trace: *self.trace.borrow(),
+        })
+    }
+
+    /// One more election may follow when the faults have ended: of members that had promised, or votes that were given.
+    fn until_well(&mut self) -> bool {
+        self.until("calm", PEACE_US, World::well).is_ok() && self.pass(CALM_US).is_ok() && self.well()
+    }
+
+    fn observe(&mut self) {
+        let (claims, trace) = (self.claims.clone(), self.trace.clone());
+        let clients = self.names.len() - self.scenario.writers;
+        // Without sentinels there are no leases; then only writes that replicas acknowledge are guarded.
+        let exclusive = self.scenario.sentinels > 0 || self.scenario.acks > 0;
+        self.sim.observe(Box::new(move |sender, from, to, bytes, now_us| {
+            let mut hash = trace.borrow_mut();
+            for part in [from as u64, to as u64, now_us, bytes.len() as u64] {
+                *hash = (*hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            }
+            if let Core::Data(server) = &sender.core
+                && to >= clients
+                && acknowledges(bytes)
+            {
+                let epoch = server.managed.as_ref().and_then(|m| m.master_epoch());
+                claims.borrow_mut().write_answered(&sender.name, epoch, exclusive);
+            }
+        }));
+    }
+
+    fn sentinel_node(&self, i: usize) -> usize {
+        self.scenario.members + i
+    }
+
+    fn operator_node(&self, i: usize) -> usize {
+        self.scenario.members + self.scenario.sentinels + i
+    }
+
+    fn is_member(&self, node: usize) -> bool {
+        node < self.scenario.members
+    }
+
+    /// Starts the process of a machine, unless it runs. One whose files cannot be used is started again later.
+    fn start(&mut self, node: usize) {
+        if self.sim.alive(node) {
+            return;
+        }
+        let seed = self.rng.next_u64();
+        let name = self.names[node].clone();
+        let disk = self.disks[node].clone();
+        let now = self.sim.now_at(node);
+        let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
+        let core = if node < members {
+            let config = self.config(node);
+            match Server::new(config, Arc::new(disk), seed, now, Origins::default()) {
+                Ok(server) => Core::Data(Box::new(server)),
+                Err(e) => return self.start_failed(node, &e),
+            }
+        } else if node < members + sentinels {
+            let addr: NodeAddr = name.parse().expect("names make addresses");
+            let mut config = sentinel::config::Config::default();
+            config.managed = true;
+            config.announce_ip = Some(addr.host().to_owned());
+            config.announce_port = addr.port();
+            config.dir = DIR.into();
+            match Sentinel::new(config, Arc::new(disk), seed, now) {
+                Ok(sentinel) => Core::Sentinel(Box::new(sentinel)),
+                Err(e) => return self.start_failed(node, &e.to_string()),
+            }
+        } else if node < members + sentinels + OPERATORS {
+            Core::Operator(Box::new(Operator::new(self.desired.clone(), self.api.clone(), seed)))
+        } else {
+            let nodes =
+                self.names[..members].iter().map(|n| n.parse().expect("names make addresses")).collect();
+            Core::Writer(Box::new(Writer::new(nodes, self.scenario.pause_ms, seed, self.history.clone())))
+        };
+        self.sim.start(node, Actor { name: short(&name).to_owned(), core });
+        if self.is_member(node) {
+            let started = self.sim.call(node, |a, io| match &mut a.core {
+                Core::Data(server) => server.start(io),
+                _ => Ok(()),
+            });
+            if let Some(Err(e)) = started {
+                self.sim.crash(node);
+                self.start_failed(node, &e);
+            }
+        }
+    }
+
+    fn start_failed(&mut self, node: usize, why: &str) {
+        self.say(|| format!("{node} does not start: {why}"));
+        if self.disks[node].has_crashed() {
+            self.disks[node] = self.disks[node].after_crash(Survives::Everything);
+            self.sim.set_disk(node, self.disks[node].clone());
+        }
+        self.restarts.insert(node, self.sim.now_us + 500_000);
+    }
+
+    fn config(&self, node: usize) -> Config {
+        let addr: NodeAddr = self.names[node].parse().expect("names make addresses");
+        Config {
+            managed: true,
+            dir: DIR.into(),
+            replica_announce_ip: addr.host().to_owned(),
+            port: addr.port(),
+            protected_mode: false,
+            appendonly: self.scenario.fsync.is_some(),
+            appendfsync: self.scenario.fsync.unwrap_or(Fsync::Everysec),
+            save: vec![SavePoint { seconds: 5, changes: 50 }],
+            repl_backlog_size: 16 << 10,
+            repl_diskless_sync: node % 2 == 0,
+            repl_diskless_sync_delay: 0,
+            ..Config::default()
+        }
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            println!("{:>10.3} s  {}", self.sim.now_us as f64 / 1e6, what());
+        }
+    }
+
+    /// Ends a process; what its disk keeps is decided by `survives`.
+    fn kill(&mut self, node: usize, survives: Survives, away_ms: u64) {
+        self.sim.crash(node);
+        self.buried(node, survives, away_ms);
+    }
+
+    fn buried(&mut self, node: usize, survives: Survives, away_ms: u64) {
+        self.disks[node] = self.disks[node].after_crash(survives);
+        self.sim.set_disk(node, self.disks[node].clone());
+        self.mended.remove(&node);
+        self.restarts.insert(node, self.sim.now_us + away_ms * 1000);
+    }
+
+    /// One more member may lose what it has acknowledged: an acknowledged write is still somewhere.
+    fn may_damage(&mut self, node: usize) -> bool {
+        self.forget_healed();
+        self.damaged.contains(&node) || self.damaged.len() < self.scenario.acks
+    }
+
+    /// Its process may end: without a log it loses what its last snapshot does not have.
+    fn may_restart(&mut self, node: usize) -> bool {
+        let log = self.scenario.fsync.is_some();
+        let may = log || self.may_damage(node);
+        if may && !log {
+            self.damaged.insert(node);
+        }
+        may
+    }
+
+    fn kill_member(&mut self, node: usize, away_ms: u64) {
+        if self.may_restart(node) {
+            self.kill(node, Survives::Everything, away_ms);
+        }
+    }
+
+    fn forget_healed(&mut self) {
+        for node in self.damaged.clone() {
+            let newest = self.newest_epoch();
+            let now = self.sim.now_at(node);
+            let healed = self.server(node).is_some_and(|s| {
+                s.managed.as_ref().is_some_and(|m| m.is_intact())
+                    && (s.managed.as_ref().is_some_and(|m| m.master_epoch() == Some(newest))
+                        || s.repl.link_is_up() && s.persist.lineage().epoch == newest)
+                    && now.mono_us > 0
+            });
+            if healed && self.caught_up(node) {
+                self.damaged.remove(&node);
+            }
+        }
+    }
+
+    /// It has every acknowledged write.
+    fn caught_up(&mut self, node: usize) -> bool {
+        let now = self.sim.now_at(node);
+        let history = self.history.clone();
+        self.server(node).is_some_and(|s| first_missing(s, now, &history.borrow()).is_none())
+    }
+
+    fn newest_epoch(&self) -> u64 {
+        self.claims.borrow().newest_epoch()
+    }
+
+    fn server(&mut self, node: usize) -> Option<&mut Server> {
+        match &mut self.sim.core(node)?.core {
+            Core::Data(server) => Some(server),
+            _ => None,
+        }
+    }
+
+    fn sentinel(&mut self, i: usize) -> Option<&mut Sentinel> {
+        let node = self.sentinel_node(i);
+        match &mut self.sim.core(node)?.core {
+            Core::Sentinel(sentinel) => Some(sentinel),
+            _ => None,
+        }
+    }
+
+    /// Does what a step says.
+    fn take(&mut self, step: Step) {
+        self.say(|| format!("{step:?}"));
+        match step {
+            Step::KillMember(i, away) => self.kill_member(i, away),
+            Step::CrashMember(i, soon, away) => {
+                if (self.scenario.synced() || self.may_damage(i)) && self.sim.alive(i) {
+                    if !self.scenario.synced() {
+                        self.damaged.insert(i);
+                    }
+                    self.disks[i].set_fault(Fault::CrashAt(soon));
+                    self.mended.remove(&i);
+                    self.restarts.insert(i, self.sim.now_us + (away + 200) * 1000);
+                }
+            }
+            Step::WipeMember(i, away) => {
+                if self.may_damage(i) {
+                    self.damaged.insert(i);
+                    self.sim.crash(i);
+                    self.disks[i] = FakeDisk::with_dir(Path::new(DIR));
+                    self.buried(i, Survives::Everything, away);
+                }
+            }
+            Step::KillSentinel(i, away) if i < self.scenario.sentinels => {
+                self.kill(self.sentinel_node(i), Survives::Everything, away);
+            }
+            Step::CrashSentinel(i, soon, away) if i < self.scenario.sentinels => {
+                let node = self.sentinel_node(i);
+                if self.sim.alive(node) {
+                    self.disks[node].set_fault(Fault::CrashAt(soon));
+                    self.restarts.insert(node, self.sim.now_us + (away + 200) * 1000);
+                }
+            }
+            Step::WipeSentinel(i, away) if i < self.scenario.sentinels => {
+                let all_know =
+                    (0..self.scenario.sentinels).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
+                if all_know {
+                    self.wiped_sentinels += 1;
+                    let node = self.sentinel_node(i);
+                    self.sim.crash(node);
+                    self.disks[node] = FakeDisk::with_dir(Path::new(DIR));
+                    self.buried(node, Survives::Everything, away);
+                }
+            }
+            Step::KillOperator(i, away) => self.kill(self.operator_node(i), Survives::Everything, away),
+            Step::KillAll(away) => {
+                for i in 0..self.scenario.members {
+                    let late = self.rng.below(1000);
+                    self.kill_member(i, away + late);
+                }
+            }
+            Step::Stop(node, ms) => self.sim.stop_for(node, ms * 1000),
+            Step::Cut(a, b) => self.sim.cut(a, b, true),
+            Step::CutWay(a, b) => self.sim.cut_way(a, b, true),
+            Step::Isolate(node) => {
+                let clients = self.names.len() - self.scenario.writers;
+                // Clients stay on its side, every other time.
+                let end = if self.rng.below(2) == 0 { clients } else { self.names.len() };
+                (0..end).filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
+            }
+            Step::Part(mask) => {
+                for a in 0..self.names.len() {
+                    for b in 0..a {
+                        if (mask >> a ^ mask >> b) & 1 == 1 {
+                            self.sim.cut(a, b, true);
+                        }
+                    }
+                }
+            }
+            Step::Refuse(node) => {
+                self.resets = true;
+                self.sim.refuse(node);
+            }
+            Step::Mend => self.sim.mend_all(),
+            Step::FillDisk(i, ms) => self.fault_for(i, Fault::FullFrom(0), ms),
+            Step::BreakDisk(i, ms) => self.fault_for(i, Fault::BrokenFrom(0), ms),
+            Step::Terminate(i, away) if self.may_restart(i) => {
+                self.sim.call(i, |a, io| a.terminate(io, Signal::Terminate));
+                self.restarts.insert(i, self.sim.now_us + (away + 200) * 1000);
+            }
+            Step::Switchover(i) if i < self.scenario.sentinels => {
+                let node = self.sentinel_node(i);
+                self.sim.call(node, |a, io| {
+                    if let Core::Sentinel(s) = &mut a.core {
+                        let _refused = s.switchover(io, 0);
+                    }
+                });
+            }
+            Step::Snapshot(i) => self.command(i, &["BGSAVE"]),
+            Step::Rewrite(i) => self.command(i, &["BGREWRITEAOF"]),
+            Step::ApiServer(down, stale) => {
+                let mut api = self.api.borrow_mut();
+                (api.down, api.stale) = (down, stale);
+            }
+            Step::Terminate(..)
+            | Step::KillSentinel(..)
+            | Step::CrashSentinel(..)
+            | Step::WipeSentinel(..)
+            | Step::Switchover(_) => {}
+        }
+    }
+
+    fn fault_for(&mut self, node: usize, fault: Fault, ms: u64) {
+        if !self.restarts.contains_key(&node) {
+            self.disks[node].set_fault(fault);
+            self.mended.insert(node, self.sim.now_us + ms * 1000);
+        }
+    }
+
+    /// Has a member execute a command, as from a client of its own.
+    fn command(&mut self, node: usize, words: &[&str]) {
+        let mut request = Vec::new();
+        datanode::resp::encode_command(&mut request, words);
+        self.sim.call(node, |a, io| {
+            let conn = io.open();
+            a.accepted(io, conn, Default::default());
+            if let Some(c) = io.conn(conn) {
+                c.input.extend_from_slice(&request);
+            }
+            a.received(io, conn);
+            io.ask(Action::Close { conn, flush: false });
+        });
+    }
+
+    fn end_faults(&mut self) {
+        self.say(|| "the faults end".into());
+        self.sim.mend_all();
+        self.sim.weather = CALM;
+        {
+            let mut api = self.api.borrow_mut();
+            (api.down, api.stale) = (false, false);
+        }
+        for node in 0..self.names.len() {
+            self.sim.go_on(node);
+            self.sim.set_job_us(node, 1000);
+            if !self.disks[node].has_crashed() {
+                self.disks[node].set_fault(Fault::None);
+            }
+        }
+        self.mended.clear();
+        let now = self.sim.now_us;
+        for node in 0..self.scenario.members {
+            // Who could not read its files for an error of the disk is started again once the disk is well, by a person.
+            let unreadable = self.server(node).is_some_and(|s| s.persist.restore_error().is_some());
+            if unreadable {
+                self.say(|| format!("{node} could not read its files"));
+                self.kill_member(node, 0);
+            }
+        }
+        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + 500_000));
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, us: u64) -> Result<(), String> {
+        let end = self.sim.now_us + us;
+        while self.sim.now_us < end {
+            self.sim.run((self.sim.now_us + SLICE_US).min(end));
+            self.restart_due();
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn until(&mut self, what: &str, limit_us: u64, done: impl Fn(&mut World) -> bool) -> Result<(), String> {
+        let end = self.sim.now_us + limit_us;
+        while !done(self) {
+            if self.sim.now_us > end {
+                return Err(format!("waited for {what} in vain: {}", self.describe()));
+            }
+            self.pass(SLICE_US)?;
+        }
+        Ok(())
+    }
+
+    fn restart_due(&mut self) {
+        let now = self.sim.now_us;
+        for node in 0..self.names.len() {
+            if let Some(code) = self.sim.take_exit(node) {
+                self.say(|| format!("{node} has ended with {code}"));
+                self.restarts.entry(node).or_insert(now + 200_000);
+            }
+        }
+        let due: Vec<usize> = self.restarts.iter().filter(|(_, at)| **at <= now).map(|(n, _)| *n).collect();
+        for node in due {
+            self.restarts.remove(&node);
+            if self.disks[node].has_crashed() {
+                // The power had failed; what was not synced is there in part.
+                let survives = Survives::Some(self.rng.next_u64());
+                self.disks[node] = self.disks[node].after_crash(survives);
+                self.sim.set_disk(node, self.disks[node].clone());
+            } else if self.sim.alive(node) {
+                // It was to crash at a change of a file, and made none.
+                if !self.mended.contains_key(&node) {
+                    self.disks[node].set_fault(Fault::None);
+                }
+                continue;
+            }
+            self.say(|| format!("{node} is started"));
+            self.start(node);
+        }
+        let mended: Vec<usize> = self.mended.iter().filter(|(_, at)| **at <= now).map(|(n, _)| *n).collect();
+        for node in mended {
+            self.mended.remove(&node);
+            self.disks[node].set_fault(Fault::None);
+        }
+    }
+
+    /// Looks at everything that must always hold.
+    fn check(&mut self) -> Result<(), String> {
+        let (claims, history) = (self.claims.clone(), self.history.clone());
+        let mut claims = claims.borrow_mut();
+        let mut writable = Vec::new();
+        let leases = self.scenario.sentinels > 0 && !self.resets;
+        for node in 0..self.scenario.members {
+            let (now, name, acks) =
+                (self.sim.now_at(node), short(&self.names[node]).to_owned(), self.scenario.acks);
+            let Some(server) = self.server(node) else { continue };
+            let Some(m) = &server.managed else { continue };
+            if let Some(shard) = m.own_shard() {
+                claims.map_seen(shard, &name);
+            }
+            if let Some(epoch) = m.master_epoch().filter(|_| m.holds_lease(now)) {
+                writable.push((name.clone(), epoch));
+                if acks > 0 {
+                    claims.takes_writes(&name, node, epoch, server, now, &history.borrow());
+                }
+            }
+        }
+        if writable.len() > 1 && leases {
+            claims.violated(|| format!("two take writes: {writable:?}"));
+        }
+        for i in 0..self.scenario.sentinels {
+            if let Some(shard) = self.sentinel(i).and_then(|s| s.shard_map()?.shard(0).cloned()) {
+                claims.map_seen(&shard, &format!("sentinel {i}"));
+            }
+        }
+        if let Some(shard) = self.api.borrow().map().and_then(|m| m.shard(0).cloned()) {
+            claims.map_seen(&shard, "the API server");
+        }
+        claims.violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// One master, and everybody knows it, follows it, and has the same.
+    fn well(&mut self) -> bool {
+        let newest = self.newest_epoch();
+        let (mut masters, mut digests, mut offsets) = (0, BTreeSet::new(), BTreeSet::new());
+        for node in 0..self.scenario.members {
+            let now = self.sim.now_at(node);
+            let Some(server) = self.server(node) else { return false };
+            let Some(m) = &server.managed else { return false };
+            if m.own_shard().is_none_or(|s| s.epoch != newest) {
+                return false;
+            }
+            if m.master_epoch().is_some() && m.holds_lease(now) {
+                masters += 1;
+            } else if !server.repl.link_is_up() || server.persist.lineage().epoch != newest {
+                return false;
+            }
+            offsets.insert(server.repl.offset());
+        }
+        // Writes are on their way all the time; at some moment none is.
+        if masters != 1 || offsets.len() != 1 {
+            return false;
+        }
+        for node in 0..self.scenario.members {
+            digests.extend(self.server(node).map(|s| digest::of_all(&s.keyspace)));
+        }
+        if digests.len() != 1 {
+            let described = self.describe();
+            self.claims.borrow_mut().violated(|| format!("equal offsets, and different data: {described}"));
+            return false;
+        }
+        (0..self.scenario.sentinels).all(|i| {
+            let now = self.sim.now_at(self.scenario.members + i).mono_ms();
+            let Some(status) = self.sentinel(i).and_then(|s| s.status(now)) else { return false };
+            status.shards.first().is_some_and(|s| s.epoch == newest && s.state == ShardState::Ok)
+        })
+    }
+
+    fn nothing_lost(&mut self) -> Result<(), String> {
+        if self.scenario.acks == 0 {
+            return Ok(());
+        }
+        for node in 0..self.scenario.members {
+            let now = self.sim.now_at(node);
+            let history = self.history.clone();
+            let Some(server) = self.server(node) else { continue };
+            let master = server.is_master();
+            if let Some(write) = first_missing(server, now, &history.borrow()).filter(|_| master) {
+                return Err(format!("{write:?} was acknowledged, and is lost"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be seen of everybody.
+    fn describe(&mut self) -> String {
+        let mut text = String::new();
+        for node in 0..self.scenario.members {
+            let now = self.sim.now_at(node);
+            let name = short(&self.names[node]).to_owned();
+            let mut io = Io::default();
+            io.now = now;
+            match self.server(node).and_then(|s| s.status(&io)) {
+                Some(s) => {
+                    text += &format!(
+                        "\n  {name}: {:?} epoch {} offset {} promised {} map {} intact {} link {} fenced {} disk {:?} restore {:?}",
+                        s.role,
+                        s.epoch,
+                        s.offset,
+                        s.promised,
+                        s.map_epoch,
+                        s.intact,
+                        s.link_up,
+                        s.fenced,
+                        s.disk_error,
+                        s.restore_error
+                    );
+                }
+                None => text += &format!("\n  {name}: down"),
+            }
+        }
+        for i in 0..self.scenario.sentinels {
+            let now = self.sim.now_at(self.sentinel_node(i)).mono_ms();
+            match self.sentinel(i).map(|s| (s.knows(), s.status(now))) {
+                Some((knows, Some(s))) => {
+                    let shard = s.shards.first().map(|s| (s.state, s.reason.clone(), s.epoch));
+                    text += &format!("\n  sentinel {i}: knows {knows} {shard:?}");
+                }
+                _ => text += &format!("\n  sentinel {i}: down"),
+            }
+        }
+        text
+    }
+}
+
+/// Whether a node's answer says that a write was done: what comes before the end of a transaction does not.
+fn acknowledges(bytes: &[u8]) -> bool {
+    let rest = bytes.strip_prefix(b"+OK\r\n+QUEUED\r\n".as_slice()).unwrap_or(bytes);
+    let rest = rest.strip_prefix(b"+QUEUED\r\n".as_slice()).unwrap_or(rest);
+    !rest.is_empty() && rest[0] != b'-' && !rest.windows(2).any(|w| w == b"\n-")
+}
+
+fn short(name: &str) -> &str {
+    name.split(['.', ':']).next().unwrap_or(name)
+}
+
+fn desired(s: &Scenario) -> Desired {
+    let object = serde_json::json!({
+        "apiVersion": "redis.replicaset.dev/v1alpha1", "kind": "RedisReplicaSet",
+        "metadata": {"name": "orders", "namespace": "shop", "uid": "u-1", "generation": 1},
+        "spec": {
+            "replicas": s.members - 1, "sentinels": s.sentinels,
+            "durability": {"writeAckReplicas": s.acks, "minReplicasToWrite": 0},
+        },
+    });
+    let resource: RedisReplicaSet = serde_json::from_value(object).expect("it is one");
+    let mut desired = Desired::of(&resource).expect("it contradicts nothing");
+    desired.grace = std::time::Duration::from_millis(GRACE_MS);
+    desired
+}
