@@ -1,7 +1,7 @@
 //! Libraries of functions: loaded whole or not at all, kept with the data.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub struct Library {
 pub struct Libraries {
     engine: Option<Rc<Engine>>,
     by_name: BTreeMap<String, Rc<Library>>,
-    /// Functions by name in lower case.
-    functions: BTreeMap<String, Rc<Registered>>,
+    /// Functions by name in lower case: looked up for every call.
+    functions: HashMap<String, Rc<Registered>, foldhash::fast::FixedState>,
 }
 
 /// What to do where a library of the same name is there.

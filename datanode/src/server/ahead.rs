@@ -96,7 +96,7 @@ impl Ahead {
             let Some(spec) = r.spec else { continue };
             let args = Args::at_ranges(input, &self.ranges.0[r.args.clone()]);
             let (first, step) = elements(spec);
-            for i in spec.fixed_keys(args.len()).take(KEYS_EACH) {
+            for i in spec.key_positions(&args).take(KEYS_EACH) {
                 let key = keyspace.hash(args.at(i));
                 let noted = self.uses.len();
                 if spec.keys.last == 1 {
