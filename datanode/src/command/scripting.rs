@@ -1,9 +1,9 @@
 //! Scripts in Lua (<https://redis.io/docs/latest/develop/interact/programmability/eval-intro/>).
 
 use super::{Args, Ctx, Error, Flags, Group, Result, Spec, counted_keys, help, wrong_form};
+use crate::script::Digest;
 use crate::script::limits::Killer;
 use crate::script::run::{self, Program};
-use crate::script::Digest;
 
 const RUNS: Flags = Flags(
     Flags::NOSCRIPT.0

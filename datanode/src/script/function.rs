@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Function, MultiValue, Result, Value};
+use mlua::{MultiValue, RegistryKey, Result, Value};
 
 use super::api;
 use super::engine::{Engine, Kind};
@@ -26,7 +26,7 @@ pub struct Registered {
     pub description: Option<String>,
     /// What it may do.
     pub flags: Flags,
-    pub(super) callback: Function,
+    pub(super) callback: Rc<RegistryKey>,
 }
 
 /// A library.
@@ -280,6 +280,7 @@ fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Re
     if into.contains_key(&key) {
         return refuse("Function already exists in the library");
     }
+    let callback = Rc::new(lua.create_registry_value(callback)?);
     into.insert(
         key,
         Rc::new(Registered { name: name.into(), description: description.take(), flags, callback }),

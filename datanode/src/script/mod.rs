@@ -11,11 +11,13 @@ mod cmsgpack;
 mod convert;
 mod engine;
 pub mod function;
+mod gate;
 pub mod limits;
 mod raise;
 mod random;
 pub mod run;
 mod shebang;
+mod stack;
 mod struct_lib;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ mod tests;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use mlua::Function;
+use mlua::RegistryKey;
 
 use crate::command::{Args, Error};
 use engine::{Engine, Kind};
@@ -62,7 +64,7 @@ impl Digest {
 pub struct Script {
     /// Its digest as text.
     name: Rc<str>,
-    function: Function,
+    function: Rc<RegistryKey>,
     /// Bytes of its text.
     size: usize,
     flags: Flags,
@@ -141,6 +143,7 @@ impl Scripting {
         let function = engine
             .compile(body, "@user_script")
             .map_err(|e| Error::err(format_args!("Error compiling script (new function): {e}")))?;
+        let function = Rc::new(engine.lua.create_registry_value(function).map_err(internal)?);
         let script = Rc::new(Script { name: digest.text().into(), function, size: text.len(), flags });
         self.scripts.insert(digest, script.clone());
         Ok(script)
