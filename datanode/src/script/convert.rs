@@ -98,7 +98,8 @@ impl<'a> Reader<'a> {
         if count > MOST_FIELDS {
             return Err(TOO_LARGE);
         }
-        stack.push_table(0, count);
+        // It grows as Redis' does: so its keys have the same order.
+        stack.push_table(0, 0);
         let table = stack.top();
         for _ in 0..count {
             self.push(stack)?;
@@ -125,7 +126,7 @@ fn single<R>(stack: &mut Stack, name: &[u8], push: impl FnOnce(&mut Stack) -> R)
 }
 
 fn push_texts_by_name(stack: &mut Stack, texts: [(&[u8], &[u8]); 2]) {
-    stack.push_table(0, texts.len());
+    stack.push_table(0, 0);
     let table = stack.top();
     for (name, text) in texts {
         stack.push_text(name);
@@ -136,7 +137,7 @@ fn push_texts_by_name(stack: &mut Stack, texts: [(&[u8], &[u8]); 2]) {
 
 /// Pushes what a script finds in the place of an error; `counted`: the statistics of errors have it already.
 pub fn push_error(stack: &mut Stack, text: &[u8], counted: bool) {
-    stack.push_table(0, 2);
+    stack.push_table(0, 0);
     let table = stack.top();
     stack.push_text(ERR);
     stack.push_text(text);

@@ -37,7 +37,7 @@ pub struct Failure {
     /// Its text, code first.
     pub text: String,
     /// Chunk and line where it was raised.
-    pub at: Option<(String, usize)>,
+    pub at: Option<(String, i64)>,
     /// The statistics of errors have it already.
     pub counted: bool,
 }
@@ -320,11 +320,12 @@ fn failure(lua: &Lua, error: Value) -> Failure {
             Some((_, name, _)) if name == PRELUDE || name == TAIL_CALL => {}
             Some(("C", ..)) if natives == 0 => natives += 1,
             Some((_, name, Some(line))) => {
-                f.at = Some((name, line));
+                f.at = Some((name, line as i64));
                 break;
             }
             Some((_, name, None)) => {
-                f.at = Some((name, 0));
+                // It is not Lua's.
+                f.at = Some((name, -1));
                 break;
             }
         }

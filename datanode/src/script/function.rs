@@ -158,6 +158,10 @@ impl Libraries {
         for f in library.functions.keys() {
             self.functions.remove(f);
         }
+        drop(library);
+        if let Some(engine) = &self.engine {
+            engine.lua.expire_registry_values();
+        }
         true
     }
 

@@ -23,6 +23,7 @@ use crate::server::effects::Targets;
 pub struct Scratch {
     args: OwnedArgs,
     out: Vec<u8>,
+    last: table::Last,
 }
 
 /// A larger reply buffer is not kept for the next run, bytes.
@@ -252,7 +253,7 @@ impl Caller<'_, '_> {
     /// The checks before a script's command, in Redis' order, and the command.
     fn execute(&mut self, scratch: &mut Scratch) -> std::result::Result<(), Error> {
         let args = scratch.args.as_args();
-        let spec = table::find(args).map_err(|e| match e {
+        let spec = scratch.last.find(args).map_err(|e| match e {
             Error::Arity(_) => Error::err("Wrong number of args calling Redis command from script"),
             _ => Error::err("Unknown Redis command called from script"),
         })?;

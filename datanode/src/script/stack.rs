@@ -5,7 +5,7 @@
 //! - memory that is not there ends the process, as everywhere (the interpreter has no limit of its own);
 //! - access is raw, so no metamethods are called, and metamethods for collected values are the binding's own alone;
 //! - keys that a table refuses (nil, no number) are not set;
-//! - a table is made as large as it gets, and no larger than it may be ([`MOST_FIELDS`]).
+//! - no table gets more than it may have ([`MOST_ELEMENTS`], [`MOST_FIELDS`]): who makes one sees to that.
 
 #![allow(unsafe_code)]
 
@@ -13,9 +13,9 @@ use std::ffi::c_int;
 
 use mlua::{RegistryKey, ffi, lua_State};
 
-/// More fields than this a table cannot be made for: half of what the interpreter bears.
+/// Most fields of a table: half of what the interpreter bears.
 pub const MOST_FIELDS: usize = 1 << 25;
-/// Nor for more elements.
+/// Most elements of a table that is made with room for them.
 pub const MOST_ELEMENTS: usize = c_int::MAX as usize;
 
 /// Where on the stack, from 1 on.
@@ -126,7 +126,7 @@ impl Stack {
         unsafe { ffi::lua_pushlstring_(self.grow(), text.as_ptr().cast(), text.len()) }
     }
 
-    /// Pushes a table with room for so many elements from 1 on, and fields; it must not get more than these.
+    /// Pushes a table with room for so many elements from 1 on, which it gets no more of, and for so many fields.
     #[inline]
     pub fn push_table(&mut self, elements: usize, fields: usize) {
         assert!(elements <= MOST_ELEMENTS && fields <= MOST_FIELDS, "a table for {elements} and {fields}");

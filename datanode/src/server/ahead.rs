@@ -30,8 +30,7 @@ pub struct Ahead {
     ranges: ArgRanges,
     requests: Vec<Request>,
     uses: Vec<Use>,
-    /// The command found last: the next is often the same.
-    last: Option<&'static Spec>,
+    last: table::Last,
 }
 
 impl Ahead {
@@ -63,7 +62,7 @@ impl Ahead {
                     *at += consumed;
                     let args = first..self.ranges.0.len();
                     if !args.is_empty() {
-                        let spec = find(&mut self.last, Args::at_ranges(input, &self.ranges.0[args.clone()]));
+                        let spec = self.last.find(Args::at_ranges(input, &self.ranges.0[args.clone()])).ok();
                         self.requests.push(Request { args, spec, end: *at });
                     }
                 }
@@ -119,21 +118,6 @@ impl Ahead {
     pub fn args<'a>(&'a self, input: &'a [u8], request: &Request) -> Args<'a> {
         Args::at_ranges(input, &self.ranges.0[request.args.clone()])
     }
-}
-
-/// The command that a request calls.
-fn find(last: &mut Option<&'static Spec>, args: Args<'_>) -> Option<&'static Spec> {
-    if let Some(spec) = *last
-        && args.is(0, spec.name)
-        && spec.arity_fits(args.len())
-    {
-        return Some(spec);
-    }
-    let spec = table::find(args).ok()?;
-    // Of a subcommand the first word does not tell all.
-    let by_name = spec.subcommands.is_empty() && args.is(0, spec.name);
-    *last = by_name.then_some(spec);
-    Some(spec)
 }
 
 /// Where a command on one key names elements of the collection there: the first, and how far it is to the next. A guess by
