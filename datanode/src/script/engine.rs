@@ -121,7 +121,7 @@ impl Engine {
             prelude.call((native, libraries, expose, exposed_table, compile, with_keys))?;
         let s = shared.clone();
         let handler = lua.create_function(move |lua, error: Value| {
-            *s.failure.borrow_mut() = Some(failure(lua, error));
+            s.failure.replace(Some(failure(lua, error)));
             Ok(())
         })?;
         let s = shared.clone();
@@ -173,7 +173,7 @@ impl Engine {
     /// Runs a library's chunk in the world that has only `api`, no longer than `limit`.
     pub fn load(&self, chunk: &Function, api: Table, limit: Duration) -> std::result::Result<(), String> {
         let run = || -> Result<bool> {
-            self.shared.failure.borrow_mut().take();
+            self.shared.failure.take();
             self.enter.call::<()>(api)?;
             self.shared.load_until.set(Some(Instant::now() + limit));
             let handler: Function = self.lua.registry_value(&self.handler)?;
@@ -185,7 +185,7 @@ impl Engine {
         let left = self.enter.call::<()>(Value::Nil);
         match (outcome, left) {
             (Ok(true), Ok(())) => Ok(()),
-            (Ok(false), Ok(())) => Err(self.shared.failure.borrow_mut().take().unwrap_or_default().text),
+            (Ok(false), Ok(())) => Err(self.shared.failure.take().unwrap_or_default().text),
             (Err(e), _) | (_, Err(e)) => Err(Raised::of(&e).to_string()),
         }
     }

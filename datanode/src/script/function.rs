@@ -1,7 +1,8 @@
 //! Libraries of functions: loaded whole or not at all, kept with the data.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::command::Error;
 /// Longest time that loading a library may take.
 const LOAD_LIMIT: Duration = Duration::from_millis(500);
 /// What a function is told that wants to register another.
-const LOADED: &str = "ERR redis.register_function can only be called on FUNCTION LOAD command";
+const LOADED: &str = "redis.register_function can only be called on FUNCTION LOAD command";
 
 /// A function that can be called.
 pub struct Registered {
@@ -137,9 +138,18 @@ impl Libraries {
         let into = found.clone();
         let register = engine
             .lua
-            .create_function(move |lua, args| match &mut *into.borrow_mut() {
-                Some(into) => register(lua, args, into),
-                None => Err(Raised::reply(LOADED).into()),
+            .create_function(move |lua, args| {
+                if into.borrow().is_none() {
+                    return refuse(LOADED);
+                }
+                // Nothing is borrowed as long as an error of Lua's may leave it so.
+                let (key, function) = registered(lua, args)?;
+                let mut into = into.borrow_mut();
+                match into.as_mut().map(|into| into.entry(key)) {
+                    Some(Entry::Vacant(place)) => drop(place.insert(Rc::new(function))),
+                    _ => return refuse("Function already exists in the library"),
+                }
+                Ok(())
             })
             .map_err(super::internal)?;
         let api = api::load_table(&engine.lua, register).map_err(super::internal)?;
@@ -211,9 +221,12 @@ pub enum Restore {
     Replace,
 }
 
-/// `redis.register_function(name, callback)`, or with named arguments.
-fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Registered>>) -> Result<()> {
-    let refuse = |text: &str| Err(Raised::reply(format!("ERR {text}")).into());
+fn refuse<T>(text: &str) -> Result<T> {
+    Err(Raised::reply(format!("ERR {text}")).into())
+}
+
+/// What `redis.register_function(name, callback)`, or the same with named arguments, registers; by its name in lower case.
+fn registered(lua: &mlua::Lua, args: MultiValue) -> Result<(String, Registered)> {
     let (name, callback, mut description, mut flags);
     match (args.len(), &args.iter().collect::<Vec<_>>()[..]) {
         (1, [Value::Table(t)]) => {
@@ -281,15 +294,8 @@ fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Re
         Err(e) => return Err(Raised::reply(e.text()).into()),
     };
     let key = name.to_ascii_lowercase();
-    if into.contains_key(&key) {
-        return refuse("Function already exists in the library");
-    }
     let callback = Rc::new(lua.create_registry_value(callback)?);
-    into.insert(
-        key,
-        Rc::new(Registered { name: name.into(), description: description.take(), flags, callback }),
-    );
-    Ok(())
+    Ok((key, Registered { name: name.into(), description, flags, callback }))
 }
 
 fn flags_of(value: &Value) -> Result<Flags> {

@@ -10,9 +10,10 @@ use std::rc::Rc;
 
 use mlua::{Function, LightUserData, Lua, Value, ffi, lua_State};
 
+use super::convert::{Reader, push_error};
 use super::engine::Shared;
 use super::raise::Raised;
-use super::run::Caller;
+use super::run::{Answer, Caller, error_text};
 use super::stack::Stack;
 
 /// Where a script's [`Caller`] can be reached while it is lent.
@@ -35,6 +36,15 @@ impl Gate {
         // use it; and it is taken out meanwhile, so nobody else gets it before `act` has ended. `act` takes a borrow of
         // any length, so nothing of it can be kept.
         Some(act(unsafe { lent.as_mut() }))
+    }
+
+    /// What a command has replied to the script; nothing if none is lent.
+    ///
+    /// # Safety
+    /// Nobody may use the gate as long as the result is used.
+    unsafe fn reply(&self) -> &[u8] {
+        // SAFETY: as above, but that it is the caller who sees to it that nobody else gets the pointer.
+        self.0.get().map_or(&[], |lent| unsafe { lent.as_ref() }.reply())
     }
 }
 
@@ -70,24 +80,39 @@ impl Drop for AbortOnUnwind {
     }
 }
 
+/// An error of Lua's takes the stack down without any cleaning up, so where one may arise there must be nothing to clean up.
+/// That is in the second part: once C calls are nested too deep, even the collector may raise one, when a value is pushed.
 unsafe extern "C-unwind" fn enter<const RAISES: bool>(state: *mut lua_State) -> c_int {
     const SHARED: c_int = 1;
     const ERROR: c_int = 2;
     // SAFETY: the function has these two values of its own. The second holds what the first points to, so that is there as
     // long as the function is. While it runs the stack is its own, and the interpreter's memory has no limit.
-    let answered = unsafe {
-        let whole = AbortOnUnwind;
-        let shared = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(SHARED)).cast::<Shared>();
-        let mut stack = Stack::of(state);
-        let answered = shared.gate.with(|caller| caller.call(&mut stack, RAISES));
-        std::mem::forget(whole);
-        answered.unwrap_or(false)
+    let (shared, mut stack) = unsafe {
+        let shared = ffi::lua_touserdata(state, ffi::lua_upvalueindex(SHARED)).cast::<Shared>();
+        (&*shared, Stack::of(state))
     };
-    if answered {
-        return 1;
+    let whole = AbortOnUnwind;
+    let answer = shared.gate.with(|caller| caller.call(&stack, RAISES)).unwrap_or(Answer::Raise);
+    std::mem::forget(whole);
+
+    // There may be so many arguments that there is hardly room for the result.
+    stack.truncate(0);
+    // SAFETY: what pushes does not use the gate, and neither do the finalizers that the collector may call, which free
+    // errors.
+    let reply = unsafe { shared.gate.reply() };
+    let pushed = match answer {
+        Answer::Reply => Reader { bytes: reply }.push(&mut stack).map_err(Some),
+        Answer::Uncounted => {
+            push_error(&mut stack, error_text(reply), false);
+            Ok(())
+        }
+        Answer::Raise => Err(None),
+    };
+    let Err(why) = pushed else { return 1 };
+    if let Some(text) = why {
+        shared.raised.replace(Some(Raised::reply(text)));
     }
-    // SAFETY: a function of C has room for more values than these. Nothing here has anything to clean up that would be left
-    // out when the error takes the stack down.
+    // SAFETY: a function of C has room for these values.
     unsafe {
         ffi::lua_settop(state, 0);
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(ERROR));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mlua::RegistryKey;
 
-use super::convert::{Reader, Writer, push_error};
+use super::convert::Writer;
 use super::engine::{Engine, Failure, REPL_ALL};
 use super::limits::Running;
 use super::raise::Raised;
@@ -14,6 +14,7 @@ use super::stack::Stack;
 use super::{Script, api};
 use crate::command::{Args, Ctx, Error, Flags as CommandFlags, OwnedArgs, Propagation, Result, table};
 use crate::io::ConnId;
+use crate::resp::writer::Reply;
 use crate::server::Server;
 use crate::server::dispatch::Origin;
 use crate::server::effects::Targets;
@@ -180,7 +181,18 @@ fn reply(ctx: &mut Ctx<'_>, engine: &Engine, stack: &mut Stack) -> Result {
         return Ok(());
     }
     let line = ctx.reply.out.split_off(start);
-    Err(Error::Counted(String::from_utf8_lossy(line[1..].trim_ascii_end()).into_owned()))
+    Err(Error::Counted(String::from_utf8_lossy(error_text(&line)).into_owned()))
+}
+
+/// What `redis.call` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Return the reply.
+    Reply,
+    /// Return the reply, an error that the statistics of errors do not have yet.
+    Uncounted,
+    /// Raise what [`Shared::raised`](super::engine::Shared::raised) has.
+    Raise,
 }
 
 /// What `redis.call` and the other functions that reach the core work with.
@@ -192,19 +204,17 @@ pub struct Caller<'a, 'c> {
 
 impl Caller<'_, '_> {
     /// `redis.call(command, arg …)`, and `redis.pcall`, which does not raise errors but returns them. The arguments are all
-    /// that is on the stack; the result is pushed. False: [`Shared::raised`](super::engine::Shared::raised) has what is to
-    /// be raised.
-    pub fn call(&mut self, stack: &mut Stack, raises: bool) -> bool {
+    /// that is on the stack; what is to be returned is in [`Caller::reply`].
+    pub fn call(&mut self, stack: &Stack, raises: bool) -> Answer {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.command(stack, &mut scratch, raises);
+        let answer = self.command(stack, &mut scratch, raises);
         self.scratch = scratch;
-        match result {
-            Ok(()) => true,
-            Err(raised) => {
-                self.engine.shared.raised.replace(Some(raised));
-                false
-            }
-        }
+        answer
+    }
+
+    /// What the last command replied.
+    pub fn reply(&self) -> &[u8] {
+        &self.scratch.out
     }
 
     /// `redis.acl_check_cmd(command, arg …)`
@@ -222,32 +232,26 @@ impl Caller<'_, '_> {
         }
     }
 
-    fn command(
-        &mut self,
-        stack: &mut Stack,
-        scratch: &mut Scratch,
-        raises: bool,
-    ) -> std::result::Result<(), Raised> {
-        let args = api::command_args(stack, &mut scratch.args);
-        // A function may have been called with so many that there is hardly room for its result.
-        stack.truncate(0);
-        if let Err(text) = args {
-            return refuse(stack, format!("ERR {text}"), raises, false);
-        }
+    fn command(&mut self, stack: &Stack, scratch: &mut Scratch, raises: bool) -> Answer {
         scratch.out.clear();
-        if let Err(e) = self.execute(scratch) {
-            let text = e.text().into_owned();
+        let mut counted = true;
+        if let Err(text) = api::command_args(stack, &mut scratch.args) {
+            counted = false;
+            write_error(&mut scratch.out, &format!("ERR {text}"));
+        } else if let Err(e) = self.execute(scratch) {
             self.ctx.keys.server.stats.count_error(&e.code());
             if let Ok(spec) = table::called(scratch.args.as_args()) {
                 self.ctx.keys.server.stats.count_rejected(spec.name);
             }
-            return refuse(stack, text, raises, true);
+            write_error(&mut scratch.out, &e.text());
         }
-        if raises && scratch.out.first() == Some(&b'-') {
-            let text = String::from_utf8_lossy(scratch.out[1..].trim_ascii_end()).into_owned();
-            return Err(Raised::Reply { text, counted: true });
+        let failed = scratch.out.first() == Some(&b'-');
+        if failed && raises {
+            let text = String::from_utf8_lossy(error_text(&scratch.out)).into_owned();
+            self.engine.shared.raised.replace(Some(Raised::Reply { text, counted }));
+            return Answer::Raise;
         }
-        Reader { bytes: &scratch.out }.push(stack).map_err(Raised::reply)
+        if counted { Answer::Reply } else { Answer::Uncounted }
     }
 
     /// The checks before a script's command, in Redis' order, and the command.
@@ -330,12 +334,13 @@ fn script_redirect(e: &Error) -> Error {
     })
 }
 
-fn refuse(stack: &mut Stack, text: String, raises: bool, counted: bool) -> std::result::Result<(), Raised> {
-    if raises {
-        return Err(Raised::Reply { text, counted });
-    }
-    push_error(stack, text.replace(['\r', '\n'], " ").as_bytes(), counted);
-    Ok(())
+fn write_error(out: &mut Vec<u8>, text: &str) {
+    Reply { out, proto: 2 }.error(text);
+}
+
+/// The text of an error reply.
+pub fn error_text(reply: &[u8]) -> &[u8] {
+    reply.get(1..).unwrap_or_default().trim_ascii_end()
 }
 
 /// True if this is the connection whose script is running: it waits like everybody else.

@@ -1,7 +1,8 @@
 //! The interpreter's stack as it is: the way in and out for what every run hands over. Values that are only passed on need
 //! no handles, which cost more than the values.
 //!
-//! Nothing here raises an error of Lua's, which would leave our functions without their cleaning up:
+//! An error of Lua's would leave our functions without their cleaning up. Nothing here raises one, but for a push deep
+//! below others ([`Stack::of`]):
 //! - memory that is not there ends the process, as everywhere (the interpreter has no limit of its own);
 //! - access is raw, so no metamethods are called, and metamethods for collected values are the binding's own alone;
 //! - keys that a table refuses (nil, no number) are not set;
@@ -46,7 +47,9 @@ impl Stack {
     ///
     /// # Safety
     /// The state must be alive as long as this is used, its interpreter without a limit of memory, and only one such value
-    /// be used at a time for a state: a function called by [`Stack::call`] may have its own until it returns.
+    /// be used at a time for a state: a function called by [`Stack::call`] may have its own until it returns. Such a function
+    /// may be nested so deep in others of C that no further one can be called, not even by the collector, for which pushing
+    /// is the occasion: an error of Lua's leaves it then, so while it pushes it must have nothing to clean up.
     pub unsafe fn of(state: *mut lua_State) -> Stack {
         Stack(state)
     }

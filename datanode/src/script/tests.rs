@@ -130,6 +130,50 @@ fn a_command_takes_as_many_arguments_as_a_function() {
 }
 
 #[test]
+fn where_calls_are_nested_too_deep_a_command_is_an_error_and_nothing_else() {
+    // Whatever is raised leaves garbage that wants to be finalized, for which no call may be left.
+    let script = "local function deep(n) \
+                    if n == 0 then \
+                      for i = 1, 2000 do \
+                        if not pcall(redis.call, 'get', 'n' .. i) then return 'too deep' end pcall(redis.call, 'no') \
+                      end \
+                      return 'fine' \
+                    end \
+                    local ok, result = pcall(deep, n - 1) \
+                    return result \
+                  end \
+                  local seen = {} \
+                  for n = 185, 199 do local s = tostring(deep(n)) seen[s] = true end \
+                  redis.call('incr', 'n') \
+                  return {seen['fine'] and 1 or 0, redis.call('get', 'n')}";
+    let (mut b, c) = bench();
+    assert_eq!(eval(&mut b, c, script), "*2\r\n:1\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn an_error_of_the_collector_leaves_nothing_behind() {
+    // The same where it is our functions that the collector is at work in.
+    for called in [
+        "redis.call('time')",
+        "cjson.decode('[[1],[2]]')",
+        "cjson.encode({{}, {}})",
+        "cmsgpack.pack({{}, {}})",
+    ] {
+        let script = format!(
+            "local function deep(n) \
+               if n == 0 then for i = 1, 2000 do {called} end return end \
+               pcall(deep, n - 1) \
+             end \
+             for n = 194, 199 do for i = 1, 1000 do pcall(redis.call, 'no') end deep(n) end \
+             cjson.encode_max_depth(10) cjson.decode_max_depth(10) cjson.encode_sparse_array(true) \
+             return redis.call('incr', 'n')"
+        );
+        let (mut b, c) = bench();
+        assert_eq!(eval(&mut b, c, &script), ":1\r\n", "{called}");
+    }
+}
+
+#[test]
 fn a_script_runs_no_other() {
     let (mut b, c) = bench();
     b.server.debug.scripts_may_all = true;
