@@ -44,8 +44,8 @@ CASES = (
     Case("MSET (10)", ("MSET " + " ".join([f"key:{{r}} {VALUE}"] * 10),), STRINGS),
     Case("LRANGE 100", ("LRANGE hundred 0 99",), (("RPUSH hundred element:{i}",), 100)),
     Case("MULTI of 10", ("MULTI", *[f"SET key:{{r}} {VALUE}"] * 10, "EXEC"), STRINGS, pipelines=(12,), goal=1.0),
-    Case("EVALSHA", ("EVALSHA {sha} 1 key:{r}",), STRINGS, pipelines=(1,), goal=1.0, needs="EVALSHA"),
-    Case("FCALL", ("FCALL fetch 1 key:{r}",), STRINGS, pipelines=(1,), goal=1.0, needs="FCALL"),
+    Case("EVALSHA", ("EVALSHA {sha} 1 key:{r}",), STRINGS, needs="EVALSHA"),
+    Case("FCALL", ("FCALL fetch 1 key:{r}",), STRINGS, needs="FCALL"),
 )
 IO_THREAD_CASES = ("GET", "SET")
 

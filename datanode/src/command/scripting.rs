@@ -1,9 +1,9 @@
 //! Scripts in Lua (<https://redis.io/docs/latest/develop/interact/programmability/eval-intro/>).
 
 use super::{Args, Ctx, Error, Flags, Group, Result, Spec, counted_keys, help, wrong_form};
+use crate::script::Digest;
 use crate::script::limits::Killer;
 use crate::script::run::{self, Program};
-use crate::script::{Digest, digest_text, parse_digest};
 
 const RUNS: Flags = Flags(
     Flags::NOSCRIPT.0
@@ -83,7 +83,7 @@ fn eval(ctx: &mut Ctx<'_>) -> Result {
     ctx.show_to_monitors();
     let keys = number_of_keys(ctx, Error::NotInteger)?;
     let text = ctx.args.at(1);
-    let digest = sha1_smol::Sha1::from(text).digest().bytes();
+    let digest = Digest::of(text);
     ctx.server().scripting.add(digest, text)?;
     run_script(ctx, &digest, keys)
 }
@@ -91,7 +91,7 @@ fn eval(ctx: &mut Ctx<'_>) -> Result {
 /// `EVALSHA sha1 numkeys [key …] [arg …]`, and `EVALSHA_RO`
 fn evalsha(ctx: &mut Ctx<'_>) -> Result {
     ctx.show_to_monitors();
-    let Some(digest) = parse_digest(ctx.args.at(1)) else {
+    let Some(digest) = Digest::sent(ctx.args.at(1)) else {
         return Err("NOSCRIPT No matching script. Please use EVAL.".into());
     };
     let keys = number_of_keys(ctx, Error::NotInteger)?;
@@ -118,9 +118,9 @@ fn script(ctx: &mut Ctx<'_>) -> Result {
 /// `SCRIPT LOAD script`
 fn load(ctx: &mut Ctx<'_>) -> Result {
     let text = ctx.args.at(2);
-    let digest = sha1_smol::Sha1::from(text).digest().bytes();
+    let digest = Digest::of(text);
     ctx.server().scripting.add(digest, text)?;
-    ctx.reply.bulk(digest_text(&digest).as_bytes());
+    ctx.reply.bulk(digest.text().as_bytes());
     Ok(())
 }
 
@@ -128,7 +128,7 @@ fn load(ctx: &mut Ctx<'_>) -> Result {
 fn exists(ctx: &mut Ctx<'_>) -> Result {
     ctx.reply.array(ctx.args.len() - 2);
     for hex in ctx.args.from(2) {
-        let found = parse_digest(hex).is_some_and(|d| ctx.keys.server.scripting.script(&d).is_some());
+        let found = Digest::sent(hex).is_some_and(|d| ctx.keys.server.scripting.script(&d).is_some());
         ctx.reply.int(found.into());
     }
     Ok(())

@@ -142,6 +142,27 @@ pub fn subcommand(container: &'static Spec, word: &[u8]) -> Option<&'static Spec
     })
 }
 
+/// The command that was found last: the next one is often the same.
+#[derive(Default, Clone, Copy)]
+pub struct Last(Option<&'static Spec>);
+
+impl Last {
+    /// The command that `args` calls, arity checked.
+    pub fn find(&mut self, args: Args<'_>) -> Result<&'static Spec, Error> {
+        if let Some(spec) = self.0
+            && args.is(0, spec.name)
+            && spec.arity_fits(args.len())
+        {
+            return Ok(spec);
+        }
+        let spec = find(args)?;
+        // Of a subcommand the first word does not tell all.
+        let by_name = spec.subcommands.is_empty() && args.is(0, spec.name);
+        self.0 = by_name.then_some(spec);
+        Ok(spec)
+    }
+}
+
 /// The command that `args` calls, arity checked.
 pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
     let spec = called(args)?;

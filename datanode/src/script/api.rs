@@ -4,10 +4,13 @@ use std::rc::Rc;
 
 use mlua::{Error, Function, Lua, MultiValue, Result, String as LuaString, Table, Value};
 
-use super::engine::{Kind, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, permission_mark};
-use super::raise::{Raised, to_i64, to_number};
+use super::engine::{Kind, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared};
+use super::gate;
+use super::raise::{Raised, number_with, to_i64, to_number};
+use super::stack::{Item, Stack};
 use crate::command::OwnedArgs;
 use crate::config::REDIS_VERSION;
+use crate::store::num::IntBuf;
 
 /// Levels of `redis.log`.
 const LEVELS: [(&str, i64); 4] =
@@ -39,7 +42,7 @@ pub fn load_table(lua: &Lua, register: Function) -> Result<Table> {
     Ok(t)
 }
 
-/// What scripts and functions find; `call` is set for each run.
+/// What scripts and functions find.
 pub fn table(lua: &Lua, kind: Kind, shared: &Rc<Shared>) -> Result<Table> {
     let t = lua.create_table()?;
     add_common(lua, &t)?;
@@ -52,20 +55,15 @@ pub fn table(lua: &Lua, kind: Kind, shared: &Rc<Shared>) -> Result<Table> {
     ] {
         t.set(name, targets)?;
     }
-    // A function of its own for each run would cost those that never call it.
-    let api = t.clone();
-    let pcall = move |_: &Lua, mut args: MultiValue| {
-        args.push_front(Value::LightUserData(super::engine::pcall_mark()));
-        api.raw_get::<Function>("call")?.call::<Value>(args)
-    };
-    t.set("pcall", lua.create_function(pcall)?)?;
+    t.set("call", gate::function(lua, shared, true)?)?;
+    t.set("pcall", gate::function(lua, shared, false)?)?;
     t.set("sha1hex", lua.create_function(sha1hex)?)?;
     t.set("error_reply", lua.create_function(error_reply)?)?;
     t.set("status_reply", lua.create_function(|lua, args| single(lua, args, "ok"))?)?;
-    let api = t.clone();
-    let acl_check_cmd = move |_: &Lua, mut args: MultiValue| {
-        args.push_front(Value::LightUserData(permission_mark()));
-        api.raw_get::<Function>("call")?.call::<Value>(args)
+    let s = shared.clone();
+    let acl_check_cmd = move |_: &Lua, args: MultiValue| {
+        let args = checked_command(&args)?;
+        s.gate.with(|caller| caller.permits(args.as_args())).unwrap_or(Ok(false))
     };
     t.set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
     let s = shared.clone();
@@ -173,27 +171,50 @@ fn error_reply(lua: &Lua, args: MultiValue) -> Result<Table> {
     Ok(t)
 }
 
-/// The arguments of a command as a script gives them.
-pub fn command_args(args: &MultiValue, into: &mut OwnedArgs) -> std::result::Result<(), &'static str> {
+const NO_ARGUMENTS: &str = "Please specify at least one argument for this redis lib call";
+const WRONG_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
+
+/// The arguments of `redis.call(command, arg …)`: all that is on the stack.
+pub fn command_args(stack: &Stack, into: &mut OwnedArgs) -> std::result::Result<(), &'static str> {
     into.clear();
-    if args.is_empty() {
-        return Err("Please specify at least one argument for this redis lib call");
+    if stack.top() == 0 {
+        return Err(NO_ARGUMENTS);
     }
-    for value in args {
-        match value {
-            Value::String(s) => into.push(&s.as_bytes()),
-            Value::Integer(n) => into.push(super::raise::number_with(*n as f64, 17).as_bytes()),
-            Value::Number(x) => into.push(super::raise::number_with(*x, 17).as_bytes()),
-            _ => return Err("Lua redis lib command arguments must be strings or integers"),
+    for at in 1..=stack.top() {
+        match stack.item(at) {
+            Item::Text(text) => into.push(text),
+            Item::Number(x) => push_number(x, into),
+            _ => return Err(WRONG_ARGUMENT),
         }
     }
     Ok(())
 }
 
+fn push_number(x: f64, into: &mut OwnedArgs) {
+    /// Below this an integer has all its digits, and no exponent.
+    const EXACT: f64 = 1e15;
+    let n = x as i64;
+    if n as f64 == x && n != 0 && x.abs() < EXACT {
+        into.push(IntBuf::new().format(n));
+    } else {
+        into.push(number_with(x, 17).as_bytes());
+    }
+}
+
 /// The arguments of `redis.acl_check_cmd(command, arg …)`.
-pub fn checked_command(args: &MultiValue) -> Result<OwnedArgs> {
+fn checked_command(args: &MultiValue) -> Result<OwnedArgs> {
+    if args.is_empty() {
+        return Err(refuse(NO_ARGUMENTS));
+    }
     let mut owned = OwnedArgs::default();
-    command_args(args, &mut owned).map_err(refuse)?;
+    for value in args {
+        match value {
+            Value::String(text) => owned.push(&text.as_bytes()),
+            Value::Integer(n) => push_number(*n as f64, &mut owned),
+            Value::Number(x) => push_number(*x, &mut owned),
+            _ => return Err(refuse(WRONG_ARGUMENT)),
+        }
+    }
     Ok(owned)
 }
 

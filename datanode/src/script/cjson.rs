@@ -1,7 +1,7 @@
 //! The library `cjson` (<https://www.kyne.au/~mark/software/lua-cjson-manual.html>): what it makes of a table, and the
 //! texts of its errors, are those of version 2.1, which Redis has. Reading is in [`super::cjson_decode`].
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Result, String as LuaString, Table, Value};
@@ -23,7 +23,7 @@ enum Invalid {
 }
 
 /// Settings of one instance of the library.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     sparse_convert: bool,
     sparse_ratio: i64,
@@ -54,7 +54,15 @@ impl Default for Settings {
     }
 }
 
-type Shared = Rc<RefCell<Settings>>;
+/// Copied for each use: an error of Lua's may leave a function without its cleaning up, and what was borrowed would stay so.
+type Shared = Rc<Cell<Settings>>;
+
+fn change<R>(shared: &Shared, act: impl FnOnce(&mut Settings) -> R) -> R {
+    let mut settings = shared.get();
+    let result = act(&mut settings);
+    shared.set(settings);
+    result
+}
 
 /// Makes the library's table, with settings of its own.
 pub fn table(lua: &Lua) -> Result<Table> {
@@ -70,7 +78,7 @@ pub fn table(lua: &Lua) -> Result<Table> {
         if call.len() != 1 {
             return Err(call.bad(0, "expected 1 argument"));
         }
-        let mut encoder = Encoder { lua, settings: &s.borrow(), out: Vec::new() };
+        let mut encoder = Encoder { lua, settings: &s.get(), out: Vec::new() };
         encoder.value(call.get(0), 0)?;
         lua.create_string(encoder.out)
     };
@@ -82,7 +90,7 @@ pub fn table(lua: &Lua) -> Result<Table> {
             return Err(call.bad(0, "expected 1 argument"));
         }
         let text: LuaString = call.string(0)?;
-        decode(lua, &s.borrow(), &text.as_bytes())
+        decode(lua, &s.get(), &text.as_bytes())
     };
     t.set("decode", lua.create_function(decode)?)?;
     settings(lua, &t, &shared)?;
@@ -95,8 +103,7 @@ fn settings(lua: &Lua, t: &Table, shared: &Shared) -> Result<()> {
         let s = shared.clone();
         let run = move |lua: &Lua, args: MultiValue| {
             let call = limited(lua, name, args, 1)?;
-            let mut s = s.borrow_mut();
-            integer(&call, 0, field(&mut s), 1, most)
+            change(&s, |s| integer(&call, 0, field(s), 1, most))
         };
         t.set(name, lua.create_function(run)?)
     };
@@ -107,7 +114,7 @@ fn settings(lua: &Lua, t: &Table, shared: &Shared) -> Result<()> {
         let s = shared.clone();
         let run = move |lua: &Lua, args: MultiValue| {
             let call = limited(lua, name, args, 1)?;
-            boolean(&call, field(&mut s.borrow_mut()))
+            change(&s, |s| boolean(&call, field(s)))
         };
         t.set(name, lua.create_function(run)?)
     };
@@ -116,11 +123,10 @@ fn settings(lua: &Lua, t: &Table, shared: &Shared) -> Result<()> {
     let s = shared.clone();
     let invalid = move |lua: &Lua, args: MultiValue| {
         let call = limited(lua, "encode_invalid_numbers", args, 1)?;
-        let mut s = s.borrow_mut();
         if let Some(choice) = option(&call, &["off", "on", "null"])? {
-            s.encode_invalid = [Invalid::Refuse, Invalid::Write, Invalid::Null][choice];
+            change(&s, |s| s.encode_invalid = [Invalid::Refuse, Invalid::Write, Invalid::Null][choice]);
         }
-        match s.encode_invalid {
+        match s.get().encode_invalid {
             Invalid::Refuse => Ok(Value::Boolean(false)),
             Invalid::Write => Ok(Value::Boolean(true)),
             Invalid::Null => Ok(Value::String(lua.create_string("null")?)),
@@ -130,11 +136,12 @@ fn settings(lua: &Lua, t: &Table, shared: &Shared) -> Result<()> {
     let s = shared.clone();
     let sparse = move |lua: &Lua, args: MultiValue| {
         let call = limited(lua, "encode_sparse_array", args, 3)?;
-        let mut s = s.borrow_mut();
-        boolean(&call, &mut s.sparse_convert)?;
-        integer(&call, 1, &mut s.sparse_ratio, 0, i64::from(i32::MAX))?;
-        integer(&call, 2, &mut s.sparse_safe, 0, i64::from(i32::MAX))?;
-        Ok((s.sparse_convert, s.sparse_ratio, s.sparse_safe))
+        change(&s, |s| {
+            boolean(&call, &mut s.sparse_convert)?;
+            integer(&call, 1, &mut s.sparse_ratio, 0, i64::from(i32::MAX))?;
+            integer(&call, 2, &mut s.sparse_safe, 0, i64::from(i32::MAX))?;
+            Ok((s.sparse_convert, s.sparse_ratio, s.sparse_safe))
+        })
     };
     t.set("encode_sparse_array", lua.create_function(sparse)?)
 }

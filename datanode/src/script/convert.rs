@@ -1,10 +1,8 @@
 //! Replies of commands as Lua values, and Lua values as replies
 //! (<https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion>).
 
-use mlua::{Lua, Result, Table, Value};
-
-use super::engine::Names;
 use super::raise::to_i64;
+use super::stack::{Item, MOST_ELEMENTS, MOST_FIELDS, Place, Stack};
 use crate::resp::parse::parse_i64;
 use crate::resp::writer::Reply;
 
@@ -13,10 +11,6 @@ const MAX_DEPTH: usize = 1000;
 
 /// Reads a reply that the server itself has written, of either protocol version.
 pub struct Reader<'a> {
-    /// The interpreter.
-    pub lua: &'a Lua,
-    /// Names of fields.
-    pub names: &'a Names,
     /// The reply.
     pub bytes: &'a [u8],
 }
@@ -35,104 +29,132 @@ impl<'a> Reader<'a> {
         part
     }
 
-    /// The next so many values, if all of them are texts: most arrays are, and these are made at one go.
-    fn texts(&mut self, len: usize) -> Option<Vec<&'a str>> {
-        let mut ahead = Reader { lua: self.lua, names: self.names, bytes: self.bytes };
-        let mut texts = Vec::with_capacity(len);
-        for _ in 0..len {
-            ahead.bytes = ahead.bytes.strip_prefix(b"$")?;
-            let size = usize::try_from(parse_i64(ahead.line())?).ok()?;
-            texts.push(std::str::from_utf8(ahead.take(size)).ok()?);
-        }
-        self.bytes = ahead.bytes;
-        Some(texts)
-    }
-
-    /// The next value.
-    pub fn value(&mut self) -> Result<Value> {
-        let Some((&kind, rest)) = self.bytes.split_first() else { return Ok(Value::Nil) };
+    /// Pushes the next value. The error is the text.
+    pub fn push(&mut self, stack: &mut Stack) -> Result<(), &'static str> {
+        let Some((&kind, rest)) = self.bytes.split_first() else {
+            stack.push_nil();
+            return Ok(());
+        };
         self.bytes = rest;
         let head = self.line();
         let number = || parse_i64(head).unwrap_or(0);
-        Ok(match kind {
-            b':' => Value::Integer(number()),
+        match kind {
+            b':' => stack.push_number(number() as f64),
             b'$' => match usize::try_from(number()) {
-                Ok(len) => Value::String(self.lua.create_string(self.take(len))?),
-                Err(_) => Value::Boolean(false),
+                Ok(len) => stack.push_text(self.take(len)),
+                Err(_) => stack.push_boolean(false),
             },
             b'*' => match usize::try_from(number()) {
-                Ok(len) => {
-                    if let Some(texts) = self.texts(len) {
-                        return Ok(Value::Table(self.lua.create_sequence_from(texts)?));
-                    }
-                    let table = self.lua.create_table_with_capacity(len, 0)?;
-                    for i in 1..=len {
-                        table.raw_set(i, self.value()?)?;
-                    }
-                    Value::Table(table)
-                }
-                Err(_) => Value::Boolean(false),
+                Ok(len) => self.push_array(stack, len)?,
+                Err(_) => stack.push_boolean(false),
             },
-            b'+' => self.single(&self.names.ok, Value::String(self.lua.create_string(head)?))?,
-            b'-' => {
-                let table = self.lua.create_table()?;
-                table.raw_set(&self.names.err, self.lua.create_string(head)?)?;
-                table.raw_set(&self.names.counted, true)?;
-                Value::Table(table)
-            }
-            b'#' => Value::Boolean(head == b"t"),
+            b'+' => single(stack, b"ok", |stack| stack.push_text(head)),
+            b'-' => push_error(stack, head, true),
+            b'#' => stack.push_boolean(head == b"t"),
             b',' => {
                 let x = std::str::from_utf8(head).ok().and_then(|s| s.parse().ok()).unwrap_or(f64::NAN);
-                self.single(&self.names.double, Value::Number(x))?
+                single(stack, b"double", |stack| stack.push_number(x));
             }
-            b'(' => self.single(&self.names.big_number, Value::String(self.lua.create_string(head)?))?,
+            b'(' => single(stack, b"big_number", |stack| stack.push_text(head)),
             b'=' => {
                 let text = self.take(number() as usize);
                 let (format, text) = text.split_at(text.len().min(4));
-                let table = self.lua.create_table()?;
-                table.raw_set("format", self.lua.create_string(&format[..format.len().min(3)])?)?;
-                table.raw_set("string", self.lua.create_string(text)?)?;
-                self.single(&self.names.verbatim, Value::Table(table))?
+                let parts = [(&b"format"[..], &format[..format.len().min(3)]), (b"string", text)];
+                single(stack, b"verbatim_string", |stack| push_texts_by_name(stack, parts));
             }
-            b'%' => {
-                let table = self.lua.create_table()?;
-                for _ in 0..number() {
-                    let key = self.value()?;
-                    let value = self.value()?;
-                    table.raw_set(key, value)?;
-                }
-                self.single(&self.names.map, Value::Table(table))?
-            }
-            b'~' => {
-                let table = self.lua.create_table()?;
-                for _ in 0..number() {
-                    table.raw_set(self.value()?, true)?;
-                }
-                self.single(&self.names.set, Value::Table(table))?
-            }
+            b'%' => single(stack, b"map", |stack| self.push_fields(stack, number(), true))?,
+            b'~' => single(stack, b"set", |stack| self.push_fields(stack, number(), false))?,
             // An attribute stands before the reply that it says something about.
             b'|' => {
+                let top = stack.top();
                 for _ in 0..2 * number() {
-                    self.value()?;
+                    self.push(stack)?;
+                    stack.truncate(top);
                 }
-                self.value()?
+                self.push(stack)?;
             }
             // A null, and what no command replies to a script.
-            _ => Value::Nil,
-        })
+            _ => stack.push_nil(),
+        }
+        Ok(())
     }
 
-    fn single(&self, name: &mlua::String, value: Value) -> Result<Value> {
-        let table = self.lua.create_table()?;
-        table.raw_set(name, value)?;
-        Ok(Value::Table(table))
+    fn push_array(&mut self, stack: &mut Stack, len: usize) -> Result<(), &'static str> {
+        if len > MOST_ELEMENTS {
+            return Err(TOO_LARGE);
+        }
+        stack.push_table(len, 0);
+        let table = stack.top();
+        for i in 1..=len {
+            self.push(stack)?;
+            stack.set_element(table, i);
+        }
+        Ok(())
+    }
+
+    /// Pushes a table of keys and their values or, of a set, `true`.
+    fn push_fields(&mut self, stack: &mut Stack, count: i64, values: bool) -> Result<(), &'static str> {
+        let count = usize::try_from(count).unwrap_or(0);
+        if count > MOST_FIELDS {
+            return Err(TOO_LARGE);
+        }
+        // It grows as Redis' does: so its keys have the same order.
+        stack.push_table(0, 0);
+        let table = stack.top();
+        for _ in 0..count {
+            self.push(stack)?;
+            match values {
+                true => self.push(stack)?,
+                false => stack.push_boolean(true),
+            }
+            stack.set(table);
+        }
+        Ok(())
     }
 }
 
+const TOO_LARGE: &str = "ERR the reply has more elements than a Lua table";
+
+/// Pushes a table with one field.
+fn single<R>(stack: &mut Stack, name: &[u8], push: impl FnOnce(&mut Stack) -> R) -> R {
+    stack.push_table(0, 1);
+    let table = stack.top();
+    stack.push_text(name);
+    let pushed = push(stack);
+    stack.set(table);
+    pushed
+}
+
+fn push_texts_by_name(stack: &mut Stack, texts: [(&[u8], &[u8]); 2]) {
+    stack.push_table(0, 0);
+    let table = stack.top();
+    for (name, text) in texts {
+        stack.push_text(name);
+        stack.push_text(text);
+        stack.set(table);
+    }
+}
+
+/// Pushes what a script finds in the place of an error; `counted`: the statistics of errors have it already.
+pub fn push_error(stack: &mut Stack, text: &[u8], counted: bool) {
+    stack.push_table(0, 0);
+    let table = stack.top();
+    stack.push_text(ERR);
+    stack.push_text(text);
+    stack.set(table);
+    if counted {
+        stack.push_text(COUNTED);
+        stack.push_boolean(true);
+        stack.set(table);
+    }
+}
+
+const ERR: &[u8] = b"err";
+/// Of an error: the statistics have it already.
+const COUNTED: &[u8] = b"ignore_error_stats_update";
+
 /// Writes what a script has returned.
 pub struct Writer<'a, 'b> {
-    /// Names of fields.
-    pub names: &'a Names,
     /// The client's reply.
     pub reply: &'a mut Reply<'b>,
     /// The version that the script has set.
@@ -142,94 +164,113 @@ pub struct Writer<'a, 'b> {
 }
 
 impl Writer<'_, '_> {
-    /// Writes a value.
-    pub fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
-        match value {
-            Value::String(s) => self.reply.bulk(&s.as_bytes()),
-            Value::Integer(n) => self.reply.int(*n),
-            Value::Number(x) => self.reply.int(to_i64(*x)),
-            Value::Boolean(b) if self.proto >= 3 => self.reply.bool(*b),
-            Value::Boolean(true) => self.reply.int(1),
-            Value::Table(_) if depth >= MAX_DEPTH => {
+    /// Writes the value at a place.
+    pub fn value(&mut self, stack: &mut Stack, at: Place, depth: usize) {
+        match stack.item(at) {
+            Item::Text(text) => self.reply.bulk(text),
+            Item::Number(x) => self.reply.int(to_i64(x)),
+            Item::Boolean(b) if self.proto >= 3 => self.reply.bool(b),
+            Item::Boolean(true) => self.reply.int(1),
+            Item::Table if depth >= MAX_DEPTH => {
                 self.errors.push("ERR reached lua stack limit".into());
                 self.reply.error("ERR reached lua stack limit");
             }
-            Value::Table(t) => self.table(t, depth + 1)?,
-            _ => self.reply.null(),
+            Item::Table => {
+                let top = stack.top();
+                self.table(stack, at, depth + 1);
+                stack.truncate(top);
+            }
+            Item::Boolean(false) | Item::Nil | Item::Other => self.reply.null(),
         }
-        Ok(())
     }
 
-    fn table(&mut self, t: &Table, depth: usize) -> Result<()> {
-        let names = self.names;
-        if let Value::String(text) = t.raw_get(&names.err)? {
-            let text = text.to_string_lossy().replace(['\r', '\n'], " ");
-            if !t.raw_get::<bool>(&names.counted)? {
+    /// Writes a table; what it pushes is left on the stack.
+    fn table(&mut self, stack: &mut Stack, table: Place, depth: usize) {
+        let field = stack.top() + 1;
+        let look = |stack: &mut Stack, name: &[u8]| {
+            stack.truncate(field - 1);
+            stack.push_field(table, name);
+        };
+        look(stack, ERR);
+        if let Item::Text(text) = stack.item(field) {
+            let text = String::from_utf8_lossy(text).replace(['\r', '\n'], " ");
+            stack.push_field(table, COUNTED);
+            if matches!(stack.item(field + 1), Item::Nil | Item::Boolean(false)) {
                 self.errors.push(text.clone());
             }
-            self.reply.error(&text);
-            return Ok(());
+            return self.reply.error(&text);
         }
-        if let Value::String(text) = t.raw_get(&names.ok)? {
-            self.line(b'+', &text.as_bytes());
-            return Ok(());
+        look(stack, b"ok");
+        if let Item::Text(text) = stack.item(field) {
+            return self.line(b'+', text);
         }
-        match t.raw_get(&names.double)? {
-            Value::Number(x) => return self.double(x),
-            Value::Integer(n) => return self.double(n as f64),
-            _ => {}
+        look(stack, b"double");
+        if let Item::Number(x) = stack.item(field) {
+            return self.reply.double(x);
         }
-        if let Value::Table(map) = t.raw_get(&names.map)? {
-            self.reply.map(map.pairs::<Value, Value>().count());
-            return map.for_each(|key: Value, value: Value| {
-                self.value(&key, depth)?;
-                self.value(&value, depth)
-            });
+        look(stack, b"map");
+        if stack.item(field) == Item::Table {
+            self.reply.map(pairs(stack, field));
+            return self.each_pair(stack, field, depth, true);
         }
-        if let Value::Table(set) = t.raw_get(&names.set)? {
-            self.reply.set(set.pairs::<Value, Value>().count());
-            return set.for_each(|key: Value, _: Value| self.value(&key, depth));
+        look(stack, b"set");
+        if stack.item(field) == Item::Table {
+            self.reply.set(pairs(stack, field));
+            return self.each_pair(stack, field, depth, false);
         }
-        if let Value::String(digits) = t.raw_get(&names.big_number)? {
-            match self.reply.resp3() {
-                true => self.line(b'(', &digits.as_bytes()),
-                false => self.reply.bulk(&one_line(&digits.as_bytes())),
+        look(stack, b"big_number");
+        if let Item::Text(digits) = stack.item(field) {
+            return match self.reply.resp3() {
+                true => self.line(b'(', digits),
+                false => self.reply.bulk(&one_line(digits)),
+            };
+        }
+        look(stack, b"verbatim_string");
+        if stack.item(field) == Item::Table {
+            stack.push_field(field, b"format");
+            stack.push_field(field, b"string");
+            if let (Item::Text(format), Item::Text(text)) = (stack.item(field + 1), stack.item(field + 2)) {
+                return self.verbatim(format, text);
             }
-            return Ok(());
         }
-        if let Value::Table(v) = t.raw_get(&names.verbatim)?
-            && let (Value::String(format), Value::String(text)) = (v.raw_get("format")?, v.raw_get("string")?)
-        {
-            self.verbatim(&format.as_bytes(), &text.as_bytes());
-            return Ok(());
-        }
+        stack.truncate(field - 1);
         // How many there are is known only at the end; most arrays have no holes.
-        let len = t.raw_len();
+        let len = stack.len(table);
         let start = self.reply.out.len();
         self.reply.array(len);
         for i in 1..=len {
-            let value: Value = t.raw_get(i)?;
-            if value.is_nil() {
-                return self.array_up_to(t, i - 1, start, depth);
+            stack.push_element(table, i);
+            if stack.item(field) == Item::Nil {
+                return self.array_up_to(stack, table, i - 1, start, depth);
             }
-            self.value(&value, depth)?;
+            self.value(stack, field, depth);
+            stack.truncate(field - 1);
         }
-        Ok(())
     }
 
     /// Writes an array again that ends at a hole.
-    fn array_up_to(&mut self, t: &Table, len: usize, start: usize, depth: usize) -> Result<()> {
+    fn array_up_to(&mut self, stack: &mut Stack, table: Place, len: usize, start: usize, depth: usize) {
         self.reply.out.truncate(start);
         self.reply.array(len);
         for i in 1..=len {
-            self.value(&t.raw_get(i)?, depth)?;
+            stack.push_element(table, i);
+            let element = stack.top();
+            self.value(stack, element, depth);
+            stack.truncate(element - 1);
         }
-        Ok(())
     }
 
-    fn double(&mut self, x: f64) -> Result<()> {
-        self.reply.double(x);
-        Ok(())
+    /// Writes the keys of a table, each with its value if `values`.
+    fn each_pair(&mut self, stack: &mut Stack, table: Place, depth: usize, values: bool) {
+        stack.push_nil();
+        let key = stack.top();
+        while stack.next(table) {
+            self.value(stack, key, depth);
+            if values {
+                self.value(stack, key + 1, depth);
+            }
+            stack.truncate(key);
+        }
     }
 
     /// A line of its own kind; what would end it early is replaced.
@@ -253,6 +294,18 @@ impl Writer<'_, '_> {
         self.reply.out.extend_from_slice(text);
         self.reply.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Number of pairs of the table at a place.
+fn pairs(stack: &mut Stack, table: Place) -> usize {
+    let mut count = 0;
+    stack.push_nil();
+    let key = stack.top();
+    while stack.next(table) {
+        count += 1;
+        stack.truncate(key);
+    }
+    count
 }
 
 /// A text with blanks in the place of what would end a line.

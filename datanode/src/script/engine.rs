@@ -6,16 +6,24 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlua::{
-    ChunkMode, Error, Function, HookTriggers, LightUserData, Lua, LuaOptions, Result, StdLib,
+    ChunkMode, Error, Function, HookTriggers, Lua, LuaOptions, RegistryKey, Result, StdLib,
     String as LuaString, Table, Value, VmState,
 };
 
+use super::gate::Gate;
 use super::raise::{Raised, to_number};
 use super::random::Random;
+use super::run::Caller;
+use super::stack::Stack;
 use super::{bit, cjson, cmsgpack, struct_lib};
 
 /// Instructions between looks at the clock.
 const HOOK_INSTRUCTIONS: u32 = 100_000;
+/// The collector begins anew when memory is so many percent of what was in use when it last ended, …
+const COLLECT_AT: i32 = 130;
+/// … and works so many percent as fast as memory is taken. It takes 3 to 5 % more time than with Lua's own 200 and 200, which
+/// let an interpreter grow to twice of what is in use, and more while it collects.
+const COLLECT_SPEED: i32 = 400;
 /// The name under which the prelude's functions stand on the stack.
 const PRELUDE: &str = "=(sandbox)";
 /// What stands there for a function that was left by a tail call.
@@ -34,7 +42,7 @@ pub struct Failure {
     /// Its text, code first.
     pub text: String,
     /// Chunk and line where it was raised.
-    pub at: Option<(String, usize)>,
+    pub at: Option<(String, i64)>,
     /// The statistics of errors have it already.
     pub counted: bool,
 }
@@ -53,29 +61,10 @@ pub struct Shared {
     pub load_until: Cell<Option<Instant>>,
     /// What ended the script.
     pub failure: RefCell<Option<Failure>>,
-}
-
-/// Keys that are looked up in every table; made once.
-pub struct Names {
-    /// `err`
-    pub err: LuaString,
-    /// `ok`
-    pub ok: LuaString,
-    /// `double`
-    pub double: LuaString,
-    /// `map`
-    pub map: LuaString,
-    /// `set`
-    pub set: LuaString,
-    /// `big_number`
-    pub big_number: LuaString,
-    /// `verbatim_string`
-    pub verbatim: LuaString,
-    /// `ignore_error_stats_update`
-    pub counted: LuaString,
-    call: LuaString,
-    keys: LuaString,
-    argv: LuaString,
+    /// Through which functions reach the script that is being run.
+    pub gate: Gate,
+    /// What a function that has been called through the gate is about to raise.
+    pub raised: RefCell<Option<Raised>>,
 }
 
 /// Which scripts an interpreter is for.
@@ -95,36 +84,21 @@ pub struct Engine {
     pub kind: Kind,
     /// Shared with its functions.
     pub shared: Rc<Shared>,
-    /// Names.
-    pub names: Names,
+    /// The stack of its main thread, on which programs are run.
+    pub stack: RefCell<Stack>,
     world: Table,
-    globals: Table,
-    api: Table,
+    globals: RegistryKey,
     enter: Function,
-    call_with: Function,
     xpcall: Function,
-    handler: Function,
-}
-
-/// What stands before the arguments of `redis.call` when the hook calls it; no script can make it.
-pub fn tick_mark() -> LightUserData {
-    LightUserData(std::ptr::without_provenance_mut(1))
-}
-
-/// The same for `redis.pcall`.
-pub fn pcall_mark() -> LightUserData {
-    LightUserData(std::ptr::without_provenance_mut(2))
-}
-
-/// What the gate is called with, before a command, to ask whether it would be allowed.
-pub fn permission_mark() -> LightUserData {
-    LightUserData(std::ptr::without_provenance_mut(3))
+    handler: RegistryKey,
 }
 
 impl Engine {
     /// A new interpreter. Errors are those of memory.
     pub fn new(kind: Kind) -> Result<Engine> {
         let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::default())?;
+        lua.gc_set_pause(COLLECT_AT);
+        lua.gc_set_step_multiplier(COLLECT_SPEED);
         let shared = Rc::new(Shared {
             proto: Cell::new(2),
             repl: Cell::new(REPL_ALL),
@@ -132,10 +106,12 @@ impl Engine {
             random: Cell::default(),
             load_until: Cell::new(None),
             failure: RefCell::default(),
+            gate: Gate::default(),
+            raised: RefCell::default(),
         });
         let api = super::api::table(&lua, kind, &shared)?;
         let libraries = lua.create_table()?;
-        libraries.set("redis", &api)?;
+        libraries.set("redis", api)?;
         libraries.set("cjson", cjson::table(&lua)?)?;
         libraries.set("cmsgpack", cmsgpack::table(&lua)?)?;
         libraries.set("struct", struct_lib::table(&lua)?)?;
@@ -148,32 +124,19 @@ impl Engine {
         let xpcall: Function = native.get("xpcall")?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE).into_function()?;
         let with_keys = kind == Kind::Eval;
-        let (world, globals, enter, call_with) =
+        let (world, globals, enter): (Table, Table, Function) =
             prelude.call((native, libraries, expose, exposed_table, compile, with_keys))?;
         let s = shared.clone();
         let handler = lua.create_function(move |lua, error: Value| {
-            *s.failure.borrow_mut() = Some(failure(lua, error));
+            s.failure.replace(Some(failure(lua, error)));
             Ok(())
         })?;
         let s = shared.clone();
-        let reaches_core = api.clone();
         let triggers = HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS);
-        lua.set_global_hook(triggers, move |_, _| s.on_hook(&reaches_core))?;
-        let name = |text: &str| lua.create_string(text);
-        let names = Names {
-            err: name("err")?,
-            ok: name("ok")?,
-            double: name("double")?,
-            map: name("map")?,
-            set: name("set")?,
-            big_number: name("big_number")?,
-            verbatim: name("verbatim_string")?,
-            counted: name("ignore_error_stats_update")?,
-            call: name("call")?,
-            keys: name("KEYS")?,
-            argv: name("ARGV")?,
-        };
-        Ok(Engine { lua, kind, shared, names, world, globals, api, enter, call_with, xpcall, handler })
+        lua.set_global_hook(triggers, move |_, _| s.on_hook())?;
+        let (globals, handler) = (lua.create_registry_value(globals)?, lua.create_registry_value(handler)?);
+        let stack = RefCell::new(main_stack(&lua)?);
+        Ok(Engine { lua, kind, shared, stack, world, globals, enter, xpcall, handler })
     }
 
     /// Compiles a chunk that lives in the world of scripts. The error is the text.
@@ -182,28 +145,46 @@ impl Engine {
         chunk.set_environment(self.world.clone()).into_function().map_err(|e| syntax_text(&e))
     }
 
-    /// Runs a function with the one that reaches the core. `None`: [`Shared::failure`] has what was raised.
-    pub fn run(&self, f: &Function, call: Function, args: Input) -> Result<Option<Value>> {
-        self.shared.failure.borrow_mut().take();
-        self.api.raw_set(&self.names.call, call)?;
-        let (done, value): (bool, Value) = match self.kind {
-            Kind::Eval => {
-                self.globals.raw_set(&self.names.keys, args.keys)?;
-                self.globals.raw_set(&self.names.argv, args.argv)?;
-                self.xpcall.call((f, &self.handler))?
-            }
-            Kind::Function => self.call_with.call((f, &self.handler, args.keys, args.argv))?,
-        };
-        Ok(done.then_some(value))
+    /// Runs a function with its arguments, `KEYS` and `ARGV`; other functions reach `caller` meanwhile. Its result is on top
+    /// of the stack then. `None`: [`Shared::failure`] has what was raised.
+    pub fn run<'a>(
+        &self,
+        stack: &mut Stack,
+        function: &RegistryKey,
+        caller: &mut Caller<'_, '_>,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+        argv: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> Option<()> {
+        self.shared.failure.take();
+        stack.push_kept(&self.handler);
+        let handler = stack.top();
+        if self.kind == Kind::Eval {
+            stack.push_kept(&self.globals);
+            let globals = stack.top();
+            stack.push_text(b"KEYS");
+            stack.push_texts(keys);
+            stack.set(globals);
+            stack.push_text(b"ARGV");
+            stack.push_texts(argv);
+            stack.set(globals);
+            stack.push_kept(function);
+        } else {
+            stack.push_kept(function);
+            stack.push_texts(keys);
+            stack.push_texts(argv);
+        }
+        let arguments = if self.kind == Kind::Eval { 0 } else { 2 };
+        self.shared.gate.lend(caller, || stack.call(arguments, handler)).then_some(())
     }
 
     /// Runs a library's chunk in the world that has only `api`, no longer than `limit`.
     pub fn load(&self, chunk: &Function, api: Table, limit: Duration) -> std::result::Result<(), String> {
         let run = || -> Result<bool> {
-            self.shared.failure.borrow_mut().take();
+            self.shared.failure.take();
             self.enter.call::<()>(api)?;
             self.shared.load_until.set(Some(Instant::now() + limit));
-            let (done, _): (bool, Value) = self.xpcall.call((chunk, &self.handler))?;
+            let handler: Function = self.lua.registry_value(&self.handler)?;
+            let (done, _): (bool, Value) = self.xpcall.call((chunk, handler))?;
             Ok(done)
         };
         let outcome = run();
@@ -211,7 +192,7 @@ impl Engine {
         let left = self.enter.call::<()>(Value::Nil);
         match (outcome, left) {
             (Ok(true), Ok(())) => Ok(()),
-            (Ok(false), Ok(())) => Err(self.shared.failure.borrow_mut().take().unwrap_or_default().text),
+            (Ok(false), Ok(())) => Err(self.shared.failure.take().unwrap_or_default().text),
             (Err(e), _) | (_, Err(e)) => Err(Raised::of(&e).to_string()),
         }
     }
@@ -222,24 +203,28 @@ impl Engine {
     }
 }
 
-/// What a run gets.
-pub struct Input {
-    /// `KEYS`, or a function's first argument.
-    pub keys: Table,
-    /// `ARGV`, or a function's second argument.
-    pub argv: Table,
+/// The stack of an interpreter's main thread.
+#[allow(unsafe_code)]
+fn main_stack(lua: &Lua) -> Result<Stack> {
+    let mut main = std::ptr::null_mut();
+    // SAFETY: nothing is done with the stack. Nothing else is running, so the state is that of the main thread, which is
+    // there as long as the interpreter: its owner, the engine, has both. There is one such stack for each engine, and the
+    // engine has set no limit of memory.
+    unsafe {
+        lua.exec_raw::<()>((), |state| main = state)?;
+        Ok(Stack::of(main))
+    }
 }
 
 impl Shared {
     /// Every so many instructions: has other clients served when the script has taken long, and ends it if they say so.
-    fn on_hook(&self, api: &Table) -> Result<VmState> {
+    fn on_hook(&self) -> Result<VmState> {
         let now = Instant::now();
         if self.load_until.get().is_some_and(|until| now > until) {
             return Err(Raised::Killed("FUNCTION LOAD timeout").into());
         }
         if self.patience.get().is_some_and(|until| now >= until) {
-            let call: Function = api.raw_get("call")?;
-            call.call::<()>(tick_mark()).map_err(|e| Error::from(Raised::of(&e)))?;
+            self.gate.with(|caller| caller.serve_others()).unwrap_or(Ok(()))?;
         }
         Ok(VmState::Continue)
     }
@@ -342,11 +327,12 @@ fn failure(lua: &Lua, error: Value) -> Failure {
             Some((_, name, _)) if name == PRELUDE || name == TAIL_CALL => {}
             Some(("C", ..)) if natives == 0 => natives += 1,
             Some((_, name, Some(line))) => {
-                f.at = Some((name, line));
+                f.at = Some((name, line as i64));
                 break;
             }
             Some((_, name, None)) => {
-                f.at = Some((name, 0));
+                // It is not Lua's.
+                f.at = Some((name, -1));
                 break;
             }
         }

@@ -1,11 +1,12 @@
 //! Libraries of functions: loaded whole or not at all, kept with the data.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Function, MultiValue, Result, Value};
+use mlua::{MultiValue, RegistryKey, Result, Value};
 
 use super::api;
 use super::engine::{Engine, Kind};
@@ -16,7 +17,7 @@ use crate::command::Error;
 /// Longest time that loading a library may take.
 const LOAD_LIMIT: Duration = Duration::from_millis(500);
 /// What a function is told that wants to register another.
-const LOADED: &str = "ERR redis.register_function can only be called on FUNCTION LOAD command";
+const LOADED: &str = "redis.register_function can only be called on FUNCTION LOAD command";
 
 /// A function that can be called.
 pub struct Registered {
@@ -26,7 +27,7 @@ pub struct Registered {
     pub description: Option<String>,
     /// What it may do.
     pub flags: Flags,
-    pub(super) callback: Function,
+    pub(super) callback: Rc<RegistryKey>,
 }
 
 /// A library.
@@ -44,8 +45,8 @@ pub struct Library {
 pub struct Libraries {
     engine: Option<Rc<Engine>>,
     by_name: BTreeMap<String, Rc<Library>>,
-    /// Functions by name in lower case.
-    functions: BTreeMap<String, Rc<Registered>>,
+    /// Functions by name in lower case: looked up for every call.
+    functions: HashMap<String, Rc<Registered>, foldhash::fast::FixedState>,
 }
 
 /// What to do where a library of the same name is there.
@@ -137,9 +138,18 @@ impl Libraries {
         let into = found.clone();
         let register = engine
             .lua
-            .create_function(move |lua, args| match &mut *into.borrow_mut() {
-                Some(into) => register(lua, args, into),
-                None => Err(Raised::reply(LOADED).into()),
+            .create_function(move |lua, args| {
+                if into.borrow().is_none() {
+                    return refuse(LOADED);
+                }
+                // Nothing is borrowed as long as an error of Lua's may leave it so.
+                let (key, function) = registered(lua, args)?;
+                let mut into = into.borrow_mut();
+                match into.as_mut().map(|into| into.entry(key)) {
+                    Some(Entry::Vacant(place)) => drop(place.insert(Rc::new(function))),
+                    _ => return refuse("Function already exists in the library"),
+                }
+                Ok(())
             })
             .map_err(super::internal)?;
         let api = api::load_table(&engine.lua, register).map_err(super::internal)?;
@@ -157,6 +167,10 @@ impl Libraries {
         let Some(library) = self.by_name.remove(name) else { return false };
         for f in library.functions.keys() {
             self.functions.remove(f);
+        }
+        drop(library);
+        if let Some(engine) = &self.engine {
+            engine.lua.expire_registry_values();
         }
         true
     }
@@ -207,9 +221,12 @@ pub enum Restore {
     Replace,
 }
 
-/// `redis.register_function(name, callback)`, or with named arguments.
-fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Registered>>) -> Result<()> {
-    let refuse = |text: &str| Err(Raised::reply(format!("ERR {text}")).into());
+fn refuse<T>(text: &str) -> Result<T> {
+    Err(Raised::reply(format!("ERR {text}")).into())
+}
+
+/// What `redis.register_function(name, callback)`, or the same with named arguments, registers; by its name in lower case.
+fn registered(lua: &mlua::Lua, args: MultiValue) -> Result<(String, Registered)> {
     let (name, callback, mut description, mut flags);
     match (args.len(), &args.iter().collect::<Vec<_>>()[..]) {
         (1, [Value::Table(t)]) => {
@@ -277,14 +294,8 @@ fn register(lua: &mlua::Lua, args: MultiValue, into: &mut BTreeMap<String, Rc<Re
         Err(e) => return Err(Raised::reply(e.text()).into()),
     };
     let key = name.to_ascii_lowercase();
-    if into.contains_key(&key) {
-        return refuse("Function already exists in the library");
-    }
-    into.insert(
-        key,
-        Rc::new(Registered { name: name.into(), description: description.take(), flags, callback }),
-    );
-    Ok(())
+    let callback = Rc::new(lua.create_registry_value(callback)?);
+    Ok((key, Registered { name: name.into(), description, flags, callback }))
 }
 
 fn flags_of(value: &Value) -> Result<Flags> {

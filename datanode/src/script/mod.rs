@@ -11,11 +11,13 @@ mod cmsgpack;
 mod convert;
 mod engine;
 pub mod function;
+mod gate;
 pub mod limits;
 mod raise;
 mod random;
 pub mod run;
 mod shebang;
+mod stack;
 mod struct_lib;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ mod tests;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use mlua::Function;
+use mlua::RegistryKey;
 
 use crate::command::{Args, Error};
 use engine::{Engine, Kind};
@@ -32,30 +34,37 @@ use limits::Running;
 
 pub use shebang::Flags;
 
-/// The name of a script: SHA-1 of its text.
-pub type Digest = [u8; 20];
+/// The name of a script: SHA-1 of its text, as hex digits in lower case. Clients send it so, and it is looked up for every
+/// call: nothing has to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 40]);
 
-/// The digest that these 40 hex digits write, in any case.
-pub fn parse_digest(hex: &[u8]) -> Option<Digest> {
-    let digits: &[u8; 40] = hex.try_into().ok()?;
-    let mut digest = Digest::default();
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |b: u8| char::from(b).to_digit(16);
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+impl Digest {
+    /// The digest of a text.
+    pub fn of(text: &[u8]) -> Digest {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let bytes = sha1_smol::Sha1::from(text).digest().bytes();
+        let digit = |i: usize| bytes[i / 2] >> (4 * (1 - i % 2)) & 0xF;
+        Digest(std::array::from_fn(|i| DIGITS[usize::from(digit(i))]))
     }
-    Some(digest)
-}
 
-/// A digest as 40 hex digits.
-pub fn digest_text(digest: &Digest) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    /// What a client has sent as a digest, in any case; none if that is no 40 bytes. Other bytes than digits name no script.
+    pub fn sent(hex: &[u8]) -> Option<Digest> {
+        let digits: &[u8; 40] = hex.try_into().ok()?;
+        Some(Digest(digits.map(|b| b.to_ascii_lowercase())))
+    }
+
+    /// The digits.
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// A compiled script.
 pub struct Script {
     /// Its digest as text.
     name: Rc<str>,
-    function: Function,
+    function: Rc<RegistryKey>,
     /// Bytes of its text.
     size: usize,
     flags: Flags,
@@ -117,7 +126,7 @@ impl Scripting {
     pub fn declared(&self, command: &str, args: Args<'_>) -> Option<Flags> {
         let flags = match command {
             "eval" => shebang::of_script(args.get(1)?).ok()?.0,
-            "evalsha" => self.script(&parse_digest(args.get(1)?)?)?.flags,
+            "evalsha" => self.scripts.get(&Digest::sent(args.get(1)?)?)?.flags,
             "fcall" => self.libraries.function(args.get(1)?)?.flags,
             _ => return None,
         };
@@ -134,7 +143,8 @@ impl Scripting {
         let function = engine
             .compile(body, "@user_script")
             .map_err(|e| Error::err(format_args!("Error compiling script (new function): {e}")))?;
-        let script = Rc::new(Script { name: digest_text(&digest).into(), function, size: text.len(), flags });
+        let function = Rc::new(engine.lua.create_registry_value(function).map_err(internal)?);
+        let script = Rc::new(Script { name: digest.text().into(), function, size: text.len(), flags });
         self.scripts.insert(digest, script.clone());
         Ok(script)
     }

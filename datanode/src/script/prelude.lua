@@ -182,9 +182,4 @@ local function enter(api)
   real[world] = only
 end
 
-local xpcall = native.xpcall
-local function call_with(f, handler, keys, args)
-  return xpcall(function() return f(keys, args) end, handler)
-end
-
-return world, globals, enter, call_with
+return world, globals, enter

@@ -1,18 +1,18 @@
 //! One execution of a script or function: what it may do, the commands it calls, and what becomes of its result.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::RegistryKey;
 
-use super::convert::{Reader, Writer};
-use super::engine::{Engine, Failure, Input, Names, REPL_ALL, pcall_mark, permission_mark, tick_mark};
+use super::convert::Writer;
+use super::engine::{Engine, Failure, REPL_ALL};
 use super::limits::Running;
 use super::raise::Raised;
 use super::shebang::Flags;
-use super::{Script, api, internal};
-use crate::command::{Ctx, Error, Flags as CommandFlags, OwnedArgs, Propagation, Result, table};
+use super::stack::Stack;
+use super::{Script, api};
+use crate::command::{Args, Ctx, Error, Flags as CommandFlags, OwnedArgs, Propagation, Result, table};
 use crate::io::ConnId;
 use crate::resp::writer::Reply;
 use crate::server::Server;
@@ -24,6 +24,7 @@ use crate::server::effects::Targets;
 pub struct Scratch {
     args: OwnedArgs,
     out: Vec<u8>,
+    last: table::Last,
 }
 
 /// A larger reply buffer is not kept for the next run, bytes.
@@ -32,7 +33,7 @@ const KEEP_REPLY: usize = 64 * 1024;
 /// What is to be run.
 pub struct Program {
     engine: Rc<Engine>,
-    function: Function,
+    function: Rc<RegistryKey>,
     flags: Flags,
     /// Digest or name, as errors show it.
     name: Rc<str>,
@@ -57,6 +58,10 @@ impl Program {
 /// Runs a program for `NAME what numkeys key … arg …`; `read_only`: it was called so.
 pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -> Result {
     ctx.propagation = Propagation::Done;
+    if ctx.server().in_script() {
+        // Possible only where DEBUG has allowed all commands.
+        return Err(Error::err("A script cannot run another one"));
+    }
     let flags = program.flags;
     let out_of_memory = check(ctx, flags, read_only)?;
     let conn = ctx.conn;
@@ -77,24 +82,17 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
     };
     let before = ctx.client().map(|c| (c.db, c.proto, c.last_command));
     ctx.server().scripting.running = Some(running);
-    let outcome = execute(ctx, program, keys, started);
+    let mut stack = program.engine.stack.borrow_mut();
+    let top = stack.top();
+    let outcome = execute(ctx, program, &mut stack, keys, started);
     if let (Some(client), Some((db, proto, command))) = (ctx.client(), before) {
         (client.db, client.proto, client.last_command) = (db, proto, command);
     }
     if let Some(running) = ctx.keys.server.scripting.running.take() {
         ctx.keys.server.script_ended(ctx.io, &running);
     }
-    match outcome.map_err(internal)? {
-        Ok(value) => {
-            let start = ctx.reply.out.len();
-            reply(ctx, &program.engine, &value)?;
-            // A script that answers an error has failed.
-            if ctx.reply.out.get(start) != Some(&b'-') {
-                return Ok(());
-            }
-            let line = ctx.reply.out.split_off(start);
-            Err(Error::Counted(String::from_utf8_lossy(line[1..].trim_ascii_end()).into_owned()))
-        }
+    let result = match outcome {
+        Ok(()) => reply(ctx, &program.engine, &mut stack),
         Err(failure) => {
             let mut text = failure.text;
             if let Some((source, line)) = failure.at {
@@ -102,7 +100,9 @@ pub fn run(ctx: &mut Ctx<'_>, program: &Program, keys: usize, read_only: bool) -
             }
             Err(if failure.counted { Error::Counted(text) } else { Error::Text(text.into()) })
         }
-    }
+    };
+    stack.truncate(top);
+    result
 }
 
 /// What has to be so before a program may start. True if memory is at its limit.
@@ -137,141 +137,127 @@ fn check(ctx: &mut Ctx<'_>, flags: Flags, read_only: bool) -> Result<bool> {
 const STALE: &str = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/// Runs it with functions that reach the core, and no longer than this does.
+/// Runs it; its result is on top of the stack then.
 fn execute(
     ctx: &mut Ctx<'_>,
     program: &Program,
+    stack: &mut Stack,
     keys: usize,
     started: Instant,
-) -> mlua::Result<std::result::Result<Value, Failure>> {
-    let engine = &*program.engine;
-    let lua = &engine.lua;
+) -> std::result::Result<(), Failure> {
     const FIRST_KEY: usize = 3;
-    let input = Input {
-        keys: list(lua, ctx.args.from(FIRST_KEY).take(keys))?,
-        argv: list(lua, ctx.args.from(FIRST_KEY + keys))?,
-    };
+    let engine = &*program.engine;
+    let args = ctx.args;
     engine.shared.proto.set(2);
     engine.shared.repl.set(REPL_ALL);
     let threshold = ctx.keys.server.config.busy_reply_threshold;
     let limit = (threshold > 0).then(|| started + Duration::from_millis(threshold));
     engine.shared.patience.set(limit);
     let scratch = std::mem::take(&mut ctx.keys.server.scripting.scratch);
-    let caller = RefCell::new(Caller { ctx, engine, scratch });
-    let outcome = lua.scope(|scope| {
-        let call = scope.create_function(|lua, args| caller.borrow_mut().call(lua, args))?;
-        engine.run(&program.function, call, input)
-    });
+    let mut caller = Caller { ctx, engine, scratch };
+    let (keys, argv) = (args.from(FIRST_KEY).take(keys), args.from(FIRST_KEY + keys));
+    let done = engine.run(stack, &program.function, &mut caller, keys, argv);
     engine.shared.patience.set(None);
-    let Caller { ctx, mut scratch, .. } = caller.into_inner();
+    let Caller { ctx, mut scratch, .. } = caller;
     if scratch.out.capacity() > KEEP_REPLY {
         scratch.out = Vec::new();
     }
     ctx.keys.server.scripting.scratch = scratch;
     ctx.keys.server.effects.set_targets(Targets::ALL);
-    Ok(match outcome? {
-        Some(value) => Ok(value),
-        None => Err(engine.shared.failure.borrow_mut().take().unwrap_or_default()),
-    })
+    done.ok_or_else(|| engine.shared.failure.take().unwrap_or_default())
 }
 
-fn list<'a>(lua: &Lua, items: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> mlua::Result<Table> {
-    // Texts are made at one go.
-    if items.clone().all(|item| std::str::from_utf8(item).is_ok()) {
-        return lua.create_sequence_from(items.filter_map(|item| std::str::from_utf8(item).ok()));
-    }
-    let table = lua.create_table_with_capacity(items.len(), 0)?;
-    for item in items {
-        table.raw_push(lua.create_string(item)?)?;
-    }
-    Ok(table)
-}
-
-/// Answers what the script returned.
-fn reply(ctx: &mut Ctx<'_>, engine: &Engine, value: &Value) -> Result {
+/// Answers what the script returned: what is on top of the stack. One that answers an error has failed.
+fn reply(ctx: &mut Ctx<'_>, engine: &Engine, stack: &mut Stack) -> Result {
+    let start = ctx.reply.out.len();
     let proto = engine.shared.proto.get();
-    let mut writer = Writer { names: &engine.names, reply: &mut ctx.reply, proto, errors: Vec::new() };
-    writer.value(value, 0).map_err(internal)?;
+    let mut writer = Writer { reply: &mut ctx.reply, proto, errors: Vec::new() };
+    let result = stack.top();
+    writer.value(stack, result, 0);
     for text in writer.errors {
         ctx.keys.server.stats.count_error(Error::code_of(&text));
     }
-    Ok(())
+    if ctx.reply.out.get(start) != Some(&b'-') {
+        return Ok(());
+    }
+    let line = ctx.reply.out.split_off(start);
+    Err(Error::Counted(String::from_utf8_lossy(error_text(&line)).into_owned()))
 }
 
-/// What `redis.call` and `redis.pcall` work with.
-struct Caller<'a, 'c> {
+/// What `redis.call` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Return the reply.
+    Reply,
+    /// Return the reply, an error that the statistics of errors do not have yet.
+    Uncounted,
+    /// Raise what [`Shared::raised`](super::engine::Shared::raised) has.
+    Raise,
+}
+
+/// What `redis.call` and the other functions that reach the core work with.
+pub struct Caller<'a, 'c> {
     ctx: &'a mut Ctx<'c>,
     engine: &'a Engine,
     scratch: Scratch,
 }
 
 impl Caller<'_, '_> {
-    /// `redis.call(command, arg …)`: errors are raised. From `redis.pcall` they are answered; the hook has others served.
-    fn call(&mut self, lua: &Lua, mut args: MultiValue) -> mlua::Result<Value> {
-        let mut raises = true;
-        if let Some(Value::LightUserData(mark)) = args.front() {
-            if *mark == tick_mark() {
-                return self.serve_others();
-            }
-            if *mark == pcall_mark() {
-                raises = false;
-                args.pop_front();
-            } else if *mark == permission_mark() {
-                args.pop_front();
-                return self.permitted(args);
-            }
-        }
+    /// `redis.call(command, arg …)`, and `redis.pcall`, which does not raise errors but returns them. The arguments are all
+    /// that is on the stack; what is to be returned is in [`Caller::reply`].
+    pub fn call(&mut self, stack: &Stack, raises: bool) -> Answer {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.command(lua, &args, &mut scratch, raises);
+        let answer = self.command(stack, &mut scratch, raises);
         self.scratch = scratch;
-        result
+        answer
+    }
+
+    /// What the last command replied.
+    pub fn reply(&self) -> &[u8] {
+        &self.scratch.out
     }
 
     /// `redis.acl_check_cmd(command, arg …)`
-    fn permitted(&mut self, args: MultiValue) -> mlua::Result<Value> {
-        let args = api::checked_command(&args)?;
-        let spec = table::find(args.as_args()).map_err(|_| api::no_such_command())?;
+    pub fn permits(&mut self, args: Args<'_>) -> mlua::Result<bool> {
+        let spec = table::find(args).map_err(|_| api::no_such_command())?;
         let (conn, server) = (self.ctx.conn, &*self.ctx.keys.server);
-        Ok(Value::Boolean(server.permitted(conn, spec, args.as_args()).is_ok()))
+        Ok(server.permitted(conn, spec, args).is_ok())
     }
 
-    fn serve_others(&mut self) -> mlua::Result<Value> {
+    /// The script has taken long: others are served once. The error ends it.
+    pub fn serve_others(&mut self) -> mlua::Result<()> {
         match self.ctx.keys.server.serve_during_script(self.ctx.io, self.ctx.args) {
             Some(text) => Err(Raised::Killed(text).into()),
-            None => Ok(Value::Nil),
+            None => Ok(()),
         }
     }
 
-    fn command(
-        &mut self,
-        lua: &Lua,
-        args: &MultiValue,
-        scratch: &mut Scratch,
-        raises: bool,
-    ) -> mlua::Result<Value> {
-        if let Err(text) = api::command_args(args, &mut scratch.args) {
-            return refuse(lua, &self.engine.names, format!("ERR {text}"), raises, false);
-        }
+    fn command(&mut self, stack: &Stack, scratch: &mut Scratch, raises: bool) -> Answer {
         scratch.out.clear();
-        if let Err(e) = self.execute(scratch) {
-            let text = e.text().into_owned();
+        let mut counted = true;
+        if let Err(text) = api::command_args(stack, &mut scratch.args) {
+            counted = false;
+            write_error(&mut scratch.out, &format!("ERR {text}"));
+        } else if let Err(e) = self.execute(scratch) {
             self.ctx.keys.server.stats.count_error(&e.code());
             if let Ok(spec) = table::called(scratch.args.as_args()) {
                 self.ctx.keys.server.stats.count_rejected(spec.name);
             }
-            return refuse(lua, &self.engine.names, text, raises, true);
+            write_error(&mut scratch.out, &e.text());
         }
-        if raises && scratch.out.first() == Some(&b'-') {
-            let text = String::from_utf8_lossy(scratch.out[1..].trim_ascii_end()).into_owned();
-            return Err(Raised::Reply { text, counted: true }.into());
+        let failed = scratch.out.first() == Some(&b'-');
+        if failed && raises {
+            let text = String::from_utf8_lossy(error_text(&scratch.out)).into_owned();
+            self.engine.shared.raised.replace(Some(Raised::Reply { text, counted }));
+            return Answer::Raise;
         }
-        Reader { lua, names: &self.engine.names, bytes: &scratch.out }.value()
+        if counted { Answer::Reply } else { Answer::Uncounted }
     }
 
     /// The checks before a script's command, in Redis' order, and the command.
     fn execute(&mut self, scratch: &mut Scratch) -> std::result::Result<(), Error> {
         let args = scratch.args.as_args();
-        let spec = table::find(args).map_err(|e| match e {
+        let spec = scratch.last.find(args).map_err(|e| match e {
             Error::Arity(_) => Error::err("Wrong number of args calling Redis command from script"),
             _ => Error::err("Unknown Redis command called from script"),
         })?;
@@ -348,17 +334,13 @@ fn script_redirect(e: &Error) -> Error {
     })
 }
 
-fn refuse(lua: &Lua, names: &Names, text: String, raises: bool, counted: bool) -> mlua::Result<Value> {
-    if raises {
-        return Err(Raised::Reply { text, counted }.into());
-    }
-    let mut line = Vec::new();
-    Reply { out: &mut line, proto: 2 }.error(&text);
-    let value = Reader { lua, names, bytes: &line }.value()?;
-    if let (false, Value::Table(t)) = (counted, &value) {
-        t.raw_remove(&names.counted)?;
-    }
-    Ok(value)
+fn write_error(out: &mut Vec<u8>, text: &str) {
+    Reply { out, proto: 2 }.error(text);
+}
+
+/// The text of an error reply.
+pub fn error_text(reply: &[u8]) -> &[u8] {
+    reply.get(1..).unwrap_or_default().trim_ascii_end()
 }
 
 /// True if this is the connection whose script is running: it waits like everybody else.

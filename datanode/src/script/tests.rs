@@ -98,6 +98,109 @@ fn recurse_deeply() {
 }
 
 #[test]
+fn commands_are_reached_from_wherever_a_script_calls_them() {
+    let (mut b, c) = bench();
+    for (script, expected) in [
+        ("return coroutine.wrap(function() return redis.call('incr', 'n') end)()", ":1\r\n"),
+        ("return ('xx'):gsub('x', function() return redis.call('incr', 'n') end)", "$2\r\n23\r\n"),
+        ("return ('x'):gsub('x', redis.call)", "-ERR Unknown Redis command called from script"),
+        ("local call = redis.call return {pcall(call, 'incr', 'n')}", "*2\r\n:1\r\n:4\r\n"),
+        ("return {pcall(redis.call, 'lpush', 'n', 1)}", "*2\r\n$-1\r\n$65\r\nWRONGTYPE "),
+        ("local ok, err = pcall(redis.call, 'lpush', 'n', 1) return err", "$65\r\nWRONGTYPE "),
+        ("return redis.pcall('lpush', 'n', 1)", "-WRONGTYPE "),
+        ("return redis.pcall()", "-ERR Please specify at least one argument"),
+        ("return redis.call('get', {})", "-ERR Lua redis lib command arguments must be strings or integers"),
+        ("redis.call('set', 'n', 1.5) return redis.call('append', 'n', -0.0)", ":5\r\n"),
+        ("redis.call('set', 'n', 2^53) return redis.call('get', 'n')", "$16\r\n9007199254740992\r\n"),
+        ("return redis.call('get', 'n', 'n')", "-ERR Wrong number of args calling Redis command from script"),
+    ] {
+        let reply = eval(&mut b, c, script);
+        assert!(reply.starts_with(expected), "{script}: {reply}");
+    }
+}
+
+#[test]
+fn a_command_takes_as_many_arguments_as_a_function() {
+    let (mut b, c) = bench();
+    let script = "local t = {'rpush', 'l'} for i = 1, 7900 do t[#t + 1] = i end redis.call(unpack(t)) \
+                  t[1] = 'lrange' return #redis.call('lrange', 'l', 0, -1)";
+    assert_eq!(eval(&mut b, c, script), ":7900\r\n");
+    let script = "local t = {} for i = 1, 7990 do t[i] = 'get' end return redis.pcall(unpack(t))";
+    assert!(eval(&mut b, c, script).starts_with("-ERR Wrong number of args"));
+}
+
+#[test]
+fn where_calls_are_nested_too_deep_a_command_is_an_error_and_nothing_else() {
+    // Whatever is raised leaves garbage that wants to be finalized, for which no call may be left.
+    let script = "local function deep(n) \
+                    if n == 0 then \
+                      for i = 1, 2000 do \
+                        if not pcall(redis.call, 'get', 'n' .. i) then return 'too deep' end pcall(redis.call, 'no') \
+                      end \
+                      return 'fine' \
+                    end \
+                    local ok, result = pcall(deep, n - 1) \
+                    return result \
+                  end \
+                  local seen = {} \
+                  for n = 185, 199 do local s = tostring(deep(n)) seen[s] = true end \
+                  redis.call('incr', 'n') \
+                  return {seen['fine'] and 1 or 0, redis.call('get', 'n')}";
+    let (mut b, c) = bench();
+    assert_eq!(eval(&mut b, c, script), "*2\r\n:1\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn an_error_of_the_collector_leaves_nothing_behind() {
+    // The same where it is our functions that the collector is at work in.
+    for called in [
+        "redis.call('time')",
+        "cjson.decode('[[1],[2]]')",
+        "cjson.encode({{}, {}})",
+        "cmsgpack.pack({{}, {}})",
+    ] {
+        let script = format!(
+            "local function deep(n) \
+               if n == 0 then for i = 1, 2000 do {called} end return end \
+               pcall(deep, n - 1) \
+             end \
+             for n = 194, 199 do for i = 1, 1000 do pcall(redis.call, 'no') end deep(n) end \
+             cjson.encode_max_depth(10) cjson.decode_max_depth(10) cjson.encode_sparse_array(true) \
+             return redis.call('incr', 'n')"
+        );
+        let (mut b, c) = bench();
+        assert_eq!(eval(&mut b, c, &script), ":1\r\n", "{called}");
+    }
+}
+
+#[test]
+fn a_script_runs_no_other() {
+    let (mut b, c) = bench();
+    b.server.debug.scripts_may_all = true;
+    let reply = eval(&mut b, c, "return redis.call('eval', 'return 1', 0)");
+    assert!(reply.starts_with("-ERR A script cannot run another one"), "{reply}");
+    // The outer one is where it was.
+    let reply = eval(&mut b, c, "redis.pcall('eval', 'return 1', 0) return redis.call('incr', 'n')");
+    assert_eq!(reply, ":1\r\n");
+    let reply = eval(&mut b, c, "redis.call('script', 'flush') return redis.call('incr', 'n')");
+    assert_eq!(reply, ":2\r\n");
+}
+
+#[test]
+fn functions_of_a_library_that_has_gone_are_let_go() {
+    let (mut b, c) = bench();
+    let body = "local t = {} for i = 1, 1000 do t[i] = 'element ' .. i end \
+                redis.register_function('f', function() return #t end)";
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        b.send(c, &format!("FUNCTION LOAD REPLACE \"#!lua name=one\\n{body}\""));
+        assert_eq!(b.send(c, "FCALL f 0"), ":1000\r\n");
+        held.push(b.server.scripting.figures().vm_functions);
+    }
+    assert!(held[49] < 4 * held[0], "{held:?}");
+}
+
+#[test]
 fn libraries_are_loaded_whole_or_not_at_all() {
     let (mut b, c) = bench();
     let load = |b: &mut Bench, mode: &str, name: &str, body: &str| {

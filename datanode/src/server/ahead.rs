@@ -30,8 +30,7 @@ pub struct Ahead {
     ranges: ArgRanges,
     requests: Vec<Request>,
     uses: Vec<Use>,
-    /// The command found last: the next is often the same.
-    last: Option<&'static Spec>,
+    last: table::Last,
 }
 
 impl Ahead {
@@ -63,7 +62,7 @@ impl Ahead {
                     *at += consumed;
                     let args = first..self.ranges.0.len();
                     if !args.is_empty() {
-                        let spec = find(&mut self.last, Args::at_ranges(input, &self.ranges.0[args.clone()]));
+                        let spec = self.last.find(Args::at_ranges(input, &self.ranges.0[args.clone()])).ok();
                         self.requests.push(Request { args, spec, end: *at });
                     }
                 }
@@ -96,7 +95,7 @@ impl Ahead {
             let Some(spec) = r.spec else { continue };
             let args = Args::at_ranges(input, &self.ranges.0[r.args.clone()]);
             let (first, step) = elements(spec);
-            for i in spec.fixed_keys(args.len()).take(KEYS_EACH) {
+            for i in spec.key_positions(&args).take(KEYS_EACH) {
                 let key = keyspace.hash(args.at(i));
                 let noted = self.uses.len();
                 if spec.keys.last == 1 {
@@ -119,21 +118,6 @@ impl Ahead {
     pub fn args<'a>(&'a self, input: &'a [u8], request: &Request) -> Args<'a> {
         Args::at_ranges(input, &self.ranges.0[request.args.clone()])
     }
-}
-
-/// The command that a request calls.
-fn find(last: &mut Option<&'static Spec>, args: Args<'_>) -> Option<&'static Spec> {
-    if let Some(spec) = *last
-        && args.is(0, spec.name)
-        && spec.arity_fits(args.len())
-    {
-        return Some(spec);
-    }
-    let spec = table::find(args).ok()?;
-    // Of a subcommand the first word does not tell all.
-    let by_name = spec.subcommands.is_empty() && args.is(0, spec.name);
-    *last = by_name.then_some(spec);
-    Some(spec)
 }
 
 /// Where a command on one key names elements of the collection there: the first, and how far it is to the next. A guess by

@@ -20,24 +20,32 @@ pub struct CommandStats {
     pub latency: Option<Histogram>,
 }
 
-/// Calls by command. It is looked up for every call, and that is often of the same command as the one before.
+/// Calls by command. It is looked up for every call: often of the same command as the one before, or, by a script, of the
+/// same two in turn.
 #[derive(Debug, Default)]
 pub struct CommandTable {
     places: HashMap<&'static str, usize, foldhash::fast::FixedState>,
     counted: Vec<(&'static str, CommandStats)>,
-    last: usize,
+    /// The last two that were looked up, the later one first.
+    recent: [usize; 2],
 }
 
 impl CommandTable {
     /// What is counted of a command.
     pub fn of(&mut self, name: &'static str) -> &mut CommandStats {
-        if self.counted.get(self.last).is_none_or(|(last, _)| !std::ptr::eq(*last, name)) {
-            self.last = *self.places.entry(name).or_insert_with(|| {
-                self.counted.push((name, CommandStats::default()));
-                self.counted.len() - 1
-            });
+        let is = |place: usize| self.counted.get(place).is_some_and(|(own, _)| std::ptr::eq(*own, name));
+        let [last, before] = self.recent;
+        if !is(last) {
+            let place = match is(before) {
+                true => before,
+                false => *self.places.entry(name).or_insert_with(|| {
+                    self.counted.push((name, CommandStats::default()));
+                    self.counted.len() - 1
+                }),
+            };
+            self.recent = [place, last];
         }
-        &mut self.counted[self.last].1
+        &mut self.counted[self.recent[0]].1
     }
 
     /// All commands that anything was counted of.

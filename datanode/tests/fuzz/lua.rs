@@ -102,7 +102,7 @@ fn structs() {
 fn scripts() {
     let corpus = [
         "return redis.call('SET', KEYS[1] or 'a', ARGV[1] or 1)",
-        "local t = {3, 2, 1, a = {}} table.sort(t) t[#t + 1] = #t return {unpack(t)}",
+        "local t = {3, 2, 1, a = {}} table.sort(t) t[#t + 1] = 4 return {unpack(t)}",
         "#!lua flags=no-writes\nreturn {redis.pcall('SET', 'a', 1), tostring(redis)}",
         "return string.format('%d %s %5.2f %q', 1, 'x', 2.5, 'y') .. tostring(bit.tobit(2^40))",
         "return {ok = 'x', {err = 'y'}, map = {a = 1}, {double = 1.5}, {map = {a = {set = {b = true}}}}}",
