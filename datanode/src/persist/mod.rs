@@ -4,6 +4,8 @@
 //! `log` writes the append-only file, `snapshot` walks the keyspace for RDB files, AOF bases and replicas, `load` reads
 //! files into a keyspace.
 
+#[cfg(test)]
+mod crash_tests;
 mod load;
 mod log;
 pub(crate) mod progress;
@@ -11,11 +13,12 @@ pub(crate) mod reload;
 mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub mod info;
 
-use crate::config::Config;
 use crate::config::types::Fsync;
+use crate::config::{Config, os_text};
 use crate::io::{Io, Now};
 use crate::managed::Lineage;
 use crate::rdb::decode::Counts;
@@ -28,6 +31,26 @@ use snapshot::Running;
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
 /// CONFIG_BGSAVE_RETRY_DELAY).
 const SNAPSHOT_RETRY_MS: u64 = 5000;
+
+/// So many rewrites may fail one after the other before the next one because of growth has to wait, a minute at first and
+/// twice as long each time, up to an hour (as in Redis): each leaves another incremental file.
+const REWRITE_FAILURES_FREE: u64 = 3;
+const REWRITE_PAUSE_MS: u64 = 60_000;
+const REWRITE_PAUSE_MAX_MS: u64 = 60 * REWRITE_PAUSE_MS;
+
+/// How long growth is no reason for a rewrite after so many failures, milliseconds.
+fn rewrite_pause_ms(failures: u64) -> u64 {
+    match failures.checked_sub(REWRITE_FAILURES_FREE) {
+        Some(more) => (REWRITE_PAUSE_MS << more.min(6)).min(REWRITE_PAUSE_MAX_MS),
+        None => 0,
+    }
+}
+
+/// The right to put a file in the RDB file's place. A snapshot that has been given up does not use it any more, once
+/// whoever has given it up has had it.
+fn turn(publishing: &Mutex<()>) -> MutexGuard<'_, ()> {
+    publishing.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a background job of persistence was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +108,10 @@ pub struct Persistence {
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
     next_try_ms: u64,
+    /// Growth is no reason for a rewrite before this time.
+    next_rewrite_ms: u64,
+    /// Held by whoever puts a file in the RDB file's place.
+    publishing: Arc<Mutex<()>>,
     waiting_since_ms: Option<u64>,
     /// The snapshot under way waits for something.
     snapshot_idles: bool,
@@ -131,6 +158,8 @@ impl Persistence {
             removing_history: false,
             preparing_rewrite: false,
             next_try_ms: 0,
+            next_rewrite_ms: 0,
+            publishing: Arc::default(),
             waiting_since_ms: None,
             snapshot_idles: false,
             last_early: LastEarly::default(),
@@ -154,8 +183,8 @@ impl Persistence {
 
     /// Why files cannot be written.
     pub fn disk_error(&self) -> Option<String> {
-        match &self.log {
-            Some(log) if log.error().is_some() => log.error().map(|e| format!("append-only file: {e}")),
+        match self.log.as_ref().and_then(Log::error) {
+            Some(e) => Some(format!("append-only file: {e}")),
             _ if !self.last_bgsave_ok => Some("the last snapshot could not be saved".into()),
             _ => None,
         }
@@ -164,7 +193,7 @@ impl Persistence {
     /// Why writes are refused, where a disk error is the reason.
     pub fn write_refusal(&self, config: &Config) -> Option<String> {
         if let Some(e) = self.log.as_ref().and_then(Log::error) {
-            return Some(format!("MISCONF Errors writing to the AOF file: {e}"));
+            return Some(format!("MISCONF Errors writing to the AOF file: {}", os_text(e)));
         }
         let saves = !config.save.is_empty() && config.stop_writes_on_bgsave_error;
         (saves && !self.last_bgsave_ok).then(|| MISCONF_RDB.to_owned())
@@ -202,6 +231,11 @@ impl Server {
     /// Path of the RDB file.
     pub(crate) fn rdb_path(&self) -> PathBuf {
         self.config.dir.join(&self.config.dbfilename)
+    }
+
+    /// A master's snapshot is received beside this path.
+    pub(crate) fn synced_path(&self) -> PathBuf {
+        self.config.dir.join(format!("sync-{}", self.config.dbfilename))
     }
 
     /// Records the lineage durably in the data files: what is written from here on belongs to it.
@@ -250,11 +284,13 @@ impl Server {
             self.persist.bgsave_scheduled = true;
         }
         let growth = u64::from(self.config.auto_aof_rewrite_percentage);
-        if let Some(log) = &self.persist.log
-            && log.rewrite_due(growth, self.config.auto_aof_rewrite_min_size)
-        {
-            tracing::info!("Starting automatic rewriting of AOF");
-            self.persist.rewrite_scheduled = true;
+        if let Some(log) = &self.persist.log {
+            let grown = log.rewrite_due(growth, self.config.auto_aof_rewrite_min_size);
+            if grown && now >= self.persist.next_rewrite_ms {
+                tracing::info!("Starting automatic rewriting of AOF");
+                self.persist.rewrite_scheduled = true;
+            }
+            self.persist.rewrite_scheduled |= log.needs_base();
         }
         self.start_scheduled(io);
     }
