@@ -6,7 +6,7 @@
 //! another byte leaves. The same seed gives the same run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 
 use crate::disk_fake::FakeDisk;
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, LinkToken, Now, Peer, Service};
@@ -67,6 +67,10 @@ enum Event {
         id: JobId,
         result: std::io::Result<u64>,
     },
+    /// A stopped process goes on.
+    Resume {
+        node: usize,
+    },
 }
 
 impl Event {
@@ -79,7 +83,8 @@ impl Event {
             | Event::Bytes { node, .. }
             | Event::Closed { node, .. }
             | Event::Work { node, .. }
-            | Event::Worked { node, .. } => *node,
+            | Event::Worked { node, .. }
+            | Event::Resume { node } => *node,
         }
     }
 }
@@ -132,12 +137,13 @@ struct Node<S> {
     /// Counts restarts, so that what was meant for an earlier life is not delivered.
     life: u64,
     clock: Clock,
-    /// Until when the process is stopped, microseconds.
+    /// Until when the process is stopped, microseconds, and what has happened to it meanwhile.
     stopped_until_us: u64,
+    waiting: VecDeque<Event>,
     /// Its files, where a crash of theirs is to end it.
     disk: Option<FakeDisk>,
     /// Jobs that wait, and how long each takes, microseconds.
-    jobs: std::collections::VecDeque<(JobId, Job)>,
+    jobs: VecDeque<(JobId, Job)>,
     job_us: u64,
     /// The code it ended with by itself.
     exit: Option<i32>,
@@ -221,12 +227,16 @@ impl<S: Service> Sim<S> {
 
     /// Stops a process for a while, as SIGSTOP does: what arrives waits.
     pub fn stop_for(&mut self, node: usize, us: u64) {
-        self.nodes[node].stopped_until_us = self.now_us + us;
+        let until = self.now_us + us;
+        let n = &mut self.nodes[node];
+        n.stopped_until_us = n.stopped_until_us.max(until);
+        self.at(until, Event::Resume { node });
     }
 
     /// Lets a stopped process go on.
     pub fn go_on(&mut self, node: usize) {
         self.nodes[node].stopped_until_us = 0;
+        self.at(self.now_us, Event::Resume { node });
     }
 
     /// With which code a process has ended by itself, once.
@@ -250,8 +260,9 @@ impl<S: Service> Sim<S> {
             life: 0,
             clock: Clock::default(),
             stopped_until_us: 0,
+            waiting: VecDeque::new(),
             disk: None,
-            jobs: Default::default(),
+            jobs: VecDeque::new(),
             job_us: 0,
             exit: None,
         });
@@ -264,6 +275,7 @@ impl<S: Service> Sim<S> {
         n.service = Some(service);
         n.io = Io::default();
         n.jobs.clear();
+        n.waiting.clear();
         (n.stopped_until_us, n.exit) = (0, None);
         let life = n.life;
         self.at(self.now_us, Event::Tick { node, life });
@@ -352,9 +364,11 @@ impl<S: Service> Sim<S> {
         {
             let Some(Reverse(Timed(at, _, event))) = self.queue.pop() else { break };
             self.now_us = at.max(self.now_us);
-            let resumes = self.nodes[event.node()].stopped_until_us;
-            if resumes > self.now_us {
-                self.at(resumes, event);
+            let n = &mut self.nodes[event.node()];
+            if n.stopped_until_us > self.now_us
+                || !n.waiting.is_empty() && !matches!(event, Event::Resume { .. })
+            {
+                n.waiting.push_back(event);
             } else {
                 self.step(event);
             }
@@ -395,6 +409,13 @@ impl<S: Service> Sim<S> {
                 }
             }
             Event::Closed { node, life, conn, why } if self.lives(node, life) => self.gone(node, conn, why),
+            Event::Resume { node } => {
+                for event in std::mem::take(&mut self.nodes[node].waiting) {
+                    if !matches!(event, Event::Resume { .. }) {
+                        self.step(event);
+                    }
+                }
+            }
             Event::Work { node, life } if self.lives(node, life) => {
                 let Some((id, job)) = self.nodes[node]
                     .jobs

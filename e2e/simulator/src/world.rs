@@ -150,8 +150,12 @@ impl World {
         self.end_faults();
         let acknowledged = self.history.borrow().acknowledged.len();
         self.until("peace", PEACE_US, |w| w.well() && w.history.borrow().acknowledged.len() > acknowledged)?;
+        // One more election may follow: of members that had promised, or votes that had been given.
         self.pass(CALM_US)?;
-        if !self.well() && !self.until_well() {
+        self.until("calm", PEACE_US, World::well)?;
+        let (epoch, _) = (self.newest_epoch(), self.pass(CALM_US)?);
+        self.until("lasting calm", CALM_US, World::well)?;
+        if self.newest_epoch() != epoch {
             return Err(format!("it does not stay well: {}", self.describe()));
         }
         self.nothing_lost()?;
@@ -162,11 +166,6 @@ impl World {
             epochs: self.claims.borrow().epochs(),
             trace: *self.trace.borrow(),
         })
-    }
-
-    /// One more election may follow when the faults have ended: of members that had promised, or votes that were given.
-    fn until_well(&mut self) -> bool {
-        self.until("calm", PEACE_US, World::well).is_ok() && self.pass(CALM_US).is_ok() && self.well()
     }
 
     fn observe(&mut self) {
@@ -626,7 +625,7 @@ impl World {
             digests.extend(self.server(node).map(|s| digest::of_all(&s.keyspace)));
         }
         if digests.len() != 1 {
-            let described = self.describe();
+            let described = self.describe() + &self.differences();
             self.claims.borrow_mut().violated(|| format!("equal offsets, and different data: {described}"));
             return false;
         }
@@ -635,6 +634,23 @@ impl World {
             let Some(status) = self.sentinel(i).and_then(|s| s.status(now)) else { return false };
             status.shards.first().is_some_and(|s| s.epoch == newest && s.state == ShardState::Ok)
         })
+    }
+
+    /// Keys whose values are not the same everywhere.
+    fn differences(&mut self) -> String {
+        let mut seen: BTreeMap<Vec<u8>, Vec<(usize, String)>> = BTreeMap::new();
+        for node in 0..self.scenario.members {
+            let Some(server) = self.server(node) else { continue };
+            for entry in server.keyspace.iter(0) {
+                let value = format!("{} {:?}", digest::of_value(Some(entry)), entry.expire_at());
+                seen.entry(entry.key().to_vec()).or_default().push((node, value));
+            }
+        }
+        let same = |all: &[(usize, String)]| {
+            all.len() == self.scenario.members && all.windows(2).all(|pair| pair[0].1 == pair[1].1)
+        };
+        seen.retain(|_, all| !same(all));
+        seen.iter().map(|(key, all)| format!("\n  {}: {all:?}", String::from_utf8_lossy(key))).collect()
     }
 
     fn nothing_lost(&mut self) -> Result<(), String> {
