@@ -84,6 +84,8 @@ pub struct Persistence {
     removing_history: bool,
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
+    /// Writes of the append-only file that could not wait for a sync any longer.
+    delayed_syncs: u64,
     next_try_ms: u64,
     waiting_since_ms: Option<u64>,
     /// The snapshot under way waits for something.
@@ -130,6 +132,7 @@ impl Persistence {
             lone_base: None,
             removing_history: false,
             preparing_rewrite: false,
+            delayed_syncs: 0,
             next_try_ms: 0,
             waiting_since_ms: None,
             snapshot_idles: false,
