@@ -6,7 +6,7 @@ use super::log::{Log, POSITION};
 use crate::aof::files::{BaseFormat, LoadPart};
 use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
 use crate::aof::read::ReadError;
-use crate::command::{OwnedArgs, table};
+use crate::command::table;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
 use crate::rdb::decode::{Counts, Decoder, Event, Expired};
@@ -224,18 +224,17 @@ impl Server {
                     }
                 }
                 Ok(Some(Step::Command(command))) => {
-                    let command = OwnedArgs::collect(command.iter());
                     let args = command.as_args();
                     commands += 1;
                     self.delay_load(commands);
-                    if table::find(args).is_err() {
+                    let Ok(spec) = table::find(args) else {
                         return Err(format!(
                             "Unknown command '{}' reading the append only file {}",
                             String::from_utf8_lossy(args.at(0)),
                             part.path.display()
                         ));
-                    }
-                    self.apply(io, NOBODY, args, Origin::Aof).map_err(|e| {
+                    };
+                    self.apply(io, NOBODY, spec, args, Origin::Aof).map_err(|e| {
                         format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
                     })?;
                 }
