@@ -236,6 +236,33 @@ fn a_full_disk_leaves_no_torn_command() {
 }
 
 #[test]
+fn what_was_put_off_is_written_in_pieces_behind_each_other() {
+    let (disk, path) = (FakeDisk::with_dir(Path::new(ROOT)), Path::new(ROOT).join("log"));
+    let mut log = Appender::new(disk.create(&path).unwrap(), 0);
+    let mut all = Vec::new();
+    for n in 0..5 * 1024u32 {
+        let bytes = [n.to_le_bytes(); 256].concat();
+        log.pending().extend_from_slice(&bytes);
+        all.extend(bytes);
+        log.put_off();
+    }
+    assert_eq!((log.written(), log.unwritten(), log.end()), (0, 5 << 20, 5 << 20));
+    let mut rounds = 0;
+    while log.unwritten() > 0 {
+        let before = log.unwritten();
+        // Between the rounds more comes, which is written beside a piece of what waits.
+        let more = vec![rounds; 300_000];
+        log.pending().extend_from_slice(&more);
+        all.extend(more);
+        log.flush_piece().unwrap();
+        assert!(log.unwritten() + (1 << 20) <= before || log.unwritten() == 0);
+        rounds += 1;
+    }
+    assert!((3..=5).contains(&rounds), "{rounds}");
+    assert!(disk::read(&disk, &path).unwrap() == all && log.written() == log.end());
+}
+
+#[test]
 fn a_failed_sync_is_not_forgotten() {
     let disk = FakeDisk::with_dir(Path::new(ROOT));
     let mut log = Appender::new(disk.create(&Path::new(ROOT).join("log")).unwrap(), 0);

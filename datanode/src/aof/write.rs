@@ -4,15 +4,25 @@
 //! have dropped the bytes it could not write, and a later sync that succeeds proves nothing about them. So from then on
 //! nothing counts as durable until a rewrite has put another file in this one's place.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
 
+/// What waits to be written is kept, and where there is much of it written, in pieces of about so many bytes: less than a
+/// millisecond's work.
+const PIECE: usize = 1 << 20;
+
 /// The end of a log file.
 pub struct Appender {
     file: Arc<dyn DiskFile>,
+    /// What is to be written before `pending`, and its bytes.
+    queue: VecDeque<Vec<u8>>,
+    queued: u64,
     pending: Vec<u8>,
+    /// Bytes that waited when it was last written, or put off.
+    left: u64,
     /// Length of the file as far as it is good.
     len: u64,
     synced: u64,
@@ -27,7 +37,10 @@ impl Appender {
     pub fn new(file: Arc<dyn DiskFile>, len: u64) -> Self {
         Appender {
             file,
+            queue: VecDeque::new(),
+            queued: 0,
             pending: Vec::new(),
+            left: 0,
             len,
             synced: len,
             torn: false,
@@ -38,12 +51,22 @@ impl Appender {
 
     /// Where to append; [`Appender::flush`] writes it.
     pub fn pending(&mut self) -> &mut Vec<u8> {
+        if self.pending.len() >= PIECE {
+            let piece = std::mem::take(&mut self.pending);
+            self.queued += piece.len() as u64;
+            self.queue.push_back(piece);
+        }
         &mut self.pending
     }
 
     /// Length of the file once all that is pending has been written.
     pub fn end(&self) -> u64 {
-        self.len + self.pending.len() as u64
+        self.len + self.unwritten()
+    }
+
+    /// Bytes that are pending.
+    pub fn unwritten(&self) -> u64 {
+        self.queued + self.pending.len() as u64
     }
 
     /// Bytes that are written.
@@ -68,25 +91,46 @@ impl Appender {
 
     /// Writes what is pending. On failure it stays pending, to be tried again.
     pub fn flush(&mut self) -> io::Result<()> {
-        let outcome = self.try_flush();
+        self.flush_to(0)
+    }
+
+    /// Writes what has come since the last time, and of what waited then a piece: so it takes no longer than that, however
+    /// much waits.
+    pub fn flush_piece(&mut self) -> io::Result<()> {
+        self.flush_to(self.left.saturating_sub(PIECE as u64))
+    }
+
+    /// Writes nothing for now.
+    pub fn put_off(&mut self) {
+        self.left = self.unwritten();
+    }
+
+    /// Writes until no more than `rest` bytes are left.
+    fn flush_to(&mut self, rest: u64) -> io::Result<()> {
+        let outcome = self.try_flush(rest);
         self.write_error = outcome.as_ref().err().map(io::Error::kind);
+        self.left = self.unwritten();
         outcome
     }
 
-    fn try_flush(&mut self) -> io::Result<()> {
+    fn try_flush(&mut self, rest: u64) -> io::Result<()> {
         if self.torn {
             self.file.truncate(self.len)?;
             self.torn = false;
         }
-        if self.pending.is_empty() {
-            return Ok(());
+        while self.unwritten() > rest {
+            let piece = self.queue.front().unwrap_or(&self.pending);
+            let bytes = piece.len() as u64;
+            if let Err(e) = self.file.append(piece) {
+                self.torn = self.file.truncate(self.len).is_err();
+                return Err(e);
+            }
+            self.len += bytes;
+            match self.queue.pop_front() {
+                Some(_) => self.queued -= bytes,
+                None => self.pending.clear(),
+            }
         }
-        if let Err(e) = self.file.append(&self.pending) {
-            self.torn = self.file.truncate(self.len).is_err();
-            return Err(e);
-        }
-        self.len += self.pending.len() as u64;
-        self.pending.clear();
         Ok(())
     }
 

@@ -234,7 +234,7 @@ impl Log {
 
     /// Bytes fed that the file does not have yet.
     pub(super) fn unwritten(&self) -> u64 {
-        self.end.end() - self.end.written()
+        self.end.unwritten()
     }
 
     pub(super) fn is_syncing(&self) -> bool {
@@ -262,10 +262,23 @@ impl Log {
 
     /// Writes what it has been fed.
     fn flush(&mut self) -> io::Result<()> {
-        self.end.flush()?;
-        self.written = self.fed;
+        let outcome = self.end.flush();
+        self.note_written();
+        outcome
+    }
+
+    /// The same, but little of what has been put off.
+    fn flush_piece(&mut self) -> io::Result<()> {
+        let outcome = self.end.flush_piece();
+        self.note_written();
+        outcome
+    }
+
+    fn note_written(&mut self) {
         self.postponed_since_ms = None;
-        Ok(())
+        if self.end.unwritten() == 0 {
+            self.written = self.fed;
+        }
     }
 
     /// Writes and makes durable.
@@ -282,6 +295,7 @@ impl Log {
 
     /// Whether a write, which would have to wait for the sync under way, is still to be put off.
     fn postpones(&mut self, now_ms: u64) -> bool {
+        self.end.put_off();
         now_ms < *self.postponed_since_ms.get_or_insert(now_ms) + LONGEST_POSTPONEMENT_MS
     }
 
@@ -450,8 +464,11 @@ impl Server {
     pub(crate) fn flush_aof(&mut self, io: &mut Io) {
         let (always, master) = (self.config.appendfsync == Fsync::Always, self.is_master());
         let Some(log) = &mut self.persist.log else { return };
-        if log.end.end() == log.end.written() && log.error().is_none() || log.old.is_some() && !always {
+        if log.unwritten() == 0 && log.error().is_none() {
             return;
+        }
+        if log.old.is_some() && !always {
+            return log.end.put_off();
         }
         // What a member of a shard map acknowledges to its master it has handed to the kernel.
         let may_wait = self.config.appendfsync == Fsync::Everysec && (self.managed.is_none() || master);
@@ -465,7 +482,7 @@ impl Server {
         let failed_before = log.error().is_some();
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let began = (self.config.latency_monitor_threshold > 0).then(Instant::now);
-        let outcome = if always { log.sync() } else { log.flush() };
+        let outcome = if always { log.sync() } else { log.flush_piece() };
         match outcome {
             Ok(()) if failed_before => {
                 tracing::warn!("AOF write error looks solved, the server can write again.")
