@@ -477,7 +477,9 @@ impl Server {
                 return;
             }
             self.persist.delayed_syncs += 1;
-            tracing::info!("The sync of the AOF takes long (is the disk busy?): it is written without waiting for that");
+            tracing::info!(
+                "The sync of the AOF takes long (is the disk busy?): it is written without waiting for that"
+            );
         }
         let failed_before = log.error().is_some();
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
