@@ -42,7 +42,11 @@ fn load(files: &AofFiles) -> Result<u64, FilesError> {
                 Ok(None) => break,
                 Ok(Some(c)) => {
                     count += 1;
-                    assert_eq!(c.as_args().at(1), count.to_string().as_bytes(), "a gap or a repetition in {part:?}");
+                    assert_eq!(
+                        c.as_args().at(1),
+                        count.to_string().as_bytes(),
+                        "a gap or a repetition in {part:?}"
+                    );
                 }
                 Err(ReadError::Truncated { valid, .. }) if part.may_be_cut => {
                     files.cut(&part, valid)?;

@@ -173,7 +173,9 @@ impl<R: Read> LogReader<R> {
             }
             Some(b'*') => {
                 let command = self.command(start)?;
-                let is = |name: &[u8]| command.as_args().len() == 1 && command.as_args().at(0).eq_ignore_ascii_case(name);
+                let is = |name: &[u8]| {
+                    command.as_args().len() == 1 && command.as_args().at(0).eq_ignore_ascii_case(name)
+                };
                 match (is(b"MULTI"), is(b"EXEC"), self.in_multi) {
                     (true, _, true) => return Err(corrupt(self, "MULTI inside of a transaction")),
                     (_, true, false) => return Err(corrupt(self, "EXEC without MULTI")),
@@ -348,7 +350,8 @@ mod tests {
             match reader.next_command() {
                 Ok(None) => return (seen, Ok(reader.valid())),
                 Ok(Some(c)) => {
-                    let words: Vec<_> = c.as_args().iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+                    let words: Vec<_> =
+                        c.as_args().iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
                     seen.push(words.join(" "));
                 }
                 Err(e) => return (seen, Err(e)),
