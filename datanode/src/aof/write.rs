@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::disk::DiskFile;
 
-/// What waits to be written is kept, and where there is much of it written, in pieces of about so many bytes: less than a
-/// millisecond's work.
-const PIECE: usize = 1 << 20;
+/// What waits to be written is kept, and where there is much of it written, in pieces of about so many bytes: some tenths
+/// of a millisecond's work.
+pub(super) const PIECE: usize = 256 * 1024;
 
 /// The end of a log file.
 pub struct Appender {
