@@ -362,7 +362,7 @@ fn load_aof(files: &AofFiles) -> (Vec<Entry>, Vec<String>) {
                 Ok(Some(Step::Preamble(Event::Entry(e)))) => entries.push(*e),
                 Ok(Some(Step::Preamble(_))) => {}
                 Ok(Some(Step::Command(c))) => {
-                    commands.push(c.iter().map(|w| text(w)).collect::<Vec<_>>().join(" "));
+                    commands.push(c.as_args().iter().map(text).collect::<Vec<_>>().join(" "));
                 }
                 Ok(None) => break,
                 Err(e) => panic!("{e}"),

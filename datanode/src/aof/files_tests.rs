@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::aof::read::{LogReader, ReadError};
+use crate::aof::write::PIECE;
 use crate::disk_fake::{FakeDisk, Fault, Survives};
 use crate::resp::encode_command;
 
@@ -42,7 +43,11 @@ fn load(files: &AofFiles) -> Result<u64, FilesError> {
                 Ok(None) => break,
                 Ok(Some(c)) => {
                     count += 1;
-                    assert_eq!(c[1], count.to_string().as_bytes(), "a gap or a repetition in {part:?}");
+                    assert_eq!(
+                        c.as_args().at(1),
+                        count.to_string().as_bytes(),
+                        "a gap or a repetition in {part:?}"
+                    );
                 }
                 Err(ReadError::Truncated { valid, .. }) if part.may_be_cut => {
                     files.cut(&part, valid)?;
@@ -233,6 +238,33 @@ fn a_full_disk_leaves_no_torn_command() {
     log.flush().unwrap();
     assert!(log.error().is_none());
     assert_eq!((log.written(), disk::read(&disk, &path).unwrap()), (16, b"firstsecondthird".to_vec()));
+}
+
+#[test]
+fn what_was_put_off_is_written_in_pieces_behind_each_other() {
+    let (disk, path) = (FakeDisk::with_dir(Path::new(ROOT)), Path::new(ROOT).join("log"));
+    let mut log = Appender::new(disk.create(&path).unwrap(), 0);
+    let mut all = Vec::new();
+    for n in 0..5 * 1024u32 {
+        let bytes = [n.to_le_bytes(); 256].concat();
+        log.pending().extend_from_slice(&bytes);
+        all.extend(bytes);
+        log.put_off();
+    }
+    assert_eq!((log.written(), log.unwritten(), log.end()), (0, 5 << 20, 5 << 20));
+    let mut rounds = 0;
+    while log.unwritten() > 0 {
+        let before = log.unwritten();
+        // Between the rounds more comes, which is written beside a piece of what waits.
+        let more = vec![rounds; 300_000];
+        log.pending().extend_from_slice(&more);
+        all.extend(more);
+        log.flush_piece().unwrap();
+        assert!(log.unwritten() + PIECE as u64 <= before || log.unwritten() == 0);
+        rounds += 1;
+    }
+    assert!((10..=20).contains(&rounds), "{rounds}");
+    assert!(disk::read(&disk, &path).unwrap() == all && log.written() == log.end());
 }
 
 #[test]

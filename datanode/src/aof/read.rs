@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::zeros::WithoutZeros;
+use crate::command::OwnedArgs;
 use crate::resp::parse::parse_i64;
 
 const BUFFER: usize = 256 * 1024;
@@ -22,7 +23,7 @@ const MAX_ARGS: i64 = i32::MAX as i64;
 const PIECE: u64 = 1024 * 1024;
 
 /// A command with its arguments.
-pub type Command = Vec<Vec<u8>>;
+pub type Command = OwnedArgs;
 
 /// Why reading stopped.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,8 @@ pub struct LogReader<R> {
     /// `valid` before the latest element.
     before: u64,
     in_multi: bool,
+    /// Room that the next command is likely to need: as much as the one before.
+    room: (usize, usize),
     ready: VecDeque<Command>,
     /// The latest annotation that is no timestamp, and the offset right behind it.
     annotation: Option<(Vec<u8>, u64)>,
@@ -108,6 +111,7 @@ impl<R: Read> LogReader<R> {
             valid: offset,
             before: offset,
             in_multi: false,
+            room: (0, 0),
             ready: VecDeque::new(),
             annotation: None,
         }
@@ -171,7 +175,9 @@ impl<R: Read> LogReader<R> {
             }
             Some(b'*') => {
                 let command = self.command(start)?;
-                let is = |name: &[u8]| command.len() == 1 && command[0].eq_ignore_ascii_case(name);
+                let is = |name: &[u8]| {
+                    command.as_args().len() == 1 && command.as_args().at(0).eq_ignore_ascii_case(name)
+                };
                 match (is(b"MULTI"), is(b"EXEC"), self.in_multi) {
                     (true, _, true) => return Err(corrupt(self, "MULTI inside of a transaction")),
                     (_, true, false) => return Err(corrupt(self, "EXEC without MULTI")),
@@ -191,30 +197,67 @@ impl<R: Read> LogReader<R> {
 
     fn command(&mut self, start: u64) -> Result<Command, ReadError> {
         let corrupt = |me: &Self, what| ReadError::Corrupt { offset: start, valid: me.valid, what };
-        let count = parse_i64(&self.line(MAX_HEADER, start, "the number of arguments does not end")?);
+        let count = self.number(start, "the number of arguments does not end")?;
         let Some(count) = count.filter(|n| (1..=MAX_ARGS).contains(n)) else {
             return Err(corrupt(self, "invalid number of arguments"));
         };
-        let mut args = Vec::with_capacity(count.min(16) as usize);
+        let mut command = OwnedArgs::with_room(self.room.0, self.room.1);
         for _ in 0..count {
             match self.peek()? {
                 None => return Err(self.truncated("command")),
                 Some(b'$') => {}
                 Some(_) => return Err(corrupt(self, "`$` is expected before an argument")),
             }
-            let len = parse_i64(&self.line(MAX_HEADER, start, "an argument's length does not end")?);
+            let len = self.number(start, "an argument's length does not end")?;
             let Some(len) = len.filter(|&n| n >= 0) else {
                 return Err(corrupt(self, "invalid length of an argument"));
             };
-            args.push(self.bytes(len as u64)?);
-            let mut end = [0; 2];
-            self.exact(&mut end)?;
-            if end != *b"\r\n" {
+            if !self.argument(len as u64, &mut command)? {
                 return Err(corrupt(self, "an argument does not end where its length says"));
             }
             self.lines += 1;
         }
-        Ok(args)
+        const MOST: usize = 4096;
+        let args = command.as_args();
+        self.room = (args.bytes().min(MOST), args.len().min(MOST));
+        Ok(command)
+    }
+
+    /// The number in a line behind its first byte; none if it is not one.
+    fn number(&mut self, start: u64, too_long: &'static str) -> Result<Option<i64>, ReadError> {
+        // Usually the whole line has been read already.
+        let ahead = self.inner.buffer();
+        let ahead = &ahead[..ahead.len().min(MAX_HEADER as usize)];
+        let Some(end) = ahead.iter().position(|&b| b == b'\n').filter(|&end| end > 0) else {
+            return Ok(parse_i64(&self.line(MAX_HEADER, start, too_long)?));
+        };
+        let line = &ahead[1..end];
+        let number = parse_i64(line.strip_suffix(b"\r").unwrap_or(line));
+        self.consume(end + 1);
+        self.lines += 1;
+        Ok(number)
+    }
+
+    /// Adds an argument of so many bytes; false if it does not end there.
+    fn argument(&mut self, len: u64, command: &mut Command) -> Result<bool, ReadError> {
+        let all = usize::try_from(len).ok().and_then(|n| self.inner.buffer().get(..n.checked_add(2)?));
+        if let Some(all) = all {
+            let (arg, end) = all.split_at(all.len() - 2);
+            command.push(arg);
+            let ended = end == b"\r\n";
+            self.consume(len as usize + 2);
+            return Ok(ended);
+        }
+        command.push(&self.bytes(len)?);
+        let mut end = [0; 2];
+        self.exact(&mut end)?;
+        Ok(end == *b"\r\n")
+    }
+
+    /// Goes on behind bytes that have been looked at in the buffer.
+    fn consume(&mut self, bytes: usize) {
+        self.inner.consume(bytes);
+        self.offset += bytes as u64;
     }
 
     fn io(&self, source: io::Error) -> ReadError {
@@ -309,7 +352,8 @@ mod tests {
             match reader.next_command() {
                 Ok(None) => return (seen, Ok(reader.valid())),
                 Ok(Some(c)) => {
-                    let words: Vec<_> = c.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+                    let words: Vec<_> =
+                        c.as_args().iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
                     seen.push(words.join(" "));
                 }
                 Err(e) => return (seen, Err(e)),

@@ -5,10 +5,15 @@
 //! nothing counts as durable until a rewrite has put another file in this one's place, and nothing more is written: behind
 //! a hole it could not be read.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::disk::DiskFile;
+
+/// What waits to be written is kept, and where there is much of it written, in pieces of about so many bytes: some tenths
+/// of a millisecond's work.
+pub(super) const PIECE: usize = 256 * 1024;
 
 /// A log file, of which a sync that has failed is remembered whoever asked for it: the system tells of it only once.
 pub struct LogFile {
@@ -32,7 +37,12 @@ impl LogFile {
 /// The end of a log file.
 pub struct Appender {
     file: Arc<LogFile>,
+    /// What is to be written before `pending`, and its bytes.
+    queue: VecDeque<Vec<u8>>,
+    queued: u64,
     pending: Vec<u8>,
+    /// Bytes that waited when it was last written, or put off.
+    left: u64,
     /// Length of the file as far as it is good.
     len: u64,
     synced: u64,
@@ -47,7 +57,10 @@ impl Appender {
         let file = LogFile { inner: file, turn: Mutex::default(), failure: OnceLock::new() };
         Appender {
             file: Arc::new(file),
+            queue: VecDeque::new(),
+            queued: 0,
             pending: Vec::new(),
+            left: 0,
             len,
             synced: len,
             torn: false,
@@ -57,12 +70,22 @@ impl Appender {
 
     /// Where to append; [`Appender::flush`] writes it.
     pub fn pending(&mut self) -> &mut Vec<u8> {
+        if self.pending.len() >= PIECE {
+            let piece = std::mem::take(&mut self.pending);
+            self.queued += piece.len() as u64;
+            self.queue.push_back(piece);
+        }
         &mut self.pending
     }
 
     /// Length of the file once all that is pending has been written.
     pub fn end(&self) -> u64 {
-        self.len + self.pending.len() as u64
+        self.len + self.unwritten()
+    }
+
+    /// Bytes that are pending.
+    pub fn unwritten(&self) -> u64 {
+        self.queued + self.pending.len() as u64
     }
 
     /// Bytes that are written.
@@ -92,28 +115,49 @@ impl Appender {
 
     /// Writes what is pending. On failure it stays pending, to be tried again.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.flush_to(0)
+    }
+
+    /// Writes what has come since the last time, and of what waited then a piece: so it takes no longer than that, however
+    /// much waits.
+    pub fn flush_piece(&mut self) -> io::Result<()> {
+        self.flush_to(self.left.saturating_sub(PIECE as u64))
+    }
+
+    /// Writes nothing for now.
+    pub fn put_off(&mut self) {
+        self.left = self.unwritten();
+    }
+
+    /// Writes until no more than `rest` bytes are left.
+    fn flush_to(&mut self, rest: u64) -> io::Result<()> {
         if let Some(e) = self.file.failure.get() {
             return Err(copy_of(e));
         }
-        let outcome = self.try_flush();
+        let outcome = self.try_flush(rest);
         self.write_error = outcome.as_ref().err().map(copy_of);
+        self.left = self.unwritten();
         outcome
     }
 
-    fn try_flush(&mut self) -> io::Result<()> {
+    fn try_flush(&mut self, rest: u64) -> io::Result<()> {
         if self.torn {
             self.file.inner.truncate(self.len)?;
             self.torn = false;
         }
-        if self.pending.is_empty() {
-            return Ok(());
+        while self.unwritten() > rest {
+            let piece = self.queue.front().unwrap_or(&self.pending);
+            let bytes = piece.len() as u64;
+            if let Err(e) = self.file.inner.append(piece) {
+                self.torn = self.file.inner.truncate(self.len).is_err();
+                return Err(e);
+            }
+            self.len += bytes;
+            match self.queue.pop_front() {
+                Some(_) => self.queued -= bytes,
+                None => self.pending.clear(),
+            }
         }
-        if let Err(e) = self.file.inner.append(&self.pending) {
-            self.torn = self.file.inner.truncate(self.len).is_err();
-            return Err(e);
-        }
-        self.len += self.pending.len() as u64;
-        self.pending.clear();
         Ok(())
     }
 

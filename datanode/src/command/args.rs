@@ -45,6 +45,11 @@ impl<'a> Args<'a> {
         self.get(i).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
     }
 
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.ranges.iter().map(|(a, b)| b - a).sum()
+    }
+
     /// All from index `from` on.
     pub fn from(self, from: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone {
         let buf = self.buf;
@@ -63,13 +68,18 @@ impl<'a> Args<'a> {
 }
 
 /// Arguments with a buffer of their own: queued in a transaction, or made by the server itself.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct OwnedArgs {
     buf: Vec<u8>,
     ranges: ArgRanges,
 }
 
 impl OwnedArgs {
+    /// None yet, with room for so many bytes in so many arguments.
+    pub fn with_room(bytes: usize, args: usize) -> Self {
+        OwnedArgs { buf: Vec::with_capacity(bytes), ranges: ArgRanges(Vec::with_capacity(args)) }
+    }
+
     /// Copies the parts one behind the other.
     pub fn collect<A: AsRef<[u8]>>(parts: impl Iterator<Item = A>) -> Self {
         let mut owned = OwnedArgs::default();

@@ -62,9 +62,7 @@ fn push(ctx: &mut Ctx<'_>, end: End, only_existing: bool) -> Result {
     }
     let limits = ctx.keys.limits();
     let list = ctx.keys.list_or_new(key)?;
-    for element in ctx.args.from(2) {
-        list.push(&limits, end, element);
-    }
+    list.push_all(&limits, end, ctx.args.from(2));
     let len = list.len();
     ctx.keys.dirty(ctx.args.len() as u64 - 3);
     ctx.keys.modified(ctx.io, Event::List, push_event(end), key);

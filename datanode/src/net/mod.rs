@@ -4,6 +4,7 @@
 mod connect;
 pub mod http;
 mod listen;
+mod spin;
 mod stream;
 mod transfer;
 mod worker;
@@ -143,6 +144,7 @@ struct Loop {
     unread: Vec<usize>,
     /// What the last poll has filled.
     polled: Events,
+    spin: spin::Spin,
     crew: Crew,
     /// The crew reads, too.
     together: bool,
@@ -230,7 +232,7 @@ fn round(place: &mut Held, service: &mut dyn Service, waits: bool) -> std::io::R
     let wait =
         if waits && idle { me.next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let mut polled = std::mem::replace(&mut me.polled, Events::with_capacity(0));
-    let outcome = me.poll.poll(&mut polled, Some(wait));
+    let outcome = me.wait(&mut polled, wait);
     let now = me.now();
     me.io.set_now(now);
     if outcome.is_ok() {
@@ -300,6 +302,7 @@ impl Loop {
             worker: worker::Worker::start(post)?,
             unread: Vec::new(),
             polled: Events::with_capacity(EVENTS_PER_POLL),
+            spin: spin::Spin::default(),
             crew: Crew::new(threads.count)?,
             together: threads.reads,
             transfers: Vec::new(),
@@ -316,6 +319,22 @@ impl Loop {
         // The monotonic clock starts at 1 s so that "never" can be written as 0.
         let mono_us = 1_000_000 + self.started.elapsed().as_micros() as u64;
         Now { mono_us, unix_ms: unix.as_millis() as i64 }
+    }
+
+    /// Waits for events.
+    fn wait(&mut self, events: &mut Events, most: Duration) -> std::io::Result<()> {
+        if !most.is_zero() && self.spin.tries() {
+            let begun = Instant::now();
+            while begun.elapsed() < spin::LONGEST.min(most) {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    self.spin.note(true);
+                    return Ok(());
+                }
+            }
+            self.spin.note(false);
+        }
+        self.poll.poll(events, Some(most))
     }
 
     /// Notes what events say; what there is to read is read later.

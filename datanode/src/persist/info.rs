@@ -100,7 +100,7 @@ impl Server {
             aof_pending_rewrite: false,
             aof_buffer_length: p.log.as_ref().map_or(0, Log::unwritten),
             aof_pending_bio_fsync: u64::from(p.log.as_ref().is_some_and(Log::is_syncing)),
-            aof_delayed_fsync: 0,
+            aof_delayed_fsync: p.delayed_syncs,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading files: at start, and a snapshot that has been received from a master.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use super::log::{Log, POSITION};
@@ -7,10 +8,10 @@ use super::turn;
 use crate::aof::files::{BaseFormat, LoadPart};
 use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
 use crate::aof::read::ReadError;
-use crate::command::{OwnedArgs, table};
+use crate::command::table;
 use crate::io::{ConnId, Io};
 use crate::managed::Lineage;
-use crate::rdb::decode::{Counts, Decoder, Event, Expired};
+use crate::rdb::decode::{Counts, Decoder, Entry, Event, Expired};
 use crate::replication::parse_offset;
 use crate::script::function::Restore;
 use crate::server::Server;
@@ -195,6 +196,7 @@ impl Server {
         let mut keyspace = self.empty_keyspace();
         let len = self.disk.len(path).map_err(|e| failed(&e))?;
         let mut decoder = Decoder::new(inner, self.limits.clone(), expired);
+        let mut waiting = Waiting::default();
         self.begin_progress(io, len);
         loop {
             self.delay_load(decoder.counts().keys);
@@ -204,7 +206,8 @@ impl Server {
             if facts.position.is_some() {
                 facts.left_out.extend(left_out);
             }
-            if take_event(event, &mut keyspace, facts, len).map_err(|e| failed(&e))? == Whole::Yes {
+            let taken = take_event(event, &mut keyspace, &mut waiting, facts, len);
+            if taken.map_err(|e| failed(&e))? == Whole::Yes {
                 facts.counts = decoder.counts();
                 return Ok(keyspace);
             }
@@ -228,10 +231,10 @@ impl Server {
             match reader.next_step() {
                 Ok(None) => break None,
                 Ok(Some(Step::Preamble(event))) => {
-                    let (keyspace, read) =
-                        preamble.get_or_insert_with(|| (self.empty_keyspace(), Facts::default()));
-                    if take_event(event, keyspace, read, part.len)? == Whole::Yes
-                        && let Some((keyspace, read)) = preamble.take()
+                    let (keyspace, waiting, read) = preamble
+                        .get_or_insert_with(|| (self.empty_keyspace(), Waiting::default(), Facts::default()));
+                    if take_event(event, keyspace, waiting, read, part.len)? == Whole::Yes
+                        && let Some((keyspace, _, read)) = preamble.take()
                     {
                         self.keyspace = keyspace;
                         *facts = read;
@@ -239,18 +242,17 @@ impl Server {
                     }
                 }
                 Ok(Some(Step::Command(command))) => {
-                    let command = OwnedArgs::collect(command.iter());
                     let args = command.as_args();
                     commands += 1;
                     self.delay_load(commands);
-                    if table::find(args).is_err() {
+                    let Ok(spec) = table::find(args) else {
                         return Err(format!(
                             "Unknown command '{}' reading the append only file {}",
                             String::from_utf8_lossy(args.at(0)),
                             part.path.display()
                         ));
-                    }
-                    self.apply(io, NOBODY, args, Origin::Aof).map_err(|e| {
+                    };
+                    self.apply(io, NOBODY, spec, args, Origin::Aof).map_err(|e| {
                         format!("{}: a command cannot be executed: {}", part.path.display(), e.text())
                     })?;
                 }
@@ -340,10 +342,40 @@ enum Whole {
 /// Bytes of a file that a key takes at least.
 const LEAST_ENTRY: u64 = 4;
 
+/// Keys that have been read and not been put into the table yet: their places in it are being fetched from memory.
+#[derive(Default)]
+struct Waiting(VecDeque<Box<Entry>>);
+
+impl Waiting {
+    /// So many keys wait.
+    const MOST: usize = 8;
+
+    /// Adds a key, and puts those in that have waited long enough.
+    fn add(&mut self, e: Box<Entry>, keyspace: &mut Keyspace) -> Result<(), String> {
+        keyspace.fetch_place(e.db as usize, &e.key);
+        self.0.push_back(e);
+        self.put(keyspace, Self::MOST)
+    }
+
+    /// Puts keys in until no more than `rest` wait.
+    fn put(&mut self, keyspace: &mut Keyspace, rest: usize) -> Result<(), String> {
+        while self.0.len() > rest
+            && let Some(e) = self.0.pop_front()
+        {
+            let db = e.db as usize;
+            if keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms).is_some() {
+                return Err(format!("the key '{}' is there twice in database {db}", e.key.escape_ascii()));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Takes over one event of an RDB file of so many bytes.
 fn take_event(
     event: Event,
     keyspace: &mut Keyspace,
+    waiting: &mut Waiting,
     facts: &mut Facts,
     file_len: u64,
 ) -> Result<Whole, String> {
@@ -371,9 +403,7 @@ fn take_event(
                     keyspace.databases()
                 ));
             }
-            if keyspace.insert(db, &e.key, e.value, e.meta.expire_at_ms).is_some() {
-                return Err(format!("the key '{}' is there twice in database {db}", e.key.escape_ascii()));
-            }
+            waiting.add(e, keyspace)?;
             facts.counts.keys += 1;
         }
         Event::Function(text) => facts.functions.push(text),
@@ -384,7 +414,10 @@ fn take_event(
                 keyspace.reserve(facts.db, keys.min(file_len / LEAST_ENTRY) as usize);
             }
         }
-        Event::End(_) => return Ok(Whole::Yes),
+        Event::End(_) => {
+            waiting.put(keyspace, 0)?;
+            return Ok(Whole::Yes);
+        }
     }
     Ok(Whole::NotYet)
 }

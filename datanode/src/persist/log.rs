@@ -23,6 +23,9 @@ use crate::server::{JobKind, Server};
 
 /// Distance between syncs under `appendfsync everysec`, milliseconds.
 const SYNC_PERIOD_MS: u64 = 1000;
+/// Under `appendfsync everysec` a write that would have to wait for a sync is put off, but no longer than this,
+/// milliseconds (as in Redis).
+const LONGEST_POSTPONEMENT_MS: u64 = 2000;
 
 /// Marks where in the replication stream the log stands.
 pub(super) const POSITION: &[u8] = b"RS:";
@@ -117,6 +120,10 @@ pub(super) struct Log {
     fresh: bool,
     /// How far it has been fed.
     fed: Fed,
+    /// How much of that has been written.
+    written: Fed,
+    /// Since when writing has been put off, monotonic milliseconds.
+    postponed_since_ms: Option<u64>,
     syncing: Option<Syncing>,
     durable: Fed,
     /// How far it had been fed when the present file was begun: what a base holds that is published for it.
@@ -166,6 +173,8 @@ impl Log {
             expected: None,
             fresh: true,
             fed: Fed { offset, mark: 0 },
+            written: Fed { offset, mark: 0 },
+            postponed_since_ms: None,
             syncing: None,
             durable: Fed { offset, mark: 0 },
             in_base: Fed { offset, mark: 0 },
@@ -233,7 +242,7 @@ impl Log {
 
     /// Bytes fed that the file does not have yet.
     pub(super) fn unwritten(&self) -> u64 {
-        self.end.end() - self.end.written()
+        self.end.unwritten()
     }
 
     pub(super) fn is_syncing(&self) -> bool {
@@ -260,15 +269,43 @@ impl Log {
         self.expected = Some(offset);
     }
 
+    /// Writes what it has been fed.
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.end.flush();
+        self.note_written();
+        outcome
+    }
+
+    /// The same, but little of what has been put off.
+    fn flush_piece(&mut self) -> io::Result<()> {
+        let outcome = self.end.flush_piece();
+        self.note_written();
+        outcome
+    }
+
+    fn note_written(&mut self) {
+        self.postponed_since_ms = None;
+        if self.end.unwritten() == 0 {
+            self.written = self.fed;
+        }
+    }
+
     /// Writes and makes durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if let Some(old) = &mut self.old {
             old.sync()?;
             self.old = None;
         }
+        self.flush()?;
         self.end.sync()?;
         self.durable = self.fed;
         Ok(())
+    }
+
+    /// Whether a write, which would have to wait for the sync under way, is still to be put off.
+    fn postpones(&mut self, now_ms: u64) -> bool {
+        self.end.put_off();
+        now_ms < *self.postponed_since_ms.get_or_insert(now_ms) + LONGEST_POSTPONEMENT_MS
     }
 
     pub(super) fn synced(&mut self, serial: u64, result: io::Result<u64>) {
@@ -301,7 +338,7 @@ impl Log {
         if self.anew && self.error().is_none() && self.end.end() == 0 {
             // It has only just been begun.
             self.fed.offset = offset;
-            (self.durable, self.in_base) = (self.fed, self.fed);
+            (self.durable, self.in_base, self.written) = (self.fed, self.fed, self.fed);
             return Ok(());
         }
         // Until the new base is there: what is on disk lacks what could not be synced.
@@ -323,7 +360,7 @@ impl Log {
     pub(super) fn begin_rewrite(&mut self, wait: bool) -> Result<(), String> {
         let next = self.files.lock().as_mut().and_then(|f| f.next.take());
         let Some(next) = next else { return Err("no file has been prepared".into()) };
-        let outcome = if wait { self.sync() } else { self.end.flush() };
+        let outcome = if wait { self.sync() } else { self.flush() };
         outcome.map_err(|e| e.to_string())?;
         self.before = self.size();
         let old = self.go_on(next);
@@ -333,7 +370,7 @@ impl Log {
 
     fn go_on(&mut self, end: Appender) -> Appender {
         self.syncing = None;
-        self.in_base = self.fed;
+        (self.in_base, self.written) = (self.fed, self.fed);
         self.expected = None;
         self.fresh = true;
         std::mem::replace(&mut self.end, end)
@@ -427,19 +464,34 @@ impl Server {
         }
     }
 
-    /// Writes what was fed, and makes it durable under `appendfsync always`: before any reply leaves.
+    /// Writes what was fed, and makes it durable under `appendfsync always`: before any reply leaves. Under `everysec` it
+    /// is put off while a sync is under way, which would hold up the write and with it everybody.
     pub(crate) fn flush_aof(&mut self, io: &mut Io) {
-        let always = self.config.appendfsync == Fsync::Always;
+        let (always, master) = (self.config.appendfsync == Fsync::Always, self.is_master());
         let Some(log) = &mut self.persist.log else { return };
         let idle = if always { log.is_synced() } else { log.unwritten() == 0 };
-        if idle && log.error().is_none() || log.old.is_some() && !always {
+        if idle && log.error().is_none() {
             return;
+        }
+        if log.old.is_some() && !always {
+            return log.end.put_off();
+        }
+        // What a member of a shard map acknowledges to its master it has handed to the kernel.
+        let may_wait = self.config.appendfsync == Fsync::Everysec && (self.managed.is_none() || master);
+        if may_wait && (log.syncing.is_some() || self.persist.preparing_rewrite) {
+            if log.postpones(io.now.mono_ms()) {
+                return;
+            }
+            self.persist.delayed_syncs += 1;
+            tracing::info!(
+                "The sync of the AOF takes long (is the disk busy?): it is written without waiting for that"
+            );
         }
         let failed_before = log.error().is_some();
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let began = (self.config.latency_monitor_threshold > 0).then(Instant::now);
         let outcome =
-            if always && !mutation::active(Mutation::FsyncLeftOut) { log.sync() } else { log.end.flush() };
+            if always && !mutation::active(Mutation::FsyncLeftOut) { log.sync() } else { log.flush_piece() };
         match outcome {
             Ok(()) if failed_before => {
                 tracing::warn!("AOF write error looks solved, the server can write again.")
@@ -473,7 +525,7 @@ impl Server {
         let serial = self.next_job;
         let Some(log) = &mut self.persist.log else { return };
         log.synced_at_ms = io.now.mono_ms();
-        log.syncing = Some(Syncing { serial, len: log.end.written(), fed: log.fed });
+        log.syncing = Some(Syncing { serial, len: log.end.written(), fed: log.written });
         let file = log.end.file();
         let id = self.job(JobKind::Persist(PersistJob::SyncLog(serial)));
         io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
@@ -598,7 +650,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Config;
+    use crate::disk;
     use crate::disk_fake::{FakeDisk, Fault};
+    use crate::io::Service;
+    use crate::server::testing::Bench;
 
     fn begin(disk: &FakeDisk) -> Log {
         let files = AofFiles::open(Arc::new(disk.clone()), Path::new("/data"), "aof", "log").unwrap();
@@ -628,7 +684,7 @@ mod tests {
         assert!(log.is_durable() && log.durable_mark() >= Some(first));
         let second = feed(&mut log);
         assert!(!log.is_durable() && log.durable_mark() < Some(second));
-        log.end.flush().unwrap();
+        log.flush().unwrap();
         assert!(!log.is_durable(), "it is written, but not synced");
         log.sync().unwrap();
         assert!(log.is_durable() && log.durable_mark() == Some(second));
@@ -640,7 +696,7 @@ mod tests {
         let mut log = begin(&disk);
         publish(&disk, &mut log).unwrap();
         let mark = feed(&mut log);
-        log.end.flush().unwrap();
+        log.flush().unwrap();
         disk.set_fault(Fault::FailAt(0));
         log.sync().unwrap_err();
         disk.set_fault(Fault::None);
@@ -717,12 +773,49 @@ mod tests {
         log.begin_anew(0).unwrap();
         publish(&disk, &mut log).unwrap();
         let mark = feed(&mut log);
-        log.end.flush().unwrap();
+        log.flush().unwrap();
         log.syncing = Some(Syncing { serial: 2, len: log.end.written(), fed: log.fed });
         log.synced(1, Ok(0));
         assert!(!log.is_durable() && log.durable_mark() < Some(mark));
         log.synced(2, Ok(0));
         assert!(log.is_durable() && log.durable_mark() == Some(mark));
+    }
+
+    #[test]
+    fn writes_wait_for_a_sync_under_way_but_not_for_ever() {
+        let dir = Path::new("/data");
+        let disk = FakeDisk::with_dir(dir);
+        let config = Config { appendonly: true, dir: dir.into(), ..Config::default() };
+        assert_eq!(config.appendfsync, Fsync::Everysec);
+        let mut b = Bench::on(config, Arc::new(disk.clone()));
+        b.server.start(&mut b.io).unwrap();
+        b.settle();
+        let c = b.connect();
+        let written = || {
+            let log = disk::read(&disk, &dir.join("appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
+            String::from_utf8(log).unwrap().matches("SET").count()
+        };
+        b.send(c, "SET a 1");
+        assert_eq!(written(), 1);
+        b.pass(SYNC_PERIOD_MS);
+        assert!(b.server.persist.log.as_ref().unwrap().is_syncing());
+        b.send(c, "SET a 2");
+        assert_eq!((written(), b.server.persist_info().aof_buffer_length > 0), (1, true));
+        let mark = b.server.persist.log_mark();
+        b.settle();
+        b.server.before_sleep(&mut b.io);
+        assert_eq!(written(), 2);
+        assert!(!b.server.persist.is_durable(mark), "the sync that has ended did not know of it");
+        b.pass(SYNC_PERIOD_MS);
+        b.send(c, "SET a 3");
+        b.pass(LONGEST_POSTPONEMENT_MS - 1);
+        assert_eq!((written(), b.server.persist_info().aof_delayed_fsync), (2, 0));
+        b.pass(1);
+        assert_eq!((written(), b.server.persist_info().aof_delayed_fsync), (3, 1));
+        b.send(c, "SET a 4");
+        let mark = b.server.persist.log_mark();
+        b.server.persist.log.as_mut().unwrap().sync().unwrap();
+        assert!(written() == 4 && b.server.persist.is_durable(mark));
     }
 
     #[test]

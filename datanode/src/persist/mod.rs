@@ -107,6 +107,8 @@ pub struct Persistence {
     removing_history: bool,
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
+    /// Writes of the append-only file that could not wait for a sync any longer.
+    delayed_syncs: u64,
     next_try_ms: u64,
     /// Growth is no reason for a rewrite before this time.
     next_rewrite_ms: u64,
@@ -157,6 +159,7 @@ impl Persistence {
             lone_base: None,
             removing_history: false,
             preparing_rewrite: false,
+            delayed_syncs: 0,
             next_try_ms: 0,
             next_rewrite_ms: 0,
             publishing: Arc::default(),

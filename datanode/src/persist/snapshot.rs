@@ -244,6 +244,7 @@ impl Server {
     /// Writes a whole snapshot at once into a file that is not published yet; its length.
     fn write_snapshot(&self, io: &Io, file: &dyn DiskFile, aof_base: bool) -> std::io::Result<u64> {
         let mut sink = self.sink(io, aof_base);
+        sink.walking = true;
         let mut len = 0;
         for db in 0..self.keyspace.databases() {
             for entry in self.keyspace.iter(db) {

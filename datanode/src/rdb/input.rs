@@ -31,6 +31,8 @@ pub struct Input<R> {
     crc: u64,
     /// Bytes of `buf` that are in `crc` already.
     summed: usize,
+    /// A string that does not lie in `buf` as it is ([`Input::borrowed`]).
+    unpacked: Vec<u8>,
 }
 
 impl<R: Read> Input<R> {
@@ -42,7 +44,16 @@ impl<R: Read> Input<R> {
     /// As [`Input::new`], with a buffer of `size` bytes, at most the usual one: for sources known to be short.
     pub fn with_buffer(inner: R, size: usize) -> Self {
         let buf = vec![0; size.clamp(1, BUFFER)];
-        Input { inner, buf: buf.into_boxed_slice(), pos: 0, end: 0, base: 0, crc: 0, summed: 0 }
+        Input {
+            inner,
+            buf: buf.into_boxed_slice(),
+            pos: 0,
+            end: 0,
+            base: 0,
+            crc: 0,
+            summed: 0,
+            unpacked: Vec::new(),
+        }
     }
 
     /// Bytes consumed so far.
@@ -154,19 +165,56 @@ impl<R: Read> Input<R> {
 
     /// A string in any encoding.
     pub fn string(&mut self) -> Result<Vec<u8>, Error> {
+        let length = self.length()?;
+        self.string_of(length)
+    }
+
+    /// The same where it need not be kept.
+    pub fn borrowed(&mut self) -> Result<&[u8], Error> {
+        let length = self.length()?;
+        let mut unpacked = std::mem::take(&mut self.unpacked);
+        let (start, ahead) = (self.pos, (self.end - self.pos) as u64);
+        match length {
+            Length::Len(n) if n <= ahead => {
+                self.unpacked = unpacked;
+                self.pos += n as usize;
+                return Ok(&self.buf[start..self.pos]);
+            }
+            Length::Encoded(super::ENC_LZF) => self.unpack(&mut unpacked)?,
+            _ => unpacked = self.string_of(length)?,
+        }
+        unpacked.shrink_to(PIECE.max(unpacked.len()));
+        self.unpacked = unpacked;
+        Ok(&self.unpacked)
+    }
+
+    fn string_of(&mut self, length: Length) -> Result<Vec<u8>, Error> {
         let int = |n: i64| n.to_string().into_bytes();
-        match self.length()? {
+        match length {
             Length::Len(n) => self.bytes(n),
             Length::Encoded(super::ENC_INT8) => Ok(int(i64::from(i8::from_le_bytes(self.array()?)))),
             Length::Encoded(super::ENC_INT16) => Ok(int(i64::from(i16::from_le_bytes(self.array()?)))),
             Length::Encoded(super::ENC_INT32) => Ok(int(i64::from(i32::from_le_bytes(self.array()?)))),
             Length::Encoded(super::ENC_LZF) => {
-                let (compressed, len) = (self.len()?, self.len()?);
-                let bytes = self.bytes(compressed)?;
-                lzf::decompress(&bytes, len).ok_or_else(|| self.corrupt("compressed string is damaged"))
+                let mut out = Vec::new();
+                self.unpack(&mut out)?;
+                Ok(out)
             }
             Length::Encoded(e) => Err(self.corrupt(format!("unknown string encoding {e}"))),
         }
+    }
+
+    /// A compressed string, behind the mark that says so.
+    fn unpack(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let (compressed, len) = (self.len()?, self.len()?);
+        let restored = if compressed <= (self.end - self.pos) as u64 {
+            let start = self.pos;
+            self.pos += compressed as usize;
+            lzf::decompress(&self.buf[start..self.pos], len, out)
+        } else {
+            lzf::decompress(&self.bytes(compressed)?, len, out)
+        };
+        restored.ok_or_else(|| self.corrupt("compressed string is damaged"))
     }
 
     /// A double of 8 bytes.

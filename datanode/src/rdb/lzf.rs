@@ -6,23 +6,23 @@
 const MAX_LITERAL: usize = 32;
 const MAX_DISTANCE: usize = 1 << 13;
 const MAX_MATCH: usize = 7 + 255 + 2;
-const MIN_MATCH: usize = 3;
 /// What one input byte can become at most: three bytes make `MAX_MATCH`.
 const MAX_RATIO: u64 = MAX_MATCH as u64 / 3;
 const HASH_BITS: u32 = 14;
+const LEAST_HASH_BITS: u32 = 8;
 
 /// Keeps the table of places seen, so that compressing a short string does not cost clearing it.
 #[derive(Debug)]
 pub struct Compressor {
     /// For each hash, the latest place, counted from an origin that moves on with every call: what is left from
     /// earlier calls lies before the present one's origin.
-    places: Box<[u32]>,
+    places: Box<[u32; 1 << HASH_BITS]>,
     origin: u32,
 }
 
 impl Default for Compressor {
     fn default() -> Self {
-        Compressor { places: vec![0; 1 << HASH_BITS].into_boxed_slice(), origin: 1 }
+        Compressor { places: Box::new([0; 1 << HASH_BITS]), origin: 1 }
     }
 }
 
@@ -36,20 +36,21 @@ impl Compressor {
             self.origin = 1;
         }
         let start = out.len();
+        let shift = u32::BITS - hash_bits(input.len());
         let (mut pos, mut literals) = (0, 0);
-        while pos + MIN_MATCH <= input.len() {
-            let hash = hash(&input[pos..]);
-            let earlier = std::mem::replace(&mut self.places[hash], self.origin + pos as u32);
-            let candidate = earlier.checked_sub(self.origin).map(|p| p as usize);
-            let len = candidate
-                .filter(|&c| pos - c <= MAX_DISTANCE)
-                .map_or(0, |c| common(&input[c..], &input[pos..]));
-            if len < MIN_MATCH {
+        // A match that begins at the last three bytes is not looked for: they are read four at a time.
+        while let Some(here) = word(input, pos) {
+            let place = &mut self.places[hash(here, shift)];
+            let earlier = std::mem::replace(place, self.origin + pos as u32);
+            let candidate = earlier.checked_sub(self.origin).map(|c| c as usize);
+            let Some(from) = candidate.filter(|&c| pos - c <= MAX_DISTANCE && begins_as(input, c, here))
+            else {
                 pos += 1;
                 continue;
-            }
+            };
+            let len = common(&input[from..], &input[pos..]);
             put_literals(out, &input[literals..pos]);
-            put_match(out, pos - candidate.unwrap_or(pos) - 1, len);
+            put_match(out, pos - from - 1, len);
             if out.len() - start > limit {
                 out.truncate(start);
                 self.origin += input.len() as u32;
@@ -57,8 +58,10 @@ impl Compressor {
             }
             // The last places within the match are worth remembering, or repeated text is found only once.
             let end = pos + len;
-            for p in end - 2..end.min(input.len() - (MIN_MATCH - 1)) {
-                self.places[self::hash(&input[p..])] = self.origin + p as u32;
+            for p in end - 2..end {
+                if let Some(there) = word(input, p) {
+                    self.places[hash(there, shift)] = self.origin + p as u32;
+                }
             }
             pos = end;
             literals = pos;
@@ -73,11 +76,32 @@ impl Compressor {
     }
 }
 
+/// Bits of the hashes within an input: for a short one few, so that what is used of the table stays in the processor's cache.
+fn hash_bits(len: usize) -> u32 {
+    (usize::BITS - len.leading_zeros() + 1).clamp(LEAST_HASH_BITS, HASH_BITS)
+}
+
+/// The four bytes at `pos`, if there are so many.
 #[inline]
-fn hash(at: &[u8]) -> usize {
-    let [a, b, c, ..] = *at else { return 0 };
-    let v = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
-    (v.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+fn word(input: &[u8], pos: usize) -> Option<u32> {
+    input.get(pos..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
+}
+
+/// The first three of them.
+#[inline]
+fn three(word: u32) -> u32 {
+    word << 8
+}
+
+#[inline]
+fn hash(word: u32, shift: u32) -> usize {
+    (three(word).wrapping_mul(0x9e37_79b1) >> shift) as usize
+}
+
+/// Whether at `pos` there are the same three bytes as `here`.
+#[inline]
+fn begins_as(input: &[u8], pos: usize, here: u32) -> bool {
+    word(input, pos).is_some_and(|there| three(there) == three(here))
 }
 
 /// How many bytes both start with, at most `MAX_MATCH`. Eight are compared at a time.
@@ -114,14 +138,15 @@ fn put_match(out: &mut Vec<u8>, distance: usize, len: usize) {
     out.push(distance as u8);
 }
 
-/// Restores `len` bytes from `input`. `None` if the stream is damaged or makes another length. Allocates no more than
-/// the input can really become.
-pub fn decompress(input: &[u8], len: u64) -> Option<Vec<u8>> {
+/// Restores `len` bytes from `input` in `out`, in the place of what was there. `None` if the stream is damaged or makes
+/// another length. Allocates no more than the input can really become.
+pub fn decompress(input: &[u8], len: u64, out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
     if len > (input.len() as u64).saturating_mul(MAX_RATIO) {
         return None;
     }
     let len = usize::try_from(len).ok()?;
-    let mut out = Vec::with_capacity(len);
+    out.reserve_exact(len);
     let mut rest = input;
     while let Some((&head, after)) = rest.split_first() {
         rest = after;
@@ -155,17 +180,22 @@ pub fn decompress(input: &[u8], len: u64) -> Option<Vec<u8>> {
             n -= piece;
         }
     }
-    (out.len() == len).then_some(out)
+    (out.len() == len).then_some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn restored(input: &[u8], len: u64) -> Option<Vec<u8>> {
+        let mut out = b"left over".to_vec();
+        decompress(input, len, &mut out).map(|()| out)
+    }
+
     fn round_trip(c: &mut Compressor, input: &[u8]) -> usize {
         let mut out = vec![9];
         assert!(c.compress(input, input.len() * 2 + 1, &mut out));
-        assert_eq!(decompress(&out[1..], input.len() as u64).as_deref(), Some(input));
+        assert_eq!(restored(&out[1..], input.len() as u64).as_deref(), Some(input));
         out.len() - 1
     }
 
@@ -206,12 +236,12 @@ mod tests {
     #[test]
     fn damaged_streams_are_refused() {
         let good = [0, b'a', 0xe0, 10, 0];
-        assert_eq!(decompress(&good, 20), Some(vec![b'a'; 20]));
-        assert_eq!(decompress(&good, 19), None);
-        assert_eq!(decompress(&good, 21), None);
-        assert_eq!(decompress(&good[..4], 20), None);
-        assert_eq!(decompress(&[0x20, 0], 3), None, "points before the start");
-        assert_eq!(decompress(&[5, 1], 6), None);
-        assert_eq!(decompress(&good, u64::MAX), None);
+        assert_eq!(restored(&good, 20), Some(vec![b'a'; 20]));
+        assert_eq!(restored(&good, 19), None);
+        assert_eq!(restored(&good, 21), None);
+        assert_eq!(restored(&good[..4], 20), None);
+        assert_eq!(restored(&[0x20, 0], 3), None, "points before the start");
+        assert_eq!(restored(&[5, 1], 6), None);
+        assert_eq!(restored(&good, u64::MAX), None);
     }
 }

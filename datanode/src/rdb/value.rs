@@ -70,7 +70,7 @@ pub fn read<R: Read>(input: &mut Input<R>, kind: u8, limits: &Limits) -> Result<
             Value::Set(Box::new(set))
         }
         T_SET_INTSET => {
-            let ints = Intset::from_bytes(input.string()?).map_err(|e| flaw(input, "Intset", e))?;
+            let ints = Intset::from_bytes(input.borrowed()?).map_err(|e| flaw(input, "Intset", e))?;
             Value::Set(Box::new(Set::from_intset(ints, limits)))
         }
         T_ZSET | T_ZSET_2 => {
@@ -172,7 +172,7 @@ pub fn flaw<R: Read>(input: &Input<R>, encoding: &str, e: Corrupt) -> Error {
 }
 
 pub fn listpack<R: Read>(input: &mut Input<R>, encoding: &str) -> Result<Listpack, Error> {
-    Listpack::from_bytes(input.string()?).map_err(|e| flaw(input, encoding, e))
+    Listpack::from_bytes(input.borrowed()?).map_err(|e| flaw(input, encoding, e))
 }
 
 fn push_ziplist<R: Read>(

@@ -706,7 +706,8 @@ impl Server {
         }
         self.stats.commands_processed += 1;
         let conn = self.repl.link_conn().unwrap_or(ConnId(u64::MAX));
-        if let Err(e) = self.apply(io, conn, args, Origin::Master) {
+        let applied = table::find(args).and_then(|spec| self.apply(io, conn, spec, args, Origin::Master));
+        if let Err(e) = applied {
             self.stats.unexpected_errors += 1;
             let name = table::find(args).map(|s| s.name).unwrap_or("?");
             tracing::error!(

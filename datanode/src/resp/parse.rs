@@ -24,7 +24,7 @@ pub const UNAUTHENTICATED_BOUNDS: Bounds =
     Bounds { max_bulk: 16 * 1024, max_args: 10, max_inline: 64 * 1024 };
 
 /// Arguments of a request as ranges of the buffer they were parsed from; reused from request to request.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct ArgRanges(pub Vec<(usize, usize)>);
 
 /// A request of which only the first part has arrived. Its reading goes on where it stopped, so that one that comes in many

@@ -610,17 +610,16 @@ impl Server {
         &mut self,
         io: &mut Io,
         conn: ConnId,
+        spec: &'static Spec,
         args: Args<'_>,
         origin: Origin,
     ) -> Result<(), Error> {
-        let spec = table::find(args)?;
         let mut sink = std::mem::take(&mut self.apply_sink);
         sink.clear();
         self.call(io, conn, spec, args, origin, &mut sink);
-        let failed = sink.first() == Some(&b'-');
-        let text = String::from_utf8_lossy(&sink).trim_end().to_owned();
+        let error = sink.strip_prefix(b"-").map(|e| String::from_utf8_lossy(e).trim_end().to_owned());
         self.apply_sink = sink;
-        if failed { Err(Error::Text(text.trim_start_matches('-').to_owned().into())) } else { Ok(()) }
+        error.map_or(Ok(()), |text| Err(Error::Text(text.into())))
     }
 
     /// Argument ranges of a stream's next command, for the loops that read streams.

@@ -494,7 +494,22 @@ impl<E: Entry> Dict<E> {
 
     /// All entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &E> {
-        self.segments.iter().flatten().flat_map(|b| Chain(Some(b)).flat_map(|b| b.entries.iter().flatten()))
+        self.segments.iter().flatten().enumerate().flat_map(|(i, b)| {
+            self.fetch_after(i);
+            Chain(Some(b)).flat_map(|b| b.entries.iter().flatten())
+        })
+    }
+
+    /// Has what the buckets after this one hold fetched into the processor's cache, where all are looked at in order: the
+    /// entries of the second, and what those of the first point to, which have been fetched before.
+    #[inline]
+    fn fetch_after(&self, i: usize) {
+        if i + 2 < self.buckets {
+            self.bucket(i + 2).entries.iter().flatten().for_each(E::fetch);
+        }
+        if i + 1 < self.buckets {
+            self.bucket(i + 1).entries.iter().flatten().for_each(E::fetch_contents);
+        }
     }
 
     /// Number of entries in each bucket, overflow included.
@@ -511,6 +526,7 @@ impl<E: Entry> Dict<E> {
             if given >= least {
                 return Some(i);
             }
+            self.fetch_after(i);
             self.bucket(i).for_each(&mut |e| {
                 given += 1;
                 f(e);
@@ -609,6 +625,7 @@ impl<E: Entry> Dict<E> {
         let Some(from) = self.walked else { return true };
         let to = from.saturating_add(budget).min(self.buckets);
         for i in from..to {
+            self.fetch_after(i);
             self.visit(i, f);
         }
         // Buckets that are added in the meantime are made of visited ones.

@@ -132,10 +132,7 @@ impl Hash {
             {
                 match at.and_then(|at| lp.next(at)) {
                     Some(at) => lp.replace(at, Elem::Bytes(value)),
-                    None => {
-                        lp.push_back(Elem::Bytes(field));
-                        lp.push_back(Elem::Bytes(value));
-                    }
+                    None => lp.append([field, value].into_iter().map(Elem::Bytes)),
                 }
                 return at.is_none();
             }

@@ -198,6 +198,11 @@ impl Keyspace {
         self.seed.hash(key)
     }
 
+    /// Has the place fetched that a new key will have.
+    pub fn fetch_place(&self, db: usize, key: &[u8]) {
+        self.dbs[db].dict.prefetch(self.hash(key), Stage::Bucket);
+    }
+
     /// Has what commands on these keys will need fetched into the processor's cache. The waiting for memory, which is most
     /// of what a lookup costs, is done for all at once.
     pub fn prefetch(&self, uses: &[Use]) {

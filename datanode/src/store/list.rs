@@ -135,7 +135,14 @@ const NODE_OVERHEAD: usize = 10;
 
 /// Whether an element may be added to a node.
 fn has_room(lp: &Listpack, e: &[u8], limits: &Limits) -> bool {
-    lp.byte_len() + e.len() + NODE_OVERHEAD <= limits.list_node_bytes() && lp.len() < limits.list_node_len()
+    has_room_for(lp, 1, e.len(), limits)
+}
+
+/// Whether `count` elements of so many bytes together may be.
+fn has_room_for(lp: &Listpack, count: usize, bytes: usize, limits: &Limits) -> bool {
+    let needs = bytes.saturating_add(count.saturating_mul(NODE_OVERHEAD));
+    lp.byte_len().saturating_add(needs) <= limits.list_node_bytes()
+        && lp.len().saturating_add(count) <= limits.list_node_len()
 }
 
 impl Default for List {
@@ -232,6 +239,24 @@ impl List {
             },
             Size::Small(_) => self.as_nodes(|n| n.push(limits, end, e)),
         }
+    }
+
+    /// Adds elements at an end, one after the other.
+    pub fn push_all<'a>(
+        &mut self,
+        limits: &Limits,
+        end: End,
+        elements: impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone,
+    ) {
+        if let Size::Small(lp) = self.0.get_mut()
+            && has_room_for(lp, elements.len(), elements.clone().map(<[u8]>::len).sum(), limits)
+        {
+            return match end {
+                End::Front => lp.prepend(elements.rev().map(Elem::Bytes)),
+                End::Back => lp.append(elements.map(Elem::Bytes)),
+            };
+        }
+        elements.for_each(|e| self.push(limits, end, e));
     }
 
     /// The element at an end.

@@ -57,9 +57,20 @@ fn behaves_like_a_queue() {
                     list.push(&limits, End::Front, &e);
                     model.push_front(e);
                 }
-                5..10 => {
+                5..9 => {
                     list.push(&limits, End::Back, &e);
                     model.push_back(e);
+                }
+                9 => {
+                    let several = [e, item(&mut rng), item(&mut rng)];
+                    let end = if rng.one_in(2) { End::Front } else { End::Back };
+                    list.push_all(&limits, end, several.iter().map(Vec::as_slice));
+                    for e in several {
+                        match end {
+                            End::Front => model.push_front(e),
+                            End::Back => model.push_back(e),
+                        }
+                    }
                 }
                 10 | 11 => {
                     let got = list.pop(End::Front, |e| e.to_bytes().into_owned());

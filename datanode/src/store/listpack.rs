@@ -106,6 +106,20 @@ impl<'a> Encoded<'a> {
     fn len(&self) -> usize {
         self.head_len + self.data.len()
     }
+
+    /// Bytes that it takes with its backward length.
+    fn size(&self) -> usize {
+        self.len() + back_len_size(self.len())
+    }
+
+    /// Writes it to the beginning of `place`; its size.
+    fn put(&self, place: &mut [u8]) -> usize {
+        let (len, size) = (self.len(), self.size());
+        place[..self.head_len].copy_from_slice(&self.head[..self.head_len]);
+        place[self.head_len..len].copy_from_slice(self.data);
+        put_back_len(&mut place[len..size], len);
+        size
+    }
 }
 
 /// Bytes that the backward length `len` takes. The limits are Redis' own, one below what would fit.
@@ -166,6 +180,22 @@ fn decode(b: &[u8]) -> Option<(Elem<'_>, usize)> {
     }
 }
 
+/// The length of the encoding and data of the element that `b` starts with, as its first bytes say.
+#[inline]
+fn stated_len(b: &[u8]) -> Option<usize> {
+    let first = *b.first()?;
+    Some(match first {
+        0..=0x7f => 1,
+        0x80..=0xbf => 1 + usize::from(first & 0x3f),
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 2 + (usize::from(first & 0x0f) << 8 | usize::from(*b.get(1)?)),
+        0xf0 => 5 + u32::from_le_bytes(*b.get(1..)?.first_chunk()?) as usize,
+        0xf1..=0xf3 => usize::from(first - 0xf1) + 3,
+        0xf4 => 9,
+        _ => return None,
+    })
+}
+
 /// Checks every length in `b`, so that all operations on it are safe. Never panics.
 pub fn validate(b: &[u8]) -> Result<(), Corrupt> {
     let err = |what| Err(Corrupt(what));
@@ -181,14 +211,21 @@ pub fn validate(b: &[u8]) -> Result<(), Corrupt> {
     }
     let (mut at, mut count) = (HEADER, 0usize);
     while at < end {
-        let Some((_, len)) = decode(&b[at..end]) else { return err("listpack: element out of bounds") };
+        let Some(len) = stated_len(&b[at..end]) else { return err("listpack: element out of bounds") };
         let size = back_len_size(len);
         let Some(back) = b[..end].get(at + len..at + len + size) else {
             return err("listpack: element out of bounds");
         };
-        let mut want = [0; 5];
-        put_back_len(&mut want[..size], len);
-        if back != &want[..size] {
+        // Most are short.
+        let right = match back {
+            [short] => usize::from(*short) == len,
+            long => {
+                let mut want = [0; 5];
+                put_back_len(&mut want[..size], len);
+                long == &want[..size]
+            }
+        };
+        if !right {
             return err("listpack: backward length does not match");
         }
         at += len + size;
@@ -285,7 +322,7 @@ impl Listpack {
 
     #[inline]
     fn after(&self, pos: usize) -> usize {
-        let len = self.read(pos).1;
+        let len = stated_len(&self.as_bytes()[pos..]).expect("a position names an element");
         pos + len + back_len_size(len)
     }
 
@@ -359,20 +396,26 @@ impl Listpack {
     /// Replaces the bytes `at..at + old` by the element. The count is left to the caller.
     fn write(&mut self, at: usize, old: usize, e: Elem) {
         let enc = Encoded::new(e);
-        let len = enc.len();
-        let new = len + back_len_size(len);
-        self.0.reshape(at, old, new);
-        let at = at - Total::HEAD;
-        let place = &mut self.0.body_mut()[at..at + new];
-        place[..enc.head_len].copy_from_slice(&enc.head[..enc.head_len]);
-        place[enc.head_len..len].copy_from_slice(enc.data);
-        put_back_len(&mut place[len..], len);
+        self.0.reshape(at, old, enc.size());
+        enc.put(&mut self.0.body_mut()[at - Total::HEAD..]);
     }
 
     fn insert_at(&mut self, at: usize, e: Elem) {
         self.write(at, 0, e);
         // Saturates at "unknown".
         self.set_count(self.stated_count().saturating_add(1));
+    }
+
+    /// Adds several elements in one piece of memory.
+    fn insert_all_at<'a>(&mut self, at: usize, elements: impl Iterator<Item = Elem<'a>> + Clone) {
+        let sizes = elements.clone().map(|e| Encoded::new(e).size());
+        self.0.reshape(at, 0, sizes.sum());
+        let (mut to, mut count) = (at - Total::HEAD, usize::from(self.stated_count()));
+        for e in elements {
+            to += Encoded::new(e).put(&mut self.0.body_mut()[to..]);
+            count += 1;
+        }
+        self.set_count(u16::try_from(count).unwrap_or(COUNT_UNKNOWN));
     }
 
     /// Adds an element before the one at `pos`, which then is the position of the new one.
@@ -391,6 +434,21 @@ impl Listpack {
     #[inline]
     pub fn push_back(&mut self, e: Elem) {
         self.insert_at(self.end(), e);
+    }
+
+    /// Adds elements at the end. It takes about as long as adding one.
+    pub fn append<'a>(&mut self, elements: impl Iterator<Item = Elem<'a>> + Clone) {
+        self.insert_all_at(self.end(), elements);
+    }
+
+    /// The same at the front.
+    pub fn prepend<'a>(&mut self, elements: impl Iterator<Item = Elem<'a>> + Clone) {
+        self.insert_all_at(HEADER, elements);
+    }
+
+    /// Adds two elements before the one at `pos`, which then is the position of the first.
+    pub fn insert_pair_before(&mut self, pos: usize, first: Elem, second: Elem) {
+        self.insert_all_at(pos, [first, second].into_iter());
     }
 
     /// Adds an element at the front.
@@ -437,15 +495,33 @@ impl Listpack {
 
     /// Whether two of every second element, from the first on, are the same: a field or member twice.
     pub fn has_twice(&self, seed: HashSeed) -> bool {
-        let mut buf = IntBuf::new();
-        let hashes = self.iter().step_by(2).map(|e| seed.hash(e.as_bytes(&mut buf)));
-        let mut hashes: Vec<u64> = hashes.collect();
+        // Of two that are the same the second finds its bit set. In a small listpack few others do.
+        let (mut marks, mut perhaps) = ([0u64; 64], false);
+        self.for_each_second_hash(seed, |hash| {
+            let bit = hash >> (64 - 12);
+            let (mark, word) = (1 << (bit % 64), &mut marks[bit as usize / 64]);
+            perhaps |= *word & mark != 0;
+            *word |= mark;
+        });
+        if !perhaps {
+            return false;
+        }
+        let mut hashes = Vec::new();
+        self.for_each_second_hash(seed, |hash| hashes.push(hash));
         hashes.sort_unstable();
         if hashes.windows(2).all(|w| w[0] != w[1]) {
             return false;
         }
         let mut seen = HashSet::new();
         !self.iter().step_by(2).all(|e| seen.insert(e.to_bytes()))
+    }
+
+    fn for_each_second_hash(&self, seed: HashSeed, mut f: impl FnMut(u64)) {
+        let (mut buf, mut elements) = (IntBuf::new(), self.iter());
+        while let Some(e) = elements.next() {
+            elements.skip_one();
+            f(seed.hash(e.as_bytes(&mut buf)));
+        }
     }
 
     /// The elements, from either end.
@@ -494,6 +570,16 @@ impl<'a> Iterator for Iter<'a> {
         let (e, len) = self.lp.read(self.from);
         self.from += len + back_len_size(len);
         Some(e)
+    }
+}
+
+impl Iter<'_> {
+    /// Leaves out the next element.
+    #[inline]
+    fn skip_one(&mut self) {
+        if self.from < self.to {
+            self.from = self.lp.after(self.from);
+        }
     }
 }
 

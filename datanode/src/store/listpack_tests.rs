@@ -112,6 +112,11 @@ fn behaves_like_a_vec() {
                     lp.push_front(e);
                     model.insert(0, item);
                 }
+                (2, Some(p)) if rng.one_in(2) => {
+                    let second = random_item(&mut rng);
+                    lp.insert_pair_before(p, e, Elem::Bytes(&second));
+                    model.splice(i..i, [item, second]);
+                }
                 (2, Some(p)) => {
                     lp.insert_before(p, e);
                     model.insert(i, item);
@@ -137,7 +142,13 @@ fn behaves_like_a_vec() {
                     assert_eq!(texts(&lp), model[..i]);
                     validate(tail.as_bytes()).unwrap();
                     validate(lp.as_bytes()).unwrap();
-                    tail.iter().for_each(|e| lp.push_back(e));
+                    if rng.one_in(2) {
+                        lp.append(tail.iter());
+                    } else {
+                        let mut all = tail;
+                        all.prepend(lp.iter());
+                        lp = all;
+                    }
                 }
                 _ => {}
             }
@@ -174,6 +185,9 @@ fn counts_beyond_what_the_header_can_say() {
         lp.push_back(Elem::Int(i % 100));
     }
     assert_eq!((lp.stated_count(), lp.len()), (COUNT_UNKNOWN, 70_000));
+    let mut at_once = Listpack::new();
+    at_once.append((0..70_000).map(|i| Elem::Int(i % 100)));
+    assert_eq!(at_once, lp);
     validate(lp.as_bytes()).unwrap();
     let pos = lp.seek(69_999).unwrap();
     assert_eq!(Some(pos), lp.seek(-1));

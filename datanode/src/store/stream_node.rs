@@ -112,11 +112,8 @@ impl Node {
     /// A node without entries, whose entries will mostly have fields of these names.
     pub fn new<'a>(names: impl Iterator<Item = &'a [u8]> + Clone) -> Node {
         let mut lp = Listpack::new();
-        for n in [0, 0, names.clone().count() as i64] {
-            lp.push_back(Elem::Int(n));
-        }
-        names.for_each(|name| lp.push_back(Elem::Bytes(name)));
-        lp.push_back(Elem::Int(0));
+        let head = [0, 0, names.clone().count() as i64].into_iter().map(Elem::Int);
+        lp.append(head.chain(names.map(Elem::Bytes)).chain(std::iter::once(Elem::Int(0))));
         Node(lp)
     }
 
@@ -212,16 +209,16 @@ impl Node {
         let lp = &mut self.0;
         let same = number == master.fields
             && lp.iter_from(Some(master.first_field)).zip(names()).all(|(a, b)| a.eq_bytes(b));
-        lp.push_back(Elem::Int(if same { SAME_FIELDS } else { 0 }));
-        lp.push_back(Elem::Int(id.ms.wrapping_sub(own.ms) as i64));
-        lp.push_back(Elem::Int(id.seq.wrapping_sub(own.seq) as i64));
+        let flags = if same { SAME_FIELDS } else { 0 };
+        let (ms, seq) = (id.ms.wrapping_sub(own.ms) as i64, id.seq.wrapping_sub(own.seq) as i64);
+        let head = [flags, ms, seq].into_iter().map(Elem::Int);
+        let end = |parts| std::iter::once(Elem::Int((HEAD + parts) as i64));
         if same {
-            fields.skip(1).step_by(2).for_each(|value| lp.push_back(Elem::Bytes(value)));
-            lp.push_back(Elem::Int((HEAD + number) as i64));
+            let values = fields.skip(1).step_by(2).map(Elem::Bytes);
+            lp.append(head.chain(values).chain(end(number)));
         } else {
-            lp.push_back(Elem::Int(number as i64));
-            fields.for_each(|part| lp.push_back(Elem::Bytes(part)));
-            lp.push_back(Elem::Int((HEAD + 1 + 2 * number) as i64));
+            let count = std::iter::once(Elem::Int(number as i64));
+            lp.append(head.chain(count).chain(fields.map(Elem::Bytes)).chain(end(1 + 2 * number)));
         }
     }
 

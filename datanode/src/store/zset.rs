@@ -231,8 +231,12 @@ impl ZSet {
     /// An empty one that is to get so many members, the longest of them of so many bytes: in the encoding that it will
     /// have then, without a conversion on the way.
     pub fn sized(limits: &Limits, members: usize, longest: usize) -> ZSet {
-        let fits = members <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value;
+        let fits = ZSet::fits(limits, members, longest);
         ZSet(if fits { Word::small(Listpack::new()) } else { Word::large(Box::new(Tree::new(limits))) })
+    }
+
+    fn fits(limits: &Limits, members: usize, longest: usize) -> bool {
+        members <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value
     }
 
     /// Takes over a listpack of members and scores from a file. Refused: an odd number of elements, what is no score, a
@@ -241,20 +245,24 @@ impl ZSet {
         if !lp.len().is_multiple_of(2) {
             return Err(Corrupt("sorted set: a member without a score"));
         }
-        if lp.iter().skip(1).step_by(2).any(|s| read_score(s).is_none()) {
-            return Err(Corrupt("sorted set: not a score"));
+        let (mut longest, mut sorted, mut before) = (0, true, None);
+        let mut elements = lp.iter();
+        while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
+            let score = read_score(score).ok_or(Corrupt("sorted set: not a score"))?;
+            longest = longest.max(member.len());
+            sorted &= before.is_none_or(|(earlier, lower): (Elem, f64)| {
+                let order = |a: Elem, b: Elem| compare((lower, &a.to_bytes()), (score, &b.to_bytes()));
+                lower < score || order(earlier, member) == Ordering::Less
+            });
+            before = Some((member, score));
         }
         if lp.has_twice(limits.seed) {
             return Err(Corrupt("sorted set: a member twice"));
         }
-        let longest = lp.iter().step_by(2).map(|m| m.len()).max().unwrap_or(0);
-        let mut z = ZSet::sized(limits, lp.len() / 2, longest);
-        let sorted = Pairs(lp.iter()).is_sorted_by(|a, b| {
-            a.1 < b.1 || compare((a.1, &a.0.to_bytes()), (b.1, &b.0.to_bytes())) == Ordering::Less
-        });
-        if sorted && z.as_listpack().is_some() {
+        if sorted && ZSet::fits(limits, lp.len() / 2, longest) {
             return Ok(ZSet(Word::small(lp)));
         }
+        let mut z = ZSet::sized(limits, lp.len() / 2, longest);
         for (member, score) in Pairs(lp.iter()) {
             z.insert(limits, &member.to_bytes(), score);
         }
@@ -504,13 +512,11 @@ fn insert_packed(lp: &mut Listpack, member: &[u8], score: f64) {
         if compare((score_at(lp, score_pos), lp.get(pos).as_bytes(&mut buf)), (score, member))
             == Ordering::Greater
         {
-            with_score(score, |s| lp.insert_before(pos, s));
-            return lp.insert_before(pos, Elem::Bytes(member));
+            return with_score(score, |s| lp.insert_pair_before(pos, Elem::Bytes(member), s));
         }
         at = lp.next(score_pos);
     }
-    lp.push_back(Elem::Bytes(member));
-    with_score(score, |s| lp.push_back(s));
+    with_score(score, |s| lp.append([Elem::Bytes(member), s].into_iter()));
 }
 
 #[cfg(test)]
