@@ -4,6 +4,8 @@
 //! `log` writes the append-only file, `snapshot` walks the keyspace for RDB files, AOF bases and replicas, `load` reads
 //! files into a keyspace.
 
+#[cfg(test)]
+mod crash_tests;
 mod load;
 mod log;
 pub(crate) mod progress;

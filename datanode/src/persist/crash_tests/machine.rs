@@ -1,0 +1,367 @@
+//! A server's core on a disk that keeps every moment, and the book of what has been answered: from it follows what must
+//! be found after a crash at any of these moments.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::state::State;
+use crate::config::Config;
+use crate::config::types::Fsync;
+use crate::disk::Disk;
+use crate::disk_fake::{FakeDisk, Survives};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, Now, Peer, Service};
+use crate::resp::encode_command;
+use crate::server::Server;
+use crate::server::testing::Bench;
+
+/// The working directory.
+pub(super) const DIR: &str = "/data";
+
+/// A background job is done after so long at the latest, milliseconds.
+pub(super) const JOB_MS: u64 = 100;
+
+/// What was answered so long ago is durable under `appendfsync everysec`, milliseconds: a second between syncs, a tenth
+/// until it is noticed that one is due, a tick, and what the job takes.
+pub(super) const EVERYSEC_MS: u64 = 1000 + 100 + 20 + JOB_MS;
+
+/// A crash that could have happened: what may be found, and what must be there.
+pub(super) struct Crash {
+    pub(super) disk: FakeDisk,
+    pub(super) what: String,
+    /// How the server is started again; the index of the oldest state that may be found then.
+    pub(super) restarts: Vec<(Config, usize)>,
+    /// How many states had been reached.
+    pub(super) states: usize,
+    pub(super) now: Now,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+pub(super) struct Book {
+    /// All states, oldest first: one more for each unit of changes.
+    pub(super) states: Vec<Rc<State>>,
+    /// The state that was there at the end of each round (everything of it has been answered), with the time.
+    answered: Vec<(u64, usize)>,
+    /// The state that the append-only file has at least; none if there is no whole one.
+    aof: Option<usize>,
+    /// The state that the RDB file has.
+    rdb: usize,
+    /// The state that the snapshot under way has.
+    captured: usize,
+    /// Until this time nothing was synced because of `no-appendfsync-on-rewrite`.
+    paused_until_ms: u64,
+    pub(super) crashes: Vec<Crash>,
+    pub(super) log: Vec<String>,
+}
+
+impl Book {
+    fn last(&self) -> usize {
+        self.states.len() - 1
+    }
+
+    /// The oldest state that a server with this configuration may load.
+    fn oldest(&self, config: &Config) -> usize {
+        match (config.appendonly, self.aof) {
+            (true, Some(aof)) => aof,
+            // Its first base may be there, or not yet.
+            (true, None) => self.rdb.min(self.captured),
+            (false, _) => self.rdb,
+        }
+    }
+}
+
+/// A server from its start to its end.
+pub(super) struct Machine {
+    pub(super) bench: Bench,
+    pub(super) disk: FakeDisk,
+    pub(super) book: Book,
+    jobs: VecDeque<(u64, JobId, Job)>,
+    pub(super) exited: Option<i32>,
+    client: ConnId,
+    /// Another server that this one may follow, and both ends of their connection.
+    pub(super) master: Option<Bench>,
+    link: Option<(ConnId, ConnId)>,
+    saves: u64,
+    rewrites: u64,
+}
+
+pub(super) fn config(f: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config { dir: DIR.into(), databases: 4, save: Vec::new(), ..Config::default() };
+    f(&mut config);
+    config
+}
+
+pub(super) fn empty_disk() -> FakeDisk {
+    FakeDisk::with_dir(Path::new(DIR))
+}
+
+impl Machine {
+    /// Starts a server on a disk. With `book`: keeps every moment.
+    pub(super) fn start(config: Config, disk: FakeDisk, now: Option<Now>) -> Result<Machine, String> {
+        let mut bench = Bench::on(config, Arc::new(disk.clone()));
+        bench.io.now = now.unwrap_or(bench.io.now);
+        bench.server.start(&mut bench.io)?;
+        let client = bench.connect();
+        let mut machine = Machine {
+            bench,
+            disk,
+            book: Book::default(),
+            jobs: VecDeque::new(),
+            exited: None,
+            client,
+            master: None,
+            link: None,
+            saves: 0,
+            rewrites: 0,
+        };
+        machine.book.states.push(Rc::new(State::of(&machine.bench.server)));
+        machine.book.aof = machine.bench.server.config.appendonly.then_some(0);
+        machine.carry_out();
+        Ok(machine)
+    }
+
+    fn server(&mut self) -> &mut Server {
+        &mut self.bench.server
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.bench.io.now.mono_ms()
+    }
+
+    /// A command's reply; what it does not need to wait for.
+    pub(super) fn send(&mut self, words: &[&str]) -> String {
+        self.send_together(&[words])
+    }
+
+    /// Commands that come in at the same time, from one client.
+    pub(super) fn send_together(&mut self, commands: &[&[&str]]) -> String {
+        let text: Vec<_> = commands.iter().map(|c| shortened(&c.join(" "))).collect();
+        let commands: Vec<Vec<u8>> = commands
+            .iter()
+            .map(|words| {
+                let mut bytes = Vec::new();
+                encode_command(&mut bytes, words);
+                bytes
+            })
+            .collect();
+        let client = self.client;
+        let parts = commands.into_iter().map(|bytes| {
+            move |server: &mut Server, io: &mut Io| {
+                if let Some(c) = io.conn(client) {
+                    c.input.extend_from_slice(&bytes);
+                }
+                server.received(io, client);
+            }
+        });
+        self.round(&text.join(" + "), parts);
+        let reply = self.bench.take(client);
+        self.book.log.push(format!("  {}", shortened(reply.trim_end())));
+        reply
+    }
+
+    /// Time passes, tick by tick.
+    pub(super) fn pass(&mut self, ms: u64) {
+        const TICK_MS: u64 = 10;
+        for _ in 0..ms.div_ceil(TICK_MS) {
+            if self.exited.is_some() {
+                return;
+            }
+            self.bench.io.now.mono_us += TICK_MS * 1000;
+            self.bench.io.now.unix_ms += TICK_MS as i64;
+            let now = self.now_ms();
+            self.round("", [|server: &mut Server, io: &mut Io| server.tick(io)]);
+            while self.jobs.front().is_some_and(|(since, ..)| now >= since + JOB_MS) {
+                self.run_job();
+            }
+            self.exchange();
+        }
+    }
+
+    /// Everything that is under way comes to its end.
+    pub(super) fn settle(&mut self) {
+        while self.exited.is_none() && self.run_job() {}
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Does the oldest job; false if there is none.
+    pub(super) fn run_job(&mut self) -> bool {
+        let Some((_, id, job)) = self.jobs.pop_front() else { return false };
+        let result = job();
+        // The server has not heard of it yet.
+        self.note_moments("job", &self.bench.server.config.clone());
+        self.round("job done", [|server: &mut Server, io: &mut Io| server.job_done(io, id, result)]);
+        true
+    }
+
+    /// A round of the driver: events, then `before_sleep`, then what the core has asked for.
+    fn round<F: FnOnce(&mut Server, &mut Io)>(&mut self, what: &str, events: impl IntoIterator<Item = F>) {
+        if self.exited.is_some() {
+            return;
+        }
+        if !what.is_empty() {
+            self.book.log.push(format!("{} {what}", self.now_ms()));
+        }
+        let before = self.bench.server.config.clone();
+        let (saving, walking) = (self.bench.server.saving(), self.bench.server.keyspace.in_snapshot());
+        let (from, captured) = (self.book.last(), self.book.captured);
+        for event in events {
+            let Bench { server, io } = &mut self.bench;
+            event(server, io);
+            self.note_state();
+        }
+        let Bench { server, io } = &mut self.bench;
+        server.before_sleep(io);
+        self.note_state();
+        self.note_moments(what, &before);
+        self.carry_out();
+        let persist = &self.bench.server.persist;
+        let (saves, rewrites) = (persist.saves, persist.rewrites);
+        if std::mem::replace(&mut self.rewrites, rewrites) != rewrites {
+            self.book.aof = self.book.aof.max(Some(captured));
+        }
+        if std::mem::replace(&mut self.saves, saves) != saves {
+            self.book.rdb = self.book.rdb.max(if saving { captured } else { from });
+        }
+        if !walking && self.bench.server.keyspace.in_snapshot() {
+            self.book.captured = from;
+        }
+        self.note_answers();
+    }
+
+    fn note_state(&mut self) {
+        let state = State::of(&self.bench.server);
+        if *self.book.states[self.book.last()] != state {
+            self.book.states.push(Rc::new(state));
+        }
+    }
+
+    /// Between two answers a crash may have happened at each of the disk's moments.
+    fn note_moments(&mut self, what: &str, before: &Config) {
+        let moments = self.disk.take_moments();
+        let after = &self.bench.server.config;
+        let changed = (before.appendonly, &before.dbfilename) != (after.appendonly, &after.dbfilename);
+        for moment in moments {
+            let configs = [before].into_iter().chain(changed.then_some(after));
+            self.book.crashes.push(Crash {
+                disk: moment.disk,
+                what: format!("{:?} {} during '{what}'", moment.call, moment.path.display()),
+                restarts: configs.map(|c| (c.clone(), self.book.oldest(c))).collect(),
+                states: self.book.states.len(),
+                now: self.bench.io.now,
+            });
+        }
+    }
+
+    /// A crash that happens now, in no moment of the disk's.
+    pub(super) fn crash_now(&mut self) -> Crash {
+        let config = self.bench.server.config.clone();
+        Crash {
+            disk: self.disk.after_crash(Survives::Everything),
+            what: "the end".into(),
+            restarts: vec![(config.clone(), self.book.oldest(&config))],
+            states: self.book.states.len(),
+            now: self.bench.io.now,
+        }
+    }
+
+    /// The round is over: its replies have left.
+    fn note_answers(&mut self) {
+        let (now, last) = (self.now_ms(), self.book.last());
+        let server = &self.bench.server;
+        let book = &mut self.book;
+        if self.exited.is_some_and(|code| code != 0) {
+            return;
+        }
+        book.answered.push((now, last));
+        if server.config.no_appendfsync_on_rewrite && server.persist.snapshot.is_some() {
+            book.paused_until_ms = now;
+        }
+        let whole = server.persist.durable_offset(0).is_some();
+        if whole && server.config.appendonly {
+            let answered = match server.config.appendfsync {
+                Fsync::Always => Some(last),
+                Fsync::Everysec if now >= book.paused_until_ms + EVERYSEC_MS => {
+                    let old = |(at, _): &&(u64, usize)| at + EVERYSEC_MS <= now;
+                    book.answered.iter().rev().find(old).map(|(_, state)| *state)
+                }
+                Fsync::Everysec | Fsync::No => None,
+            };
+            book.aof = book.aof.max(answered);
+        }
+    }
+
+    /// Does what the core has asked for.
+    fn carry_out(&mut self) {
+        let now = self.now_ms();
+        while let Some(action) = self.bench.io.next_action() {
+            match action {
+                Action::Run(id, job) => self.jobs.push_back((now, id, job)),
+                Action::Exit(code) => self.exited = Some(code),
+                Action::Close { conn, .. } => {
+                    let Bench { server, io } = &mut self.bench;
+                    server.closed(io, conn, Gone::Asked);
+                    io.release(conn);
+                    self.link.take_if(|link| link.0 == conn);
+                }
+                Action::Connect { token, .. } => {
+                    let Bench { server, io } = &mut self.bench;
+                    let result = match &mut self.master {
+                        None => Err(ConnectError::Refused),
+                        Some(master) => {
+                            let ours = io.open();
+                            self.link = Some((ours, master.connect()));
+                            Ok((ours, Peer::default()))
+                        }
+                    };
+                    server.connected(io, token, result);
+                }
+                Action::Tune { .. } | Action::Restart { .. } => {}
+            }
+        }
+    }
+
+    /// What this server and its master have for each other is delivered.
+    fn exchange(&mut self) {
+        let Some(master) = &mut self.master else { return };
+        master.pass(10);
+        master.settle();
+        let Some((ours, theirs)) = self.link else { return };
+        let sent = self.bench.take_bytes(ours);
+        master.receive(theirs, &sent);
+        master.settle();
+        let sent = master.take_bytes(theirs);
+        if !sent.is_empty() {
+            let receive = move |server: &mut Server, io: &mut Io| {
+                if let Some(c) = io.conn(ours) {
+                    c.input.extend_from_slice(&sent);
+                }
+                server.received(io, ours);
+            };
+            self.round("from the master", [receive]);
+        }
+    }
+
+    /// Files whose names say that they are only for a while.
+    pub(super) fn temporary_files(&self) -> Vec<PathBuf> {
+        temporary_files(&self.disk)
+    }
+}
+
+pub(super) fn temporary_files(disk: &FakeDisk) -> Vec<PathBuf> {
+    let in_dir = |dir: &Path| -> Vec<PathBuf> {
+        disk.list(dir).unwrap_or_default().iter().map(|name| dir.join(name)).collect()
+    };
+    let root = Path::new(DIR);
+    let all = in_dir(root).into_iter().chain(in_dir(&root.join("appendonlydir")));
+    all.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("temp-"))).collect()
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    text.chars().take(MOST).collect()
+}

@@ -1,0 +1,214 @@
+//! The whole core on a disk that crashes at every single write, sync and rename, and what it finds when it is started
+//! again. The claims: it starts; what it has is what it had after some command, whole transactions only; everything is
+//! there that its settings promise; and it goes on from there as if nothing had happened.
+//!
+//! A scenario runs once. The disk keeps what it was like in the midst of each call ([`machine`]), so each of these moments
+//! can be the last one. `CRASH_ROUNDS` multiplies seeds and outcomes, `CRASH_SEED` repeats one seed.
+
+mod machine;
+mod scenario;
+mod state;
+
+use machine::{Crash, Machine, config, empty_disk};
+use scenario::{Mix, play};
+use state::State;
+
+use crate::config::Config;
+use crate::config::types::{Fsync, Guard, SavePoint};
+use crate::disk_fake::{FakeDisk, Survives};
+use crate::rng::Rng;
+
+/// What is found after each crash, in so many ways beside nothing and everything.
+const OUTCOMES: u64 = 3;
+/// In one of so many outcomes the new start may crash, too, and what it goes on with is looked at.
+const LOOK_ON_ONE_IN: u64 = 12;
+
+fn rounds() -> u64 {
+    std::env::var("CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// Seeds to try: more by `CRASH_ROUNDS`, or that of `CRASH_SEED`.
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("CRASH_SEED").ok().and_then(|s| s.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..count * rounds()).collect(),
+    }
+}
+
+/// The states up to a crash, to be compared with what is found.
+struct Expected<'a> {
+    states: &'a [std::rc::Rc<State>],
+    oldest: usize,
+    now_ms: i64,
+}
+
+impl Expected<'_> {
+    /// The index of the newest state that is the one that was found.
+    fn find(&self, found: &State) -> Result<usize, String> {
+        let is = |state: &std::rc::Rc<State>| state.is_as(found, self.now_ms);
+        match self.states.iter().rposition(is) {
+            Some(i) if i >= self.oldest => Ok(i),
+            Some(i) => Err(format!("state {i} was found, older than {}", self.oldest)),
+            None => {
+                let last = &self.states[self.states.len() - 1];
+                Err(format!("no state was ever so; found / last:\n{}", found.difference(last)))
+            }
+        }
+    }
+}
+
+/// Every crash of a machine's book, with several outcomes each.
+fn check(machine: &mut Machine, rng: &mut Rng, context: &str) {
+    let last = machine.crash_now();
+    let mut crashes = std::mem::take(&mut machine.book.crashes);
+    crashes.push(last);
+    for (i, crash) in crashes.iter().enumerate() {
+        let mut outcomes = vec![Survives::Nothing, Survives::Everything];
+        outcomes.extend((0..OUTCOMES * rounds()).map(|_| Survives::Some(rng.next_u64())));
+        for survives in outcomes {
+            let look_on = rng.below(LOOK_ON_ONE_IN) == 0;
+            for (config, oldest) in &crash.restarts {
+                let states = &machine.book.states[..crash.states];
+                let expected = Expected { states, oldest: *oldest, now_ms: crash.now.unix_ms };
+                if let Err(e) = restart(crash, config, survives, &expected, look_on.then_some(&mut *rng)) {
+                    let log = machine.book.log.join("\n");
+                    panic!(
+                        "{context}, crash {i} of {}: {} at {} ms, {survives:?}, restarted with appendonly {}: {e}\n{log}",
+                        crashes.len(),
+                        crash.what,
+                        crash.now.mono_ms(),
+                        config.appendonly
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Starts again after a crash; `look_on`: goes on from there, and crashes again.
+fn restart(
+    crash: &Crash,
+    config: &Config,
+    survives: Survives,
+    expected: &Expected<'_>,
+    look_on: Option<&mut Rng>,
+) -> Result<(), String> {
+    let found = crash.disk.after_crash(survives);
+    if look_on.is_some() {
+        found.keep_moments();
+    }
+    let before = listing(&found);
+    let mut machine = Machine::start(config.clone(), found, Some(crash.now))
+        .map_err(|e| format!("does not start: {e}\n{before}"))?;
+    expected.find(&machine.book.states[0]).map_err(|e| format!("{e}\n{before}"))?;
+    match look_on {
+        Some(rng) => go_on(machine, config, expected, rng),
+        None => Ok(()),
+    }
+}
+
+/// What is started again crashes at each moment of its start; and if it does not, it goes on as always.
+fn go_on(
+    mut machine: Machine,
+    config: &Config,
+    expected: &Expected<'_>,
+    rng: &mut Rng,
+) -> Result<(), String> {
+    for moment in machine.disk.take_moments() {
+        for survives in [Survives::Nothing, Survives::Everything, Survives::Some(rng.next_u64())] {
+            let found = moment.disk.after_crash(survives);
+            let again = Machine::start(config.clone(), found, Some(machine.bench.io.now))
+                .map_err(|e| format!("does not start after a second crash at {:?}: {e}", moment.call))?;
+            expected.find(&again.book.states[0]).map_err(|e| format!("after a second crash: {e}"))?;
+        }
+    }
+    machine.send(&["CONFIG", "SET", "appendfsync", "always"]);
+    machine.send(&["CONFIG", "SET", "appendonly", "yes"]);
+    machine.pass(200);
+    machine.settle();
+    machine.pass(200);
+    machine.settle();
+    let reply = machine.send(&["SET", "behind", "it"]);
+    if reply != "+OK\r\n" {
+        return Err(format!("goes on with {reply}"));
+    }
+    let left = machine.temporary_files();
+    if !left.is_empty() {
+        return Err(format!("{left:?} is left"));
+    }
+    let state = State::of(&machine.bench.server);
+    let config = Config { appendonly: true, ..config.clone() };
+    let found = machine.disk.after_crash(Survives::Nothing);
+    let now = machine.bench.io.now;
+    let again =
+        Machine::start(config, found, Some(now)).map_err(|e| format!("does not start a third time: {e}"))?;
+    match again.book.states[0].is_as(&state, now.unix_ms) {
+        true => Ok(()),
+        false => {
+            Err(format!("what was written behind it is lost:\n{}", again.book.states[0].difference(&state)))
+        }
+    }
+}
+
+fn listing(disk: &FakeDisk) -> String {
+    use crate::disk::Disk;
+    let root = std::path::Path::new(machine::DIR);
+    let mut text = String::new();
+    for dir in [root.to_owned(), root.join("appendonlydir")] {
+        for name in disk.list(&dir).unwrap_or_default() {
+            let path = dir.join(name);
+            if let Ok(bytes) = crate::disk::read(disk, &path) {
+                let tail = &bytes[bytes.len().saturating_sub(60)..];
+                text += &format!("  {} {} …{}\n", path.display(), bytes.len(), tail.escape_ascii());
+            }
+        }
+    }
+    text
+}
+
+/// Plays a scenario and lets it crash everywhere.
+fn crash_everywhere(name: &str, count: u64, settings: impl Fn(&mut Config, u64), mix: Mix) {
+    for seed in seeds(count) {
+        let config = config(|c| {
+            c.enable_debug_command = Guard::Yes;
+            settings(c, seed);
+        });
+        let mut rng = Rng::new(seed);
+        let disk = empty_disk();
+        disk.keep_moments();
+        let mut machine = Machine::start(config, disk, None).unwrap();
+        play(&mut machine, &mut rng, mix);
+        check(&mut machine, &mut rng, &format!("{name}, CRASH_SEED={seed}"));
+    }
+}
+
+const OPERATOR: &[&str] = &[
+    "BGSAVE",
+    "BGSAVE SCHEDULE",
+    "SAVE",
+    "BGREWRITEAOF",
+    "CONFIG SET appendonly yes",
+    "CONFIG SET appendonly no",
+    "CONFIG SET save 1_1",
+    "CONFIG SET aof-use-rdb-preamble no",
+    "CONFIG SET aof-use-rdb-preamble yes",
+    "CONFIG SET aof-timestamp-enabled yes",
+    "CONFIG SET appendfsync always",
+    "DEBUG RELOAD",
+    "DEBUG LOADAOF",
+];
+
+#[test]
+fn under_always_nothing_that_was_answered_is_lost() {
+    crash_everywhere(
+        "always",
+        4,
+        |c, seed| {
+            c.appendonly = true;
+            c.appendfsync = Fsync::Always;
+            c.rdb_key_save_delay = if seed % 2 == 0 { 0 } else { 15_000 };
+            c.save = vec![SavePoint { seconds: 2, changes: 5 }];
+        },
+        Mix { steps: 60, operator_one_in: 8, operator: OPERATOR },
+    );
+}
