@@ -72,6 +72,24 @@ pub fn temp_name(path: &Path) -> PathBuf {
     path.with_file_name(format!("temp-{}-{name}", std::process::id()))
 }
 
+/// Removes what earlier processes, ended in the midst of preparing this file, have left under [`temp_name`]. A process that
+/// lives may still be at it.
+pub fn remove_leftovers(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_left = |name: &str| {
+        let (pid, of) = name.strip_prefix("temp-")?.split_once('-')?;
+        let pid: u32 = pid.parse().ok()?;
+        let lives = pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists();
+        Some(path.file_name()?.to_str()? == of && !lives)
+    };
+    for name in disk.list(parent(path))?.iter().filter(|name| is_left(name) == Some(true)) {
+        match disk.remove(&path.with_file_name(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -184,5 +202,29 @@ mod tests {
         assert_eq!(read(&RealDisk, &path).unwrap(), b"two");
         assert_eq!(RealDisk.list(&dir).unwrap(), vec!["f"]);
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_ended_processes_have_left_is_removed_and_nothing_else() {
+        let disk = crate::disk_fake::FakeDisk::with_dir(Path::new("/data"));
+        let own = std::process::id();
+        let gone = u32::MAX;
+        let names = [
+            format!("temp-{own}-f"),
+            format!("temp-{gone}-f"),
+            "temp-1-f".into(), // the first process always lives
+            format!("temp-{gone}-f.rdb"),
+            format!("temp-{gone}x-f"),
+            "temp-f".into(),
+            "f".into(),
+        ];
+        for name in &names {
+            disk.create(&Path::new("/data").join(name)).unwrap();
+        }
+        remove_leftovers(&disk, Path::new("/data/f")).unwrap();
+        let mut kept = names[2..].to_vec();
+        kept.sort();
+        assert_eq!(disk.list(Path::new("/data")).unwrap(), kept);
+        assert!(remove_leftovers(&disk, Path::new("/nowhere/f")).is_err());
     }
 }

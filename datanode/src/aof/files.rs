@@ -203,7 +203,11 @@ impl AofFiles {
 
     /// Where to prepare a base.
     pub fn temp_base(&self) -> PathBuf {
-        disk::temp_name(&self.dir.join(format!("{}.base", self.name)))
+        disk::temp_name(&self.dir.join(self.base_name()))
+    }
+
+    fn base_name(&self) -> String {
+        format!("{}.base", self.name)
     }
 
     /// Puts the finished base at [`AofFiles::temp_base`] in the place of everything before the latest
@@ -269,15 +273,10 @@ impl AofFiles {
     /// Removes replaced files and what an interrupted rewrite has left under temporary names. Files that only look like
     /// parts of a log stay: they may be a person's.
     fn remove_leftovers(&mut self) -> Result<(), FilesError> {
-        let names = self.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
-        let temporary = |n: &String| {
-            let rest = n.strip_prefix("temp-").and_then(|r| r.split_once('-'));
-            let ours =
-                |of: &str| of.strip_prefix(&self.name).is_some_and(|r| r == ".base" || r == ".manifest");
-            rest.is_some_and(|(pid, of)| pid.bytes().all(|b| b.is_ascii_digit()) && ours(of))
-        };
-        let leftovers: Vec<_> = names.iter().filter(|n| temporary(n)).map(|n| self.dir.join(n)).collect();
-        for path in leftovers.into_iter().chain(self.history()) {
+        for path in [self.dir.join(self.base_name()), self.manifest_path()] {
+            disk::remove_leftovers(&*self.disk, &path).map_err(io_error("remove what is left of", &path))?;
+        }
+        for path in self.history() {
             match self.disk.remove(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path)(e)),
                 _ => {}

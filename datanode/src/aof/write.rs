@@ -61,6 +61,11 @@ impl Appender {
         self.sync_error.or(self.write_error)
     }
 
+    /// A sync has failed: a later one proves nothing.
+    pub fn sync_failed(&self) -> bool {
+        self.sync_error.is_some()
+    }
+
     /// The file, to be synced elsewhere; tell the outcome to [`Appender::note_synced`].
     pub fn file(&self) -> Arc<dyn DiskFile> {
         self.file.clone()

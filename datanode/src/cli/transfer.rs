@@ -1,12 +1,13 @@
 //! Streams to and from a server: `--rdb`, `--replica`, `--pipe`.
 
-use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failure};
 use super::options::Options;
 use super::show::{self, Form};
+use crate::disk::{self, Disk, RealDisk};
 use crate::resp::encode_command;
 use crate::resp::reader::Value;
 
@@ -122,17 +123,17 @@ pub fn rdb(connection: &mut Connection, file: &str, functions: bool) -> Result<(
     } else {
         // Beside its place until it is whole: an older backup is not lost to a broken transfer.
         let partial = format!("{file}.partial");
-        let copied = File::create(&partial)
+        let copied = RealDisk
+            .create(Path::new(&partial))
             .map_err(|e| broken(format!("Error opening '{partial}': {e}")))
-            .and_then(|mut out| {
-                let length = dataset(connection, &end, |bytes| out.write_all(bytes))?;
-                out.sync_all().map_err(written)?;
-                std::fs::rename(&partial, file).map_err(written)?;
+            .and_then(|out| {
+                let length = dataset(connection, &end, |bytes| out.append(bytes))?;
+                disk::publish(&RealDisk, &*out, Path::new(&partial), Path::new(file)).map_err(written)?;
                 Ok(length)
             });
         copied.inspect_err(|_| {
             // It may not even have been made.
-            let _ = std::fs::remove_file(&partial);
+            let _ = RealDisk.remove(Path::new(&partial));
         })?
     };
     match end {

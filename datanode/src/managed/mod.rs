@@ -8,7 +8,7 @@ mod messages;
 pub mod role;
 pub mod slots;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,11 @@ impl Managed {
     /// Why writes are refused.
     pub fn refusal(&self) -> Error {
         "READONLY You can't write against a read only replica.".into()
+    }
+
+    /// Where the map and the promises are kept.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn keep(&self, disk: &dyn Disk) -> Result<(), Error> {

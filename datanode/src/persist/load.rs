@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::log::{Log, POSITION};
+use super::turn;
 use crate::aof::files::{BaseFormat, LoadPart};
 use crate::aof::load::{LoadError, LoadErrorKind, PartReader, Step};
 use crate::aof::read::ReadError;
@@ -48,6 +49,7 @@ impl Server {
             Ok(()) => {
                 let keys = self.keyspace.all_keys();
                 tracing::info!("DB loaded: {keys} keys, {:.3} seconds", started.elapsed().as_secs_f64());
+                self.remove_leftovers();
                 Ok(())
             }
             Err(e) if self.managed.is_some() => {
@@ -63,6 +65,19 @@ impl Server {
                 tracing::error!("{e}");
                 tracing::error!("Terminating server after rdb file reading failure. {e}");
                 Err("Fatal error loading the DB, check server logs. Exiting.".into())
+            }
+        }
+    }
+
+    /// What earlier processes were about to write when they ended; the append-only file sees to its own.
+    fn remove_leftovers(&self) {
+        let acl = (!self.config.aclfile.is_empty()).then(|| self.config.dir.join(&self.config.aclfile));
+        let managed = self.managed.as_ref().map(|m| m.path().to_owned());
+        let config = self.config.extra.config_file.clone();
+        let own = [self.rdb_path(), self.synced_path()];
+        for path in own.into_iter().chain(acl).chain(managed).chain(config) {
+            if let Err(e) = crate::disk::remove_leftovers(&*self.disk, &path) {
+                tracing::warn!("What is left of attempts to write {} cannot be removed: {e}", path.display());
             }
         }
     }
@@ -306,6 +321,7 @@ impl Server {
             self.remove_history(io);
         } else if !self.config.save.is_empty() {
             let file = self.disk.open_append(temp).map_err(text)?;
+            let _turn = turn(&self.persist.publishing);
             crate::disk::publish(&*self.disk, &*file, temp, &self.rdb_path()).map_err(text)?;
         } else {
             self.disk.remove(temp).map_err(text)?;

@@ -208,10 +208,17 @@ impl Log {
 
     /// It lacks nothing, and all of it is durable.
     pub(super) fn is_durable(&self) -> bool {
-        self.has_base()
-            && self.old.is_none()
-            && self.end.error().is_none()
-            && self.end.synced() == self.end.end()
+        self.has_base() && self.end.error().is_none() && self.is_synced()
+    }
+
+    /// All it has been fed has been synced.
+    fn is_synced(&self) -> bool {
+        self.old.is_none() && self.end.synced() == self.end.end()
+    }
+
+    /// What is on disk is not enough, and stays so until a base has been written.
+    pub(super) fn needs_base(&self) -> bool {
+        self.anew || self.end.sync_failed() || self.old.as_ref().is_some_and(Appender::sync_failed)
     }
 
     /// Bytes of all files, with what is not written yet.
@@ -426,7 +433,8 @@ impl Server {
     pub(crate) fn flush_aof(&mut self, io: &mut Io) {
         let always = self.config.appendfsync == Fsync::Always;
         let Some(log) = &mut self.persist.log else { return };
-        if log.end.end() == log.end.written() && log.error().is_none() || log.old.is_some() && !always {
+        let idle = if always { log.is_synced() } else { log.unwritten() == 0 };
+        if idle && log.error().is_none() || log.old.is_some() && !always {
             return;
         }
         let failed_before = log.error().is_some();
@@ -546,8 +554,11 @@ impl Server {
                 self.start_scheduled(io);
             }
         } else {
-            if let Some(mut log) = self.persist.log.take() {
-                log.sync().map_err(|e| format!("the append-only file cannot be written: {e}"))?;
+            // It goes off whatever the disk says: that may be the reason.
+            if let Some(mut log) = self.persist.log.take()
+                && let Err(e) = log.sync()
+            {
+                tracing::warn!("Fail to fsync the AOF file: {e}");
             }
             self.persist.rewrite_scheduled = false;
             self.abort_rewrite(io);

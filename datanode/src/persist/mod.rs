@@ -13,6 +13,7 @@ pub(crate) mod reload;
 mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub mod info;
 
@@ -30,6 +31,26 @@ use snapshot::Running;
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'
 /// CONFIG_BGSAVE_RETRY_DELAY).
 const SNAPSHOT_RETRY_MS: u64 = 5000;
+
+/// So many rewrites may fail one after the other before the next one because of growth has to wait, a minute at first and
+/// twice as long each time, up to an hour (as in Redis): each leaves another incremental file.
+const REWRITE_FAILURES_FREE: u64 = 3;
+const REWRITE_PAUSE_MS: u64 = 60_000;
+const REWRITE_PAUSE_MAX_MS: u64 = 60 * REWRITE_PAUSE_MS;
+
+/// How long growth is no reason for a rewrite after so many failures, milliseconds.
+fn rewrite_pause_ms(failures: u64) -> u64 {
+    match failures.checked_sub(REWRITE_FAILURES_FREE) {
+        Some(more) => (REWRITE_PAUSE_MS << more.min(6)).min(REWRITE_PAUSE_MAX_MS),
+        None => 0,
+    }
+}
+
+/// The right to put a file in the RDB file's place. A snapshot that has been given up does not use it any more, once
+/// whoever has given it up has had it.
+fn turn(publishing: &Mutex<()>) -> MutexGuard<'_, ()> {
+    publishing.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a background job of persistence was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +108,10 @@ pub struct Persistence {
     /// A job is making a file for the append-only file to go on in.
     preparing_rewrite: bool,
     next_try_ms: u64,
+    /// Growth is no reason for a rewrite before this time.
+    next_rewrite_ms: u64,
+    /// Held by whoever puts a file in the RDB file's place.
+    publishing: Arc<Mutex<()>>,
     waiting_since_ms: Option<u64>,
     /// The snapshot under way waits for something.
     snapshot_idles: bool,
@@ -133,6 +158,8 @@ impl Persistence {
             removing_history: false,
             preparing_rewrite: false,
             next_try_ms: 0,
+            next_rewrite_ms: 0,
+            publishing: Arc::default(),
             waiting_since_ms: None,
             snapshot_idles: false,
             last_early: LastEarly::default(),
@@ -206,6 +233,11 @@ impl Server {
         self.config.dir.join(&self.config.dbfilename)
     }
 
+    /// A master's snapshot is received beside this path.
+    pub(crate) fn synced_path(&self) -> PathBuf {
+        self.config.dir.join(format!("sync-{}", self.config.dbfilename))
+    }
+
     /// Records the lineage durably in the data files: what is written from here on belongs to it.
     pub(crate) fn set_lineage(&mut self, io: &mut Io, lineage: Lineage) -> Result<(), String> {
         let new_dataset = lineage.dataset != self.persist.lineage.dataset;
@@ -252,11 +284,13 @@ impl Server {
             self.persist.bgsave_scheduled = true;
         }
         let growth = u64::from(self.config.auto_aof_rewrite_percentage);
-        if let Some(log) = &self.persist.log
-            && log.rewrite_due(growth, self.config.auto_aof_rewrite_min_size)
-        {
-            tracing::info!("Starting automatic rewriting of AOF");
-            self.persist.rewrite_scheduled = true;
+        if let Some(log) = &self.persist.log {
+            let grown = log.rewrite_due(growth, self.config.auto_aof_rewrite_min_size);
+            if grown && now >= self.persist.next_rewrite_ms {
+                tracing::info!("Starting automatic rewriting of AOF");
+                self.persist.rewrite_scheduled = true;
+            }
+            self.persist.rewrite_scheduled |= log.needs_base();
         }
         self.start_scheduled(io);
     }

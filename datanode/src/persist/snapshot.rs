@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::log::SharedFiles;
-use super::{PersistJob, SNAPSHOT_RETRY_MS};
+use super::{PersistJob, SNAPSHOT_RETRY_MS, rewrite_pause_ms, turn};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
 use crate::aof::write::timestamp;
@@ -262,6 +262,12 @@ impl Server {
 
     /// Saves the RDB file at once (`SAVE`, shutdown).
     pub fn save_now(&mut self, io: &mut Io) -> Result<(), String> {
+        if self.saving() {
+            // It would put an older state in this one's place.
+            self.abort_snapshot(io);
+        }
+        let publishing = self.persist.publishing.clone();
+        let _turn = turn(&publishing);
         let path = self.rdb_path();
         let temp = disk::temp_name(&path);
         let write = || {
@@ -362,7 +368,12 @@ impl Server {
 
     fn start_bgsave(&mut self, io: &mut Io) {
         let temp = disk::temp_name(&self.rdb_path());
-        match self.disk.create(&temp) {
+        // One that was given up may be about to rename its file of this name.
+        let created = {
+            let _turn = turn(&self.persist.publishing);
+            self.disk.create(&temp)
+        };
+        match created {
             Ok(file) => {
                 tracing::info!("Background saving started");
                 self.begin(io, Target::Rdb { temp }, Some(file), false);
@@ -600,7 +611,9 @@ impl Server {
             (Target::Replicas { .. }, _) => None,
             (Target::Rdb { temp }, Some(file)) => {
                 let (temp, path) = (temp.clone(), self.config.dir.join(&self.config.dbfilename));
+                let publishing = self.persist.publishing.clone();
                 Some(Box::new(move || {
+                    let _turn = turn(&publishing);
                     whole().and_then(|()| disk::publish(&*disk, &*file, &temp, &path)).map(|()| 0)
                 }))
             }
@@ -685,6 +698,7 @@ impl Server {
             tracing::error!("Background AOF rewrite failed: {why}");
             self.persist.last_rewrite_ok = false;
             self.persist.rewrite_failures += 1;
+            self.persist.next_rewrite_ms = io.now.mono_ms() + rewrite_pause_ms(self.persist.rewrite_failures);
         }
     }
 

@@ -522,7 +522,7 @@ impl Server {
     }
 
     fn begin_transfer(&mut self, io: &mut Io, id: String, offset: u64) -> bool {
-        let temp = disk::temp_name(&self.config.dir.join(format!("sync-{}", self.config.dbfilename)));
+        let temp = disk::temp_name(&self.synced_path());
         match self.disk.create(&temp) {
             Ok(file) => {
                 let transfer = Transfer {

@@ -30,9 +30,10 @@ mod vote;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use crate::net::http::Board;
 use crate::rng::Rng;
@@ -165,6 +166,9 @@ impl Sentinel {
             }
         }
         s.save().map_err(|e| StartError::Save(s.state_path(), e))?;
+        if let Err(e) = disk::remove_leftovers(&*s.disk, Path::new(&s.state_path())) {
+            tracing::warn!("What is left of attempts to write {} cannot be removed: {e}", s.state_path());
+        }
         Ok(s)
     }
 

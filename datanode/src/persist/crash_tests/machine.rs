@@ -50,7 +50,7 @@ pub(super) struct Book {
     rdb: usize,
     /// The state that the snapshot under way has.
     captured: usize,
-    /// Until this time nothing was synced because of `no-appendfsync-on-rewrite`.
+    /// Until this time nothing had to be synced.
     paused_until_ms: u64,
     pub(super) crashes: Vec<Crash>,
     pub(super) log: Vec<String>,
@@ -98,7 +98,7 @@ pub(super) fn empty_disk() -> FakeDisk {
 }
 
 impl Machine {
-    /// Starts a server on a disk. With `book`: keeps every moment.
+    /// Starts a server on a disk.
     pub(super) fn start(config: Config, disk: FakeDisk, now: Option<Now>) -> Result<Machine, String> {
         let mut bench = Bench::on(config, Arc::new(disk.clone()));
         bench.io.now = now.unwrap_or(bench.io.now);
@@ -122,8 +122,40 @@ impl Machine {
         Ok(machine)
     }
 
-    fn server(&mut self) -> &mut Server {
-        &mut self.bench.server
+    /// The process has ended in order: everything is in its files.
+    pub(super) fn ended(&mut self) {
+        let last = self.book.last();
+        let config = &self.bench.server.config;
+        if config.appendonly {
+            self.book.aof = Some(last);
+        }
+        if !config.save.is_empty() {
+            self.book.rdb = last;
+        }
+        // Its worker may have come to some of this before the end, or not.
+        self.jobs.clear();
+        let crash = self.crash_now();
+        self.book.crashes.push(crash);
+    }
+
+    /// Starts again where this one has ended, with its book.
+    pub(super) fn again(mut self) -> Result<Machine, String> {
+        let mut config = self.bench.server.config.clone();
+        config.replicaof = None;
+        let oldest = self.book.oldest(&config);
+        let mut next = Machine::start(config, self.disk.clone(), Some(self.bench.io.now))?;
+        let state = next.book.states.swap_remove(0);
+        let now_ms = next.bench.io.now.unix_ms;
+        assert!(
+            self.book.states[oldest..].iter().any(|s| s.is_as(&state, now_ms)),
+            "an unknown state is there"
+        );
+        self.book.states.push(state);
+        self.book.aof = next.book.aof.map(|_| self.book.last()).or(self.book.aof);
+        self.book.log.push("started again".into());
+        next.book = self.book;
+        next.note_moments("start", &next.bench.server.config.clone());
+        Ok(next)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -182,10 +214,6 @@ impl Machine {
     /// Everything that is under way comes to its end.
     pub(super) fn settle(&mut self) {
         while self.exited.is_none() && self.run_job() {}
-    }
-
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
     }
 
     /// Does the oldest job; false if there is none.
@@ -278,7 +306,8 @@ impl Machine {
             return;
         }
         book.answered.push((now, last));
-        if server.config.no_appendfsync_on_rewrite && server.persist.snapshot.is_some() {
+        let paused = server.config.no_appendfsync_on_rewrite && server.persist.snapshot.is_some();
+        if paused || server.config.appendfsync == Fsync::No {
             book.paused_until_ms = now;
         }
         let whole = server.persist.durable_offset(0).is_some();

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::types::{Fsync, Guard, SavePoint};
 use crate::disk_fake::{FakeDisk, Survives};
 use crate::rng::Rng;
+use crate::server::testing::Bench;
 
 /// What is found after each crash, in so many ways beside nothing and everything.
 const OUTCOMES: u64 = 3;
@@ -98,7 +99,7 @@ fn restart(
         found.keep_moments();
     }
     let before = listing(&found);
-    let mut machine = Machine::start(config.clone(), found, Some(crash.now))
+    let machine = Machine::start(config.clone(), found, Some(crash.now))
         .map_err(|e| format!("does not start: {e}\n{before}"))?;
     expected.find(&machine.book.states[0]).map_err(|e| format!("{e}\n{before}"))?;
     match look_on {
@@ -122,6 +123,7 @@ fn go_on(
             expected.find(&again.book.states[0]).map_err(|e| format!("after a second crash: {e}"))?;
         }
     }
+    machine.send(&["REPLICAOF", "NO", "ONE"]);
     machine.send(&["CONFIG", "SET", "appendfsync", "always"]);
     machine.send(&["CONFIG", "SET", "appendonly", "yes"]);
     machine.pass(200);
@@ -166,17 +168,22 @@ fn listing(disk: &FakeDisk) -> String {
     text
 }
 
+/// A server with these settings, before anything has happened.
+fn machine(settings: impl FnOnce(&mut Config)) -> Machine {
+    let config = config(|c| {
+        c.enable_debug_command = Guard::Yes;
+        settings(c);
+    });
+    let disk = empty_disk();
+    disk.keep_moments();
+    Machine::start(config, disk, None).unwrap()
+}
+
 /// Plays a scenario and lets it crash everywhere.
 fn crash_everywhere(name: &str, count: u64, settings: impl Fn(&mut Config, u64), mix: Mix) {
     for seed in seeds(count) {
-        let config = config(|c| {
-            c.enable_debug_command = Guard::Yes;
-            settings(c, seed);
-        });
         let mut rng = Rng::new(seed);
-        let disk = empty_disk();
-        disk.keep_moments();
-        let mut machine = Machine::start(config, disk, None).unwrap();
+        let mut machine = machine(|c| settings(c, seed));
         play(&mut machine, &mut rng, mix);
         check(&mut machine, &mut rng, &format!("{name}, CRASH_SEED={seed}"));
     }
@@ -198,17 +205,134 @@ const OPERATOR: &[&str] = &[
     "DEBUG LOADAOF",
 ];
 
+/// Snapshots take their time in every other run, so that commands come between.
+fn slow_snapshots(c: &mut Config, seed: u64) {
+    c.rdb_key_save_delay = if seed % 2 == 0 { 0 } else { 15_000 };
+}
+
 #[test]
 fn under_always_nothing_that_was_answered_is_lost() {
-    crash_everywhere(
-        "always",
-        4,
-        |c, seed| {
-            c.appendonly = true;
+    let settings = |c: &mut Config, seed| {
+        c.appendonly = true;
+        c.appendfsync = Fsync::Always;
+        c.save = vec![SavePoint { seconds: 2, changes: 5 }];
+        slow_snapshots(c, seed);
+    };
+    crash_everywhere("always", 4, settings, Mix { steps: 60, operator_one_in: 8, operator: OPERATOR });
+}
+
+#[test]
+fn under_everysec_at_most_the_last_second_is_lost() {
+    let settings = |c: &mut Config, seed| {
+        c.appendonly = true;
+        c.auto_aof_rewrite_min_size = 2000;
+        c.no_appendfsync_on_rewrite = seed % 3 == 0;
+        slow_snapshots(c, seed);
+    };
+    crash_everywhere("everysec", 4, settings, Mix { steps: 70, operator_one_in: 10, operator: OPERATOR });
+}
+
+#[test]
+fn without_syncs_what_is_left_is_a_state_that_was() {
+    let settings = |c: &mut Config, seed| {
+        c.appendonly = true;
+        c.appendfsync = Fsync::No;
+        slow_snapshots(c, seed);
+    };
+    crash_everywhere("no", 2, settings, Mix { steps: 50, operator_one_in: 6, operator: OPERATOR });
+}
+
+#[test]
+fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
+    let settings = |c: &mut Config, seed| {
+        c.save = vec![SavePoint { seconds: 1, changes: 1 }];
+        slow_snapshots(c, seed);
+    };
+    const OPERATOR: &[&str] =
+        &["BGSAVE", "BGSAVE SCHEDULE", "SAVE", "BGREWRITEAOF", "DEBUG RELOAD", "FLUSHALL", "SHUTDOWN"];
+    crash_everywhere("snapshots", 4, settings, Mix { steps: 60, operator_one_in: 6, operator: OPERATOR });
+}
+
+#[test]
+fn switching_the_log_on_and_off_leaves_no_gap() {
+    let settings = |c: &mut Config, seed| {
+        c.appendonly = seed % 2 == 0;
+        c.appendfsync = Fsync::Always;
+        slow_snapshots(c, seed / 2);
+    };
+    const OPERATOR: &[&str] = &[
+        "CONFIG SET appendonly yes",
+        "CONFIG SET appendonly yes",
+        "CONFIG SET appendonly no",
+        "CONFIG SET appendfsync everysec",
+        "CONFIG SET appendfsync always",
+        "CONFIG SET save 1_1",
+        "CONFIG SET save ",
+        "BGREWRITEAOF",
+        "BGSAVE",
+    ];
+    crash_everywhere("switching", 6, settings, Mix { steps: 50, operator_one_in: 4, operator: OPERATOR });
+}
+
+#[test]
+fn several_lives_and_orderly_ends() {
+    for seed in seeds(3) {
+        let mut rng = Rng::new(seed);
+        let mut machine = machine(|c| {
+            c.appendonly = seed % 3 != 0;
+            c.save = vec![SavePoint { seconds: 1, changes: 1 }];
+            slow_snapshots(c, seed);
+        });
+        for life in 0..3 {
+            play(&mut machine, &mut rng, Mix { steps: 20, operator_one_in: 6, operator: OPERATOR });
+            machine.send(&["SHUTDOWN"]);
+            machine.pass(20);
+            if machine.exited != Some(0) {
+                // A log's first base is on its way.
+                machine.settle();
+                machine.pass(3000);
+                machine.settle();
+                machine.send(&["SHUTDOWN"]);
+            }
+            assert_eq!(machine.exited, Some(0), "life {life}:\n{}", machine.book.log.join("\n"));
+            machine.ended();
+            machine = machine.again().unwrap();
+        }
+        check(&mut machine, &mut rng, &format!("lives, CRASH_SEED={seed}"));
+    }
+}
+
+#[test]
+fn a_full_resync_is_there_whole_or_not_at_all() {
+    for seed in seeds(3) {
+        let mut rng = Rng::new(seed);
+        let mut machine = machine(|c| {
+            c.appendonly = seed % 3 != 0;
             c.appendfsync = Fsync::Always;
-            c.rdb_key_save_delay = if seed % 2 == 0 { 0 } else { 15_000 };
-            c.save = vec![SavePoint { seconds: 2, changes: 5 }];
-        },
-        Mix { steps: 60, operator_one_in: 8, operator: OPERATOR },
-    );
+            c.save = vec![SavePoint { seconds: 1, changes: 1 }];
+        });
+        play(&mut machine, &mut rng, Mix { steps: 15, operator_one_in: 6, operator: OPERATOR });
+        machine.settle();
+        let mut master = Bench::new(config(|c| c.repl_diskless_sync_delay = 0));
+        let client = master.connect();
+        for i in 0..30 {
+            master.send(client, &format!("SET master{i} {}", "v".repeat(i * 20)));
+        }
+        machine.master = Some(master);
+        for round in 0..2 {
+            machine.send(&["REPLICAOF", "127.0.0.1", "1"]);
+            machine.pass(1000);
+            for i in 0..8 {
+                if let Some(master) = &mut machine.master {
+                    master.send(client, &format!("RPUSH list{round} {i}"));
+                }
+                machine.pass(20 + rng.below(300));
+            }
+            let info = machine.send(&["INFO", "replication"]);
+            assert!(info.contains("master_link_status:up"), "{info}\n{}", machine.book.log.join("\n"));
+            machine.send(&["REPLICAOF", "NO", "ONE"]);
+            play(&mut machine, &mut rng, Mix { steps: 10, operator_one_in: 6, operator: OPERATOR });
+        }
+        check(&mut machine, &mut rng, &format!("resync, CRASH_SEED={seed}"));
+    }
 }
