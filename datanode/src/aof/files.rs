@@ -8,8 +8,8 @@
 //! Invariant: whatever the moment of a crash, the manifest on disk names a base and incremental files that are there
 //! whole, but for a tail of the last file in use that had not been synced. So each file is durable under its name before
 //! a manifest mentions it, and is removed only after a durable manifest has stopped loading it; the file before is synced
-//! before its successor takes writes; and no number is used twice while the process lives, for after a failed
-//! replacement it is not known which manifest is on disk.
+//! before its successor takes writes; and no number is used twice while the process lives. After a failed replacement it
+//! is not known which manifest is on disk: until one has succeeded nothing that either of them names is removed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,10 @@ pub struct AofFiles {
     manifest: Manifest,
     /// The incremental file of a log that is begun anew: not in the manifest before its base is.
     unlisted: Option<Part>,
+    /// Files of attempts that were given up, which the manifest in force does not name.
+    orphans: Vec<Part>,
+    /// The last replacement of the manifest has failed: the one on disk may name orphans.
+    unsure: bool,
     last_base: i64,
     last_incr: i64,
 }
@@ -90,6 +94,8 @@ impl AofFiles {
             name: name.to_owned(),
             manifest: Manifest::default(),
             unlisted: None,
+            orphans: Vec::new(),
+            unsure: false,
             last_base: 0,
             last_incr: 0,
         };
@@ -192,9 +198,9 @@ impl AofFiles {
     /// stays as it is. Called again, it gives the earlier attempt up.
     pub fn begin_anew(&mut self) -> Result<Appender, FilesError> {
         self.create_dir()?;
-        if let Some(given_up) = self.unlisted.take() {
-            let path = self.dir.join(given_up.name);
-            self.disk.remove(&path).map_err(io_error("remove", &path))?;
+        self.orphans.extend(self.unlisted.take());
+        if !self.unsure {
+            self.remove_orphans();
         }
         let (part, log) = self.create_incr()?;
         self.unlisted = Some(part);
@@ -235,6 +241,8 @@ impl AofFiles {
         let base =
             Part { name: format!("{}.{}.base.{extension}", self.name, self.last_base), seq: self.last_base };
         let (temp, path) = (self.temp_base(), self.dir.join(&base.name));
+        // Whatever becomes of it, it is no person's.
+        self.orphans.push(base.clone());
         disk::publish(&*self.disk, file, &temp, &path).map_err(io_error("publish", &path))?;
         let old = self.manifest.clone();
         let mut history = old.history;
@@ -287,6 +295,7 @@ impl AofFiles {
 
     fn add_incr(&mut self) -> Result<Appender, FilesError> {
         let (part, log) = self.create_incr()?;
+        self.orphans.push(part.clone());
         let mut manifest = self.manifest.clone();
         manifest.incr.push(part);
         self.replace_manifest(manifest)?;
@@ -305,9 +314,24 @@ impl AofFiles {
 
     fn replace_manifest(&mut self, manifest: Manifest) -> Result<(), FilesError> {
         let path = self.manifest_path();
+        self.unsure = true;
         disk::replace(&*self.disk, &path, &manifest.format()).map_err(io_error("replace", &path))?;
+        self.unsure = false;
+        let Manifest { base, history, incr } = &manifest;
+        let named = |part: &Part| base.iter().chain(history).chain(incr).any(|p| p == part);
+        self.orphans.retain(|part| !named(part));
         self.manifest = manifest;
+        self.remove_orphans();
         Ok(())
+    }
+
+    /// Only while the manifest on disk is the one in force. What cannot be removed is tried again the next time.
+    fn remove_orphans(&mut self) {
+        let (disk, dir) = (&self.disk, &self.dir);
+        self.orphans.retain(|part| match disk.remove(&dir.join(&part.name)) {
+            Err(e) => e.kind() != io::ErrorKind::NotFound,
+            Ok(()) => false,
+        });
     }
 
     /// Makes the directory, where there is none.

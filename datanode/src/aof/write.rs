@@ -2,37 +2,56 @@
 //! after [`Appender::sync`]. The file never keeps half of what a failed write left behind: it is cut back to the last
 //! good length, and until that has succeeded nothing more is written. A failed sync is another matter: the system may
 //! have dropped the bytes it could not write, and a later sync that succeeds proves nothing about them. So from then on
-//! nothing counts as durable until a rewrite has put another file in this one's place.
+//! nothing counts as durable until a rewrite has put another file in this one's place, and nothing more is written: behind
+//! a hole it could not be read.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::disk::DiskFile;
 
+/// A log file, of which a sync that has failed is remembered whoever asked for it: the system tells of it only once.
+pub struct LogFile {
+    inner: Arc<dyn DiskFile>,
+    /// One sync at a time: the one that is told of a failure may not be the one whose bytes are lost.
+    turn: Mutex<()>,
+    failure: OnceLock<io::Error>,
+}
+
+impl LogFile {
+    /// Makes durable what was written, if no earlier attempt has failed.
+    pub fn sync(&self) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.failure.get() {
+            Some(e) => Err(copy_of(e)),
+            None => self.inner.sync().map_err(|e| copy_of(self.failure.get_or_init(|| e))),
+        }
+    }
+}
+
 /// The end of a log file.
 pub struct Appender {
-    file: Arc<dyn DiskFile>,
+    file: Arc<LogFile>,
     pending: Vec<u8>,
     /// Length of the file as far as it is good.
     len: u64,
     synced: u64,
     /// A write has failed, and what it left has not been cut off yet.
     torn: bool,
-    write_error: Option<io::ErrorKind>,
-    sync_error: Option<io::ErrorKind>,
+    write_error: Option<io::Error>,
 }
 
 impl Appender {
     /// Goes on behind the `len` bytes that `file` has, which are durable.
     pub fn new(file: Arc<dyn DiskFile>, len: u64) -> Self {
+        let file = LogFile { inner: file, turn: Mutex::default(), failure: OnceLock::new() };
         Appender {
-            file,
+            file: Arc::new(file),
             pending: Vec::new(),
             len,
             synced: len,
             torn: false,
             write_error: None,
-            sync_error: None,
         }
     }
 
@@ -57,37 +76,40 @@ impl Appender {
     }
 
     /// What keeps the log from being complete on disk: the latest write's failure, or any sync's.
-    pub fn error(&self) -> Option<io::ErrorKind> {
-        self.sync_error.or(self.write_error)
+    pub fn error(&self) -> Option<&io::Error> {
+        self.file.failure.get().or(self.write_error.as_ref())
     }
 
     /// A sync has failed: a later one proves nothing.
     pub fn sync_failed(&self) -> bool {
-        self.sync_error.is_some()
+        self.file.failure.get().is_some()
     }
 
     /// The file, to be synced elsewhere; tell the outcome to [`Appender::note_synced`].
-    pub fn file(&self) -> Arc<dyn DiskFile> {
+    pub fn file(&self) -> Arc<LogFile> {
         self.file.clone()
     }
 
     /// Writes what is pending. On failure it stays pending, to be tried again.
     pub fn flush(&mut self) -> io::Result<()> {
+        if let Some(e) = self.file.failure.get() {
+            return Err(copy_of(e));
+        }
         let outcome = self.try_flush();
-        self.write_error = outcome.as_ref().err().map(io::Error::kind);
+        self.write_error = outcome.as_ref().err().map(copy_of);
         outcome
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
         if self.torn {
-            self.file.truncate(self.len)?;
+            self.file.inner.truncate(self.len)?;
             self.torn = false;
         }
         if self.pending.is_empty() {
             return Ok(());
         }
-        if let Err(e) = self.file.append(&self.pending) {
-            self.torn = self.file.truncate(self.len).is_err();
+        if let Err(e) = self.file.inner.append(&self.pending) {
+            self.torn = self.file.inner.truncate(self.len).is_err();
             return Err(e);
         }
         self.len += self.pending.len() as u64;
@@ -98,21 +120,21 @@ impl Appender {
     /// Writes what is pending and makes it durable.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        let outcome = self.file.sync();
-        self.note_synced(self.len, &outcome);
-        match self.sync_error {
-            Some(earlier) if outcome.is_ok() => Err(earlier.into()),
-            _ => outcome,
-        }
+        self.file.sync()?;
+        self.note_synced(self.len);
+        Ok(())
     }
 
-    /// Takes note of how a sync of the first `len` bytes went.
-    pub fn note_synced(&mut self, len: u64, outcome: &io::Result<()>) {
-        match outcome {
-            Ok(()) if self.sync_error.is_none() => self.synced = self.synced.max(len),
-            Ok(()) => {}
-            Err(e) => self.sync_error = Some(e.kind()),
-        }
+    /// A sync of the first `len` bytes has succeeded.
+    pub fn note_synced(&mut self, len: u64) {
+        self.synced = self.synced.max(len);
+    }
+}
+
+fn copy_of(e: &io::Error) -> io::Error {
+    match e.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(e.kind(), e.to_string()),
     }
 }
 

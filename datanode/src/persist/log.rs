@@ -182,7 +182,7 @@ impl Log {
         Ok(Log::new(files, end, 0, 0, offset, true))
     }
 
-    pub(super) fn error(&self) -> Option<io::ErrorKind> {
+    pub(super) fn error(&self) -> Option<&io::Error> {
         self.old.as_ref().and_then(Appender::error).or(self.end.error())
     }
 
@@ -246,6 +246,7 @@ impl Log {
 
     pub(super) fn sync_due(&self, now_ms: u64) -> bool {
         self.syncing.is_none()
+            && !self.end.sync_failed()
             && self.end.written() > self.end.synced()
             && now_ms >= self.synced_at_ms + SYNC_PERIOD_MS
     }
@@ -271,13 +272,12 @@ impl Log {
 
     pub(super) fn synced(&mut self, serial: u64, result: io::Result<u64>) {
         if let Some(Syncing { len, fed, .. }) = self.syncing.take_if(|s| s.serial == serial) {
-            let outcome = result.map(|_| ());
-            if let Err(e) = &outcome {
-                tracing::error!("fsync of the AOF failed: {e}");
-            }
-            self.end.note_synced(len, &outcome);
-            if outcome.is_ok() {
-                self.note_durable(fed);
+            match result {
+                Ok(_) => {
+                    self.end.note_synced(len);
+                    self.note_durable(fed);
+                }
+                Err(e) => tracing::error!("fsync of the AOF failed: {e}"),
             }
         }
     }
@@ -340,16 +340,13 @@ impl Log {
 
     /// The file before the present one has been synced up to its end, or not.
     fn note_old_synced(&mut self, fed: Fed, result: io::Result<u64>) {
-        let Some(old) = &mut self.old else { return };
         match result {
-            Ok(_) => {
+            Ok(_) if self.old.is_some() => {
                 self.old = None;
                 self.note_durable(fed);
             }
-            Err(e) => {
-                tracing::error!("fsync of the AOF failed: {e}");
-                old.note_synced(0, &Err(e));
-            }
+            Ok(_) => {}
+            Err(e) => tracing::error!("fsync of the AOF failed: {e}"),
         }
     }
 
@@ -658,6 +655,24 @@ mod tests {
         assert!(log.is_durable() && log.durable_mark() == Some(mark));
     }
 
+    #[test]
+    fn a_sync_that_failed_elsewhere_is_not_made_good_by_the_next_one() {
+        let disk = FakeDisk::with_dir(Path::new("/data"));
+        let mut log = begin(&disk);
+        publish(&disk, &mut log).unwrap();
+        feed(&mut log);
+        log.end.flush().unwrap();
+        let background = log.end.file();
+        disk.set_fault(Fault::BreakAt(0));
+        background.sync().unwrap_err();
+        disk.set_fault(Fault::None);
+        assert!(log.error().is_some() && log.needs_base());
+        let written = log.end.written();
+        feed(&mut log);
+        log.sync().unwrap_err();
+        assert_eq!(log.end.written(), written, "behind a hole nothing could be read");
+    }
+
     /// A log that goes on in another file; what it had been fed up to there.
     fn gone_on(disk: &FakeDisk) -> (Log, Fed) {
         let mut log = begin(disk);
@@ -712,7 +727,10 @@ mod tests {
     fn a_base_stands_for_the_file_before_it() {
         let disk = FakeDisk::with_dir(Path::new("/data"));
         let (mut log, fed) = gone_on(&disk);
-        log.note_old_synced(fed, Err(io::ErrorKind::Other.into()));
+        disk.set_fault(Fault::BreakAt(0));
+        let outcome = log.old.as_ref().unwrap().file().sync();
+        disk.set_fault(Fault::None);
+        log.note_old_synced(fed, outcome.map(|()| 0));
         assert!(log.must_begin_anew() && !log.is_durable() && log.durable_mark() < Some(fed.mark));
         publish(&disk, &mut log).unwrap();
         assert!(log.error().is_none() && log.is_durable() && log.durable_mark() == Some(fed.mark));

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub mod info;
 
-use crate::config::Config;
 use crate::config::types::Fsync;
+use crate::config::{Config, os_text};
 use crate::io::{Io, Now};
 use crate::managed::Lineage;
 use crate::rdb::decode::Counts;
@@ -183,8 +183,8 @@ impl Persistence {
 
     /// Why files cannot be written.
     pub fn disk_error(&self) -> Option<String> {
-        match &self.log {
-            Some(log) if log.error().is_some() => log.error().map(|e| format!("append-only file: {e}")),
+        match self.log.as_ref().and_then(Log::error) {
+            Some(e) => Some(format!("append-only file: {e}")),
             _ if !self.last_bgsave_ok => Some("the last snapshot could not be saved".into()),
             _ => None,
         }
@@ -193,7 +193,7 @@ impl Persistence {
     /// Why writes are refused, where a disk error is the reason.
     pub fn write_refusal(&self, config: &Config) -> Option<String> {
         if let Some(e) = self.log.as_ref().and_then(Log::error) {
-            return Some(format!("MISCONF Errors writing to the AOF file: {e}"));
+            return Some(format!("MISCONF Errors writing to the AOF file: {}", os_text(e)));
         }
         let saves = !config.save.is_empty() && config.stop_writes_on_bgsave_error;
         (saves && !self.last_bgsave_ok).then(|| MISCONF_RDB.to_owned())

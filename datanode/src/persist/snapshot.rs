@@ -40,7 +40,7 @@ enum Target {
     /// The RDB file.
     Rdb { temp: PathBuf },
     /// The base of the append-only file.
-    Base,
+    Base { temp: PathBuf },
     /// Replicas that need a full resync; ends with this mark.
     Replicas { receivers: Vec<ConnId>, mark: String },
 }
@@ -162,7 +162,7 @@ impl Running {
     }
 
     pub(super) fn is_rewrite(&self) -> bool {
-        matches!(self.target, Target::Base)
+        matches!(self.target, Target::Base { .. })
     }
 
     /// Everything has been encoded, and the disk is making it durable.
@@ -397,7 +397,8 @@ impl Server {
             let begun = log.begin_anew(self.repl.offset());
             return self.capture_base(io, begun);
         }
-        self.persist.snapshot = Some(self.running(io, Target::Base, None, true));
+        let temp = log.temp_base();
+        self.persist.snapshot = Some(self.running(io, Target::Base { temp }, None, true));
         self.prepare_rewrite(io);
     }
 
@@ -435,12 +436,14 @@ impl Server {
     fn capture_base(&mut self, io: &mut Io, begun: Result<(), String>) {
         let create = |files: SharedFiles| {
             let temp = files.with(|f| Ok(f.temp_base())).map_err(|e| e.to_string())?;
-            self.disk.create(&temp).map_err(|e| e.to_string())
+            let file = self.disk.create(&temp).map_err(|e| e.to_string())?;
+            Ok((temp, file))
         };
-        match begun.and_then(|()| self.base_files().map(create).transpose()) {
-            Ok(file) => {
+        let files = || self.base_files().ok_or_else(|| "the append-only file was switched off".to_owned());
+        match begun.and_then(|()| files()).and_then(create) {
+            Ok((temp, file)) => {
                 self.selected_db = None;
-                self.begin(io, Target::Base, file, true);
+                self.begin(io, Target::Base { temp }, Some(file), true);
             }
             Err(e) => {
                 self.snapshot_failed(io, false, &e);
@@ -617,7 +620,7 @@ impl Server {
                     whole().and_then(|()| disk::publish(&*disk, &*file, &temp, &path)).map(|()| 0)
                 }))
             }
-            (Target::Base, Some(file)) => {
+            (Target::Base { .. }, Some(file)) => {
                 let (files, format) = (self.base_files(), self.base_format());
                 files.map(|files| -> crate::io::Job {
                     Box::new(move || files.publish_base(&*file, format, whole).map(|()| 0))
@@ -662,12 +665,12 @@ impl Server {
                         self.saved(io, dirty);
                     }
                     Some(e) => {
-                        let _ = self.disk.remove(&temp);
+                        remove_quietly(&*self.disk, &temp);
                         self.snapshot_failed(io, true, &e);
                     }
                 }
             }
-            Target::Base => {
+            Target::Base { temp } => {
                 self.persist.last_rewrite_s = took;
                 match error {
                     None => {
@@ -681,7 +684,10 @@ impl Server {
                         self.persist.rewrites += 1;
                         self.remove_history(io);
                     }
-                    Some(e) => self.snapshot_failed(io, false, &e),
+                    Some(e) => {
+                        remove_quietly(&*self.disk, &temp);
+                        self.snapshot_failed(io, false, &e);
+                    }
                 }
             }
             Target::Replicas { .. } => {}
@@ -710,6 +716,9 @@ impl Server {
                 "Killing running AOF rewrite child (there is none: a rewrite within the process, {} bytes written)",
                 s.written
             );
+            if let (Target::Base { temp }, Some(_)) = (&s.target, &s.file) {
+                remove_quietly(&*self.disk, temp);
+            }
         }
     }
 
@@ -722,7 +731,10 @@ impl Server {
         match s.target {
             Target::Replicas { receivers, .. } => self.abort_sync(io, &receivers),
             Target::Rdb { temp } => remove_quietly(&*self.disk, &temp),
-            Target::Base => self.persist.rewrite_scheduled = self.persist.aof_on(),
+            Target::Base { temp } => {
+                remove_quietly(&*self.disk, &temp);
+                self.persist.rewrite_scheduled = self.persist.aof_on();
+            }
         }
     }
 

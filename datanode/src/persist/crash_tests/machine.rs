@@ -306,8 +306,10 @@ impl Machine {
             return;
         }
         book.answered.push((now, last));
-        let paused = server.config.no_appendfsync_on_rewrite && server.persist.snapshot.is_some();
-        if paused || server.config.appendfsync == Fsync::No {
+        let persist = &server.persist;
+        let paused = server.config.no_appendfsync_on_rewrite && persist.snapshot.is_some();
+        let failing = persist.log.as_ref().is_some_and(|log| log.error().is_some());
+        if paused || failing || server.config.appendfsync == Fsync::No {
             book.paused_until_ms = now;
         }
         let whole = server.persist.durable_offset(0).is_some();
