@@ -22,9 +22,12 @@ pub(super) const DIR: &str = "/data";
 /// A background job is done after so long at the latest, milliseconds.
 pub(super) const JOB_MS: u64 = 100;
 
+/// Ticks are so far apart where much time passes, milliseconds.
+const LONG_TICK_MS: u64 = 100;
+
 /// What was answered so long ago is durable under `appendfsync everysec`, milliseconds: a second between syncs, a tenth
 /// until it is noticed that one is due, a tick, and what the job takes.
-pub(super) const EVERYSEC_MS: u64 = 1000 + 100 + 20 + JOB_MS;
+pub(super) const EVERYSEC_MS: u64 = 1000 + 100 + LONG_TICK_MS + JOB_MS;
 
 /// A crash that could have happened: what may be found, and what must be there.
 pub(super) struct Crash {
@@ -38,7 +41,6 @@ pub(super) struct Crash {
 }
 
 /// What has happened so far.
-#[derive(Default)]
 pub(super) struct Book {
     /// All states, oldest first: one more for each unit of changes.
     pub(super) states: Vec<Rc<State>>,
@@ -50,6 +52,8 @@ pub(super) struct Book {
     rdb: usize,
     /// The state that the snapshot under way has.
     captured: usize,
+    /// The oldest state of a base of which it is not known whether it is there.
+    unsure: usize,
     /// Until this time nothing had to be synced.
     paused_until_ms: u64,
     pub(super) crashes: Vec<Crash>,
@@ -57,6 +61,20 @@ pub(super) struct Book {
 }
 
 impl Book {
+    fn new(state: State) -> Book {
+        Book {
+            states: vec![Rc::new(state)],
+            answered: Vec::new(),
+            aof: None,
+            rdb: 0,
+            captured: 0,
+            unsure: usize::MAX,
+            paused_until_ms: 0,
+            crashes: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
     fn last(&self) -> usize {
         self.states.len() - 1
     }
@@ -65,8 +83,8 @@ impl Book {
     fn oldest(&self, config: &Config) -> usize {
         match (config.appendonly, self.aof) {
             (true, Some(aof)) => aof,
-            // Its first base may be there, or not yet.
-            (true, None) => self.rdb.min(self.captured),
+            // Its first base may be there, or not yet; or one whose publication has failed at its very end.
+            (true, None) => self.rdb.min(self.captured).min(self.unsure),
             (false, _) => self.rdb,
         }
     }
@@ -104,10 +122,11 @@ impl Machine {
         bench.io.now = now.unwrap_or(bench.io.now);
         bench.server.start(&mut bench.io)?;
         let client = bench.connect();
+        let book = Book::new(State::of(&bench.server));
         let mut machine = Machine {
             bench,
             disk,
-            book: Book::default(),
+            book,
             jobs: VecDeque::new(),
             exited: None,
             client,
@@ -116,7 +135,6 @@ impl Machine {
             saves: 0,
             rewrites: 0,
         };
-        machine.book.states.push(Rc::new(State::of(&machine.bench.server)));
         machine.book.aof = machine.bench.server.config.appendonly.then_some(0);
         machine.carry_out();
         Ok(machine)
@@ -195,13 +213,13 @@ impl Machine {
 
     /// Time passes, tick by tick.
     pub(super) fn pass(&mut self, ms: u64) {
-        const TICK_MS: u64 = 10;
-        for _ in 0..ms.div_ceil(TICK_MS) {
+        let tick_ms = if ms <= 2000 { 10 } else { LONG_TICK_MS };
+        for _ in 0..ms.div_ceil(tick_ms) {
             if self.exited.is_some() {
                 return;
             }
-            self.bench.io.now.mono_us += TICK_MS * 1000;
-            self.bench.io.now.unix_ms += TICK_MS as i64;
+            self.bench.io.now.mono_us += tick_ms * 1000;
+            self.bench.io.now.unix_ms += tick_ms as i64;
             let now = self.now_ms();
             self.round("", [|server: &mut Server, io: &mut Io| server.tick(io)]);
             while self.jobs.front().is_some_and(|(since, ..)| now >= since + JOB_MS) {
@@ -249,6 +267,9 @@ impl Machine {
         self.carry_out();
         let persist = &self.bench.server.persist;
         let (saves, rewrites) = (persist.saves, persist.rewrites);
+        if persist.rewrite_failures > 0 {
+            self.book.unsure = self.book.unsure.min(captured);
+        }
         if std::mem::replace(&mut self.rewrites, rewrites) != rewrites {
             self.book.aof = self.book.aof.max(Some(captured));
         }

@@ -65,14 +65,15 @@ fn check(machine: &mut Machine, rng: &mut Rng, context: &str) {
     let mut crashes = std::mem::take(&mut machine.book.crashes);
     crashes.push(last);
     for crash in &crashes {
-        check_crash(machine, crash, rng, context);
+        check_crash(machine, crash, OUTCOMES, rng, context);
     }
 }
 
-/// One crash, with several outcomes.
-fn check_crash(machine: &Machine, crash: &Crash, rng: &mut Rng, context: &str) {
+/// One crash, with nothing, everything, and so many times something of what was not synced.
+fn check_crash(machine: &Machine, crash: &Crash, outcomes: u64, rng: &mut Rng, context: &str) {
+    let count = outcomes * rounds();
     let mut outcomes = vec![Survives::Nothing, Survives::Everything];
-    outcomes.extend((0..OUTCOMES * rounds()).map(|_| Survives::Some(rng.next_u64())));
+    outcomes.extend((0..count).map(|_| Survives::Some(rng.next_u64())));
     for survives in outcomes {
         let look_on = rng.below(LOOK_ON_ONE_IN) == 0;
         for (config, oldest) in &crash.restarts {
