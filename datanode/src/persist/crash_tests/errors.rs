@@ -134,9 +134,12 @@ fn fail_everywhere(name: &str, policy: Option<Fsync>) {
     let mut rng = Rng::new(7);
     // A disk that stays broken is much the same from one call to the next.
     let lasting = if rounds() > 1 { 1 } else { 3 };
-    let faults: [(fn(u64) -> Fault, usize); 4] =
-        [(Fault::FailAt, 1), (Fault::BreakAt, 1), (Fault::FullFrom, lasting), (Fault::BrokenFrom, lasting)];
-    for (fault, step) in faults {
+    for (fault, step) in [
+        (Fault::FailAt as fn(u64) -> Fault, 1),
+        (Fault::BreakAt, 1),
+        (Fault::FullFrom, lasting),
+        (Fault::BrokenFrom, lasting),
+    ] {
         for n in (0..calls).step_by(step) {
             let context = format!("{name}, {:?}", fault(n));
             let mut machine = machine(|c| settings(c, policy));

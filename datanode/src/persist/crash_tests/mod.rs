@@ -213,7 +213,7 @@ const OPERATOR: &[&str] = &[
 
 /// Snapshots take their time in every other run, so that commands come between.
 fn slow_snapshots(c: &mut Config, seed: u64) {
-    c.rdb_key_save_delay = if seed % 2 == 0 { 0 } else { 15_000 };
+    c.rdb_key_save_delay = if seed.is_multiple_of(2) { 0 } else { 15_000 };
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn under_everysec_at_most_the_last_second_is_lost() {
     let settings = |c: &mut Config, seed| {
         c.appendonly = true;
         c.auto_aof_rewrite_min_size = 2000;
-        c.no_appendfsync_on_rewrite = seed % 3 == 0;
+        c.no_appendfsync_on_rewrite = seed.is_multiple_of(3);
         slow_snapshots(c, seed);
     };
     crash_everywhere("everysec", 4, settings, Mix { steps: 70, operator_one_in: 10, operator: OPERATOR });
@@ -262,7 +262,7 @@ fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
 #[test]
 fn switching_the_log_on_and_off_leaves_no_gap() {
     let settings = |c: &mut Config, seed| {
-        c.appendonly = seed % 2 == 0;
+        c.appendonly = seed.is_multiple_of(2);
         c.appendfsync = Fsync::Always;
         slow_snapshots(c, seed / 2);
     };
@@ -285,7 +285,7 @@ fn several_lives_and_orderly_ends() {
     for seed in seeds(3) {
         let mut rng = Rng::new(seed);
         let mut machine = machine(|c| {
-            c.appendonly = seed % 3 != 0;
+            c.appendonly = !seed.is_multiple_of(3);
             c.save = vec![SavePoint { seconds: 1, changes: 1 }];
             slow_snapshots(c, seed);
         });
@@ -313,7 +313,7 @@ fn a_full_resync_is_there_whole_or_not_at_all() {
     for seed in seeds(3) {
         let mut rng = Rng::new(seed);
         let mut machine = machine(|c| {
-            c.appendonly = seed % 3 != 0;
+            c.appendonly = !seed.is_multiple_of(3);
             c.appendfsync = Fsync::Always;
             c.save = vec![SavePoint { seconds: 1, changes: 1 }];
         });

@@ -153,8 +153,8 @@ fn command(rng: &mut Rng, step: u64) -> Vec<String> {
         54 => vec!["PERSIST", &any],
         55 => vec!["SWAPDB", "0", &db],
         56 => vec!["SORT", &set, "ALPHA", "STORE", &list],
-        57 if step % 5 == 0 => vec!["FLUSHDB"],
-        58 if step % 9 == 0 => vec!["FLUSHALL"],
+        57 if step.is_multiple_of(5) => vec!["FLUSHDB"],
+        58 if step.is_multiple_of(9) => vec!["FLUSHALL"],
         59 => {
             let library = LIBRARY.replace('%', &db);
             return ["FUNCTION", "LOAD", "REPLACE", &library].map(str::to_owned).to_vec();
