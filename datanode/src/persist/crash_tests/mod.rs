@@ -16,7 +16,11 @@ use state::State;
 
 use crate::config::Config;
 use crate::config::types::{Fsync, Guard, SavePoint};
+<<<<<<< HEAD
 use crate::disk_fake::{FakeDisk, Survives};
+=======
+use crate::disk_fake::{FakeDisk, Fault, Survives};
+>>>>>>> persistence
 use crate::rng::Rng;
 use crate::server::testing::Bench;
 
@@ -218,7 +222,11 @@ fn slow_snapshots(c: &mut Config, seed: u64) {
 
 #[test]
 fn under_always_nothing_that_was_answered_is_lost() {
-    let settings = |c: &mut Config, seed| {
+<<<<<<< HEAD
+    let settings = |c: &mut Config, seed: u64| {
+=======
+    let settings = |c: &mut Config, seed: u64| {
+>>>>>>> persistence
         c.appendonly = true;
         c.appendfsync = Fsync::Always;
         c.save = vec![SavePoint { seconds: 2, changes: 5 }];
@@ -229,7 +237,11 @@ fn under_always_nothing_that_was_answered_is_lost() {
 
 #[test]
 fn under_everysec_at_most_the_last_second_is_lost() {
-    let settings = |c: &mut Config, seed| {
+<<<<<<< HEAD
+    let settings = |c: &mut Config, seed: u64| {
+=======
+    let settings = |c: &mut Config, seed: u64| {
+>>>>>>> persistence
         c.appendonly = true;
         c.auto_aof_rewrite_min_size = 2000;
         c.no_appendfsync_on_rewrite = seed.is_multiple_of(3);
@@ -240,7 +252,11 @@ fn under_everysec_at_most_the_last_second_is_lost() {
 
 #[test]
 fn without_syncs_what_is_left_is_a_state_that_was() {
-    let settings = |c: &mut Config, seed| {
+<<<<<<< HEAD
+    let settings = |c: &mut Config, seed: u64| {
+=======
+    let settings = |c: &mut Config, seed: u64| {
+>>>>>>> persistence
         c.appendonly = true;
         c.appendfsync = Fsync::No;
         slow_snapshots(c, seed);
@@ -250,7 +266,11 @@ fn without_syncs_what_is_left_is_a_state_that_was() {
 
 #[test]
 fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
-    let settings = |c: &mut Config, seed| {
+<<<<<<< HEAD
+    let settings = |c: &mut Config, seed: u64| {
+=======
+    let settings = |c: &mut Config, seed: u64| {
+>>>>>>> persistence
         c.save = vec![SavePoint { seconds: 1, changes: 1 }];
         slow_snapshots(c, seed);
     };
@@ -261,7 +281,11 @@ fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
 
 #[test]
 fn switching_the_log_on_and_off_leaves_no_gap() {
-    let settings = |c: &mut Config, seed| {
+<<<<<<< HEAD
+    let settings = |c: &mut Config, seed: u64| {
+=======
+    let settings = |c: &mut Config, seed: u64| {
+>>>>>>> persistence
         c.appendonly = seed.is_multiple_of(2);
         c.appendfsync = Fsync::Always;
         slow_snapshots(c, seed / 2);
@@ -342,3 +366,53 @@ fn a_full_resync_is_there_whole_or_not_at_all() {
         check(&mut machine, &mut rng, &format!("resync, CRASH_SEED={seed}"));
     }
 }
+<<<<<<< HEAD
+=======
+
+#[test]
+fn a_background_save_that_was_overtaken_does_not_end_in_the_newer_ones_place() {
+    let mut machine = machine(|c| c.save = vec![SavePoint { seconds: 3600, changes: 1000 }]);
+    machine.send(&["SET", "a", "old"]);
+    assert_eq!(machine.send(&["BGSAVE"]), "+Background saving started\r\n");
+    // It is walked to its end, and what is left to be done waits for the worker.
+    machine.pass(30);
+    assert!(machine.bench.server.saving());
+    machine.send(&["SET", "a", "new"]);
+    assert_eq!(machine.send(&["DEBUG", "RELOAD"]), "+OK\r\n");
+    machine.settle();
+    assert!(machine.bench.server.persist.last_bgsave_ok && !machine.bench.server.saving());
+    let newest = State::of(&machine.bench.server);
+    let crash = machine.crash_now();
+    for survives in [Survives::Nothing, Survives::Everything] {
+        let found = crash.disk.after_crash(survives);
+        let again = Machine::start(crash.restarts[0].0.clone(), found, Some(crash.now)).unwrap();
+        assert_eq!(*again.book.states[0], newest);
+    }
+}
+
+#[test]
+fn when_every_write_is_to_be_synced_what_was_written_before_is_too() {
+    for policy in [Fsync::No, Fsync::Everysec] {
+        let mut machine = machine(|c| {
+            c.appendonly = true;
+            c.appendfsync = policy;
+        });
+        machine.send(&["SET", "a", "1"]);
+        assert_eq!(machine.send(&["CONFIG", "SET", "appendfsync", "always"]), "+OK\r\n");
+        let found = machine.disk.after_crash(Survives::Nothing);
+        let again = Machine::start(machine.bench.server.config.clone(), found, None).unwrap();
+        assert_eq!(*again.book.states[0], State::of(&machine.bench.server));
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_synced_is_switched_off_all_the_same() {
+    let mut machine = machine(|c| c.appendonly = true);
+    machine.send(&["SET", "a", "1"]);
+    machine.disk.set_fault(Fault::BrokenFrom(0));
+    assert_eq!(machine.send(&["CONFIG", "SET", "appendonly", "no"]), "+OK\r\n");
+    assert_eq!(machine.send(&["SET", "a", "2"]), "+OK\r\n");
+    // Whoever asks hears what is so: nothing is logged any more.
+    assert_eq!(machine.send(&["CONFIG", "GET", "appendonly"]), "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+}
+>>>>>>> persistence
