@@ -68,8 +68,26 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The name under which a file is prepared, in the same directory so that the rename is atomic.
 pub fn temp_name(path: &Path) -> PathBuf {
+    named_temp(path, &std::process::id().to_string())
+}
+
+/// The same for attempt number `serial` in the background: what is left to do for one that was given up does not meet the
+/// file of the next one.
+pub fn numbered_temp_name(path: &Path, serial: u64) -> PathBuf {
+    named_temp(path, &format!("{}.{serial}", std::process::id()))
+}
+
+/// Whether a file is what an earlier process of the same id left of `of`, which it was preparing.
+pub fn is_left_over(name: &str, of: &str) -> bool {
+    let rest = name.strip_prefix(&format!("temp-{}", std::process::id()));
+    let rest = rest.and_then(|r| r.strip_suffix(of)).and_then(|r| r.strip_suffix('-'));
+    let serial = |r: &str| r.strip_prefix('.').is_some_and(|n| n.parse::<u64>().is_ok());
+    rest.is_some_and(|r| r.is_empty() || serial(r))
+}
+
+fn named_temp(path: &Path, whose: &str) -> PathBuf {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!("temp-{}-{name}", std::process::id()))
+    path.with_file_name(format!("temp-{whose}-{name}"))
 }
 
 fn parent(path: &Path) -> &Path {

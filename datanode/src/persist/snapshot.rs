@@ -260,6 +260,14 @@ impl Server {
         Ok(len + rest.len() as u64)
     }
 
+    /// Removes what a process before this one was preparing when it ended.
+    pub(crate) fn remove_left_overs(&self) {
+        let names = self.disk.list(&self.config.dir).unwrap_or_default();
+        for name in names.iter().filter(|n| disk::is_left_over(n, &self.config.dbfilename)) {
+            remove_quietly(&*self.disk, &self.config.dir.join(name));
+        }
+    }
+
     /// Saves the RDB file at once (`SAVE`, shutdown).
     pub fn save_now(&mut self, io: &mut Io) -> Result<(), String> {
         let path = self.rdb_path();
@@ -361,7 +369,7 @@ impl Server {
     }
 
     fn start_bgsave(&mut self, io: &mut Io) {
-        let temp = disk::temp_name(&self.rdb_path());
+        let temp = disk::numbered_temp_name(&self.rdb_path(), self.next_job);
         match self.disk.create(&temp) {
             Ok(file) => {
                 tracing::info!("Background saving started");
@@ -774,6 +782,46 @@ fn delay_us(delay: i32, from: u64, to: u64) -> u64 {
 }
 
 fn remove_quietly(disk: &dyn disk::Disk, path: &Path) {
-    // A left-over is removed at the next attempt as well, which uses the same name.
+    // A left-over is removed at the next start as well.
     let _ = disk.remove(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::disk_fake::FakeDisk;
+    use crate::server::testing::Bench;
+
+    #[test]
+    fn one_that_was_given_up_late_does_not_meet_the_file_of_the_next() {
+        let dir = Path::new("/data");
+        let disk = FakeDisk::with_dir(dir);
+        let config = Config { dir: dir.into(), ..Config::default() };
+        let left = disk::numbered_temp_name(&dir.join(&config.dbfilename), 3);
+        disk.create(&left).unwrap();
+        let temps = || -> Vec<String> {
+            disk.list(dir).unwrap().into_iter().filter(|n| n.starts_with("temp-")).collect()
+        };
+        let mut b = Bench::on(config, std::sync::Arc::new(disk.clone()));
+        b.server.start(&mut b.io).unwrap();
+        assert!(temps().is_empty(), "what an earlier process left is removed");
+        let c = b.connect();
+        b.send(c, "SET k v\r\nBGSAVE");
+        b.pass(10);
+        let first = temps();
+        assert_eq!(first.len(), 1);
+        // Its last job waits for the disk: the file is gone, but the job is not.
+        b.server.abort_snapshot(&mut b.io);
+        b.send(c, "SET k w\r\nBGSAVE");
+        b.pass(10);
+        let second = temps();
+        assert!(second.len() == 1 && second != first, "{first:?} {second:?}");
+        b.settle();
+        assert!(temps().is_empty());
+        assert!(b.send(c, "INFO persistence").contains("rdb_last_bgsave_status:ok"));
+        assert!(disk.len(&dir.join("dump.rdb")).unwrap() > 0);
+    }
 }

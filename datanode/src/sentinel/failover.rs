@@ -3,6 +3,7 @@
 
 use super::Sentinel;
 use super::instance::{Channel, Expect, InstId, Reconf};
+use super::settings::Crash;
 use super::vote::DESYNC_MS;
 use crate::io::Io;
 
@@ -153,6 +154,9 @@ impl Sentinel {
         let limit = self.timing.election_timeout.min(m.opt.failover_timeout_ms);
         if self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str()) {
             self.event_of(io, "+elected-leader", name, "");
+            if self.crashes_now(io, Crash::AfterElection) {
+                return;
+            }
             self.enter(io, name, Step::SelectReplica);
             self.event_of(io, "+failover-state-select-slave", name, "");
         } else if now.saturating_sub(started) > limit {
@@ -243,6 +247,9 @@ impl Sentinel {
         self.enter(io, name, Step::ReconfReplicas);
         self.save_or_warn();
         self.event(io, "+promoted-slave", id, "");
+        if self.crashes_now(io, Crash::AfterPromotion) {
+            return;
+        }
         self.event_of(io, "+failover-state-reconf-slaves", name, "");
         let names = self.names();
         let place =

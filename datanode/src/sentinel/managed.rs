@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::failover::Step;
 use super::instance::{Channel, Expect, InstId, Kind};
 use super::monitor::{PING_FRACTION, PING_MANAGED_MS};
+use super::planned::Planned;
 use super::state::State;
 use super::switchover::Attempt;
 use super::{HELLO_PERIOD_MS, Sentinel, StartError};
@@ -31,6 +32,8 @@ pub(super) struct Managed {
     pub peers: BTreeMap<NodeAddr, InstId>,
     /// Elections and moves that this sentinel leads or wants to lead, by master name.
     pub attempts: BTreeMap<String, Attempt>,
+    /// Planned moves that were asked for here, by master name.
+    pub planned: BTreeMap<String, Planned>,
 }
 
 impl Sentinel {
@@ -38,8 +41,14 @@ impl Sentinel {
         let path = self.state_file();
         let bad = |e: String| StartError::State(path.display().to_string(), e);
         let own = self.own_addr(None).ok_or_else(|| bad("announce-ip is not a host name".into()))?;
-        let mut managed =
-            Managed { own, map: None, may_vote: false, peers: BTreeMap::new(), attempts: BTreeMap::new() };
+        let mut managed = Managed {
+            own,
+            map: None,
+            may_vote: false,
+            peers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            planned: BTreeMap::new(),
+        };
         let mut votes = BTreeMap::new();
         match disk::read(&*self.disk, &path) {
             Ok(bytes) => {
@@ -125,6 +134,7 @@ impl Sentinel {
         if self.managed.is_none() {
             return;
         }
+        self.end_planned(io);
         let now = io.now.mono_ms();
         for id in self.insts.keys().copied().collect::<Vec<_>>() {
             let Some(i) = self.insts.get(&id).filter(|i| i.command.up()) else { continue };
@@ -308,7 +318,8 @@ impl Sentinel {
     fn shard_state(&self, name: &str, shard: &Shard) -> (ShardState, String) {
         let Some(m) = self.masters.get(name) else { return (ShardState::Unfounded, String::new()) };
         let attempt = self.managed.as_ref().and_then(|g| g.attempts.get(name));
-        let reason = attempt.map(|a| a.reason.clone()).unwrap_or_default();
+        let pending = self.move_pending(name).unwrap_or_default().to_owned();
+        let reason = attempt.map_or(pending, |a| a.reason.clone());
         let down = self.master_inst(name).is_some_and(|i| i.sdown());
         let state = match attempt {
             Some(a) if a.at_risk => ShardState::AtRisk,
@@ -317,10 +328,14 @@ impl Sentinel {
             Some(_) => ShardState::Electing,
             None if m.odown_since_ms.is_some() => ShardState::Odown,
             None if down => ShardState::Sdown,
+            None if self.move_pending(name).is_some() => ShardState::Switchover,
             None => ShardState::Ok,
         };
         let reason = match (&state, self.may_vote()) {
-            (ShardState::Ok, _) => String::new(),
+            (ShardState::Ok, _) => match self.move_failed(name) {
+                Some(why) => format!("the last planned move has failed: {why}"),
+                None => String::new(),
+            },
             (_, false) => "this sentinel may not vote before it has learned from a majority".into(),
             _ => reason,
         };

@@ -108,6 +108,7 @@ impl Server {
             client_pause: Default::default(),
             migrations: Default::default(),
             monitors: Vec::new(),
+            front: None,
             slowlog: Default::default(),
             latency: Default::default(),
             client_memory: 0,
@@ -155,6 +156,7 @@ impl Server {
     /// process ends with.
     pub fn start(&mut self, io: &mut Io) -> Result<(), String> {
         io.outgoing = outgoing(&self.config);
+        self.remove_left_overs();
         self.load_dataset(io)?;
         if self.managed.is_some() {
             self.repl.ensure_backlog(&self.config);
