@@ -184,7 +184,12 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
 }
 
 fn watch(program: &str, config: Config, parsed: sentinel::config::Config) -> Result<i32, String> {
-    table::rename(&config.extra.rename_commands);
+    let mut renames = config.extra.rename_commands.clone();
+    if !parsed.managed {
+        // It follows no shard map, and is what Redis' is.
+        renames.push(("replicaset".into(), String::new()));
+    }
+    table::rename(&renames);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let outgoing = datanode::server::start::outgoing(&config);
     let (supervisor, _pidfile) = settle(&config, true)?;

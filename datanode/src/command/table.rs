@@ -81,8 +81,15 @@ fn is_served(spec: &Spec) -> bool {
     match MODE.get() {
         None => true,
         Some(Mode::Server) => spec.name != SENTINEL,
-        Some(Mode::Sentinel) => OF_A_SENTINEL.contains(&spec.name),
+        Some(Mode::Sentinel) => {
+            OF_A_SENTINEL.contains(&spec.name.split('|').next().unwrap_or_default()) && !is_of_7_2(spec)
+        }
     }
+}
+
+/// Redis 7.0 does not have it: a sentinel, which clients and other sentinels take for one of Redis 7.0, has not either.
+fn is_of_7_2(spec: &Spec) -> bool {
+    spec.since.starts_with("7.2")
 }
 
 static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> =
@@ -104,7 +111,8 @@ fn numbered(spec: &Spec, next_id: &mut u16) -> Spec {
     *next_id += 1;
     let mut spec = Spec { id, ..*spec };
     if !spec.subcommands.is_empty() {
-        let subcommands: Vec<Spec> = spec.subcommands.iter().map(|s| numbered(s, next_id)).collect();
+        let served = spec.subcommands.iter().filter(|s| is_served(s));
+        let subcommands: Vec<Spec> = served.map(|s| numbered(s, next_id)).collect();
         spec.subcommands = Vec::leak(subcommands);
     }
     spec

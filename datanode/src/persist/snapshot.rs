@@ -792,6 +792,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::disk::Disk;
     use crate::disk_fake::FakeDisk;
     use crate::server::testing::Bench;
 

@@ -115,6 +115,9 @@ pub enum StartError {
     /// What holds for every server is wrong: its users.
     #[error("{0}")]
     Front(String),
+    /// Votes have to be kept somewhere.
+    #[error("Sentinel needs config file on disk to save state. Exiting...")]
+    NoFile,
     /// Its state file is there and can't be used.
     #[error("the state file {0} can't be used: {1}")]
     State(String, String),
@@ -132,6 +135,9 @@ impl Sentinel {
         now: Now,
         origins: Origins,
     ) -> Result<Self, StartError> {
+        if !cfg.managed && cfg.file.is_none() {
+            return Err(StartError::NoFile);
+        }
         let mut rng = Rng::new(seed);
         let general = std::mem::take(&mut cfg.general);
         let front = Server::front(general, disk.clone(), seed, now, origins).map_err(StartError::Front)?;

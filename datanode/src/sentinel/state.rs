@@ -72,7 +72,7 @@ impl Sentinel {
                 return rewrite(&self.front.config, &*self.disk, &lines, self.front.user_lines())
                     .map_err(std::io::Error::other);
             }
-            // All from the command line, classic: there is nowhere to keep it.
+            // It does not start like this.
             (None, None) => return Ok(()),
         };
         disk::replace(&*self.disk, &path, &bytes)
