@@ -108,7 +108,7 @@ impl Sentinel {
             }
             text += &self.sentinel_section(io.now.mono_ms());
         }
-        call.reply.verbatim(&text);
+        call.reply.bulk(text.as_bytes());
     }
 }
 
