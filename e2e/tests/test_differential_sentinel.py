@@ -4,6 +4,7 @@ replies, error texts, fields and their order, what is written into sentinel.conf
 import contextlib
 import re
 import subprocess
+import time
 
 import pytest
 import redis
@@ -13,6 +14,8 @@ from harness.wait import until
 
 NAME = "mymaster"
 DOWN_AFTER_MS = 1500
+# A sentinel's timer that stands still for two seconds makes it doubt its clock.
+TILT_MS = 2600
 # Commands in order, words apart by blanks; "" is an empty word.
 SAME = """
 SENTINEL
@@ -225,10 +228,9 @@ def test_commands_and_their_rules_are_the_same(pair):
     for w in pair:
         with w.sentinel.client() as client:
             categories.append({c: sorted(client.acl_cat(c)) for c in client.acl_cat()})
-            text = client.execute_command("INFO", "everything", NEVER_DECODE=True)
-            figures.append([line.split(b":")[0] for line in text.splitlines()])
         connection = resp.Connection(w.sentinel.address)
         connection.call("HELLO", 3)
+        figures.append([line.split(b":")[0] for line in connection.call("INFO", "everything")[1].splitlines()])
         lists.append(sorted(name for _, name in connection.call("COMMAND", "LIST")[1]))
         _, commands = connection.call("COMMAND")
         facts.append({c[0][1]: (c[1], sorted(c[2][1]), c[3:6], sorted(c[6][1]), len(c[9][1])) for _, c in commands})
@@ -288,6 +290,26 @@ def test_a_failover_is_told_in_the_same_words(programs):
             # Each says what it saw of the new role as soon as it has seen it.
             told.append([event for event in seen if event[0] != "-role-change"])
         assert told[0] == told[1]
+
+
+def test_a_sentinel_that_was_stopped_trusts_nothing_for_a_while(programs):
+    with contextlib.closing(Servers()) as servers:
+        master = servers.start(programs["real"])
+        text = f"sentinel monitor {NAME} 127.0.0.1 {master.port} 1\n"
+        for make in ("real", "ours"):
+            sentinel = servers.start(programs[make], mode="redis-sentinel", text=text)
+            with sentinel.client() as client:
+                client.execute_command("SENTINEL", "DEBUG", "TILT-PERIOD", 1500)
+                listener = client.pubsub()
+                listener.psubscribe("*tilt")
+                listener.get_message(timeout=5)
+                with sentinel.frozen():
+                    time.sleep(TILT_MS / 1000)
+                assert events(listener, lambda *_: True) == [("+tilt", "#tilt mode entered")]
+                figures = client.info("sentinel")
+                assert figures["sentinel_tilt"] == 1 and figures["sentinel_tilt_since_seconds"] >= 0
+                assert events(listener, lambda *_: True) == [("-tilt", "#tilt mode exited")]
+                assert client.info("sentinel")["sentinel_tilt_since_seconds"] == -1
 
 
 @pytest.mark.parametrize("when,states", [("election", "+elected-leader"), ("promotion", "+promoted-slave")])

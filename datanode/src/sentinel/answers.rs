@@ -148,6 +148,7 @@ impl Sentinel {
         if self.best_replica(name, io.now.mono_ms()).is_none() {
             return call.reply.error("NOGOODSLAVE No suitable replica to promote");
         }
+        tracing::warn!("Executing user requested FAILOVER of '{name}'");
         self.start_failover(io, name, true);
         call.reply.ok();
     }
