@@ -71,16 +71,14 @@ impl Server {
             io.flush(conn);
         }
         out.clear();
-        out.shrink_to(2 * PIECE);
         self.check_output_limit(io, conn);
     }
 
     /// Whether a transaction's replies so far are over the client's limit: then it gets none, and is closed.
     pub(crate) fn drops_replies(&mut self, io: &mut Io, conn: ConnId, replies: usize) -> bool {
+        let allowed = self.output_allowance(io, conn);
         let Some(client) = self.clients.get(conn) else { return true };
-        let hard = limit_of(client, &self.config).hard;
-        let unsent = io.conn(conn).map_or(0, |c| c.output.pending()) + replies;
-        if !client.closing && (hard == 0 || (unsent as u64) < hard) {
+        if !client.closing && replies < allowed {
             return false;
         }
         if !client.closing {

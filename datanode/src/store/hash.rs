@@ -72,10 +72,7 @@ impl Hash {
 
     /// The listpack, while it is one: as it goes into files.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match self.0.get() {
-            Size::Small(lp) => Some(lp),
-            Size::Large(_) => None,
-        }
+        self.0.as_small()
     }
 
     /// Number of fields.

@@ -51,10 +51,7 @@ impl Set {
 
     /// The intset, while it is one: as it goes into files.
     pub fn as_intset(&self) -> Option<&Intset> {
-        match self.0.get() {
-            Size::Small(ints) => Some(ints),
-            Size::Large(_) => None,
-        }
+        self.0.as_small()
     }
 
     /// Number of members.

@@ -205,6 +205,15 @@ impl<S: IsThin, L> Word<S, L> {
         }
     }
 
+    /// The small one, while it is one.
+    #[inline]
+    pub fn as_small(&self) -> Option<&S> {
+        match self.get() {
+            Size::Small(s) => Some(s),
+            Size::Large(_) => None,
+        }
+    }
+
     /// To be changed.
     #[inline]
     pub fn get_mut(&mut self) -> Size<&mut S, &mut L> {

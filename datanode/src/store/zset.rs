@@ -263,10 +263,7 @@ impl ZSet {
 
     /// The listpack, while it is one: as it goes into files.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match self.0.get() {
-            Size::Small(lp) => Some(lp),
-            Size::Large(_) => None,
-        }
+        self.0.as_small()
     }
 
     /// Number of members.
