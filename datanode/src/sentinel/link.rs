@@ -183,8 +183,8 @@ impl Sentinel {
             Expect::Auth => {
                 if let Value::Error(e) = &value {
                     let addr = self.insts.get(&id).map(|i| i.addr.to_string()).unwrap_or_default();
+                    // Whoever needs none serves us all the same; else what follows is refused.
                     tracing::warn!("{addr} refuses our password: {e}");
-                    self.give_up_links(io, id);
                 }
             }
             Expect::Subscribe => {
