@@ -59,10 +59,15 @@ impl Sentinel {
 
     /// An event with this text.
     pub(super) fn tell(&mut self, io: &mut Io, what: &str, text: &str, master: Option<&str>) {
-        tracing::info!("{what} {text}");
+        let notice = NOTICES.contains(&what);
+        if notice {
+            tracing::info!("{what} {text}");
+        } else {
+            tracing::warn!("{what} {text}");
+        }
         self.front.announce(io, what.as_bytes(), text.as_bytes());
         let script = master
-            .filter(|_| !NOTICES.contains(&what))
+            .filter(|_| !notice)
             .and_then(|m| self.masters.get(m))
             .and_then(|m| m.opt.notification_script.clone());
         if let Some(path) = script {
