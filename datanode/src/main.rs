@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use datanode::command::table;
 use datanode::config::types::Supervised;
 use datanode::config::{Config, Mode, REDIS_VERSION, Source};
 use datanode::disk::RealDisk;
@@ -47,19 +48,21 @@ fn main() {
         Some("sentinel") => (Mode::Sentinel, &args[1..]),
         _ => (Mode::of(&program, &args), &args[..]),
     };
+    table::serve_as(mode);
     let code = load(mode, own).and_then(|(config, stdin)| {
         let background = config.daemonize && config.supervised == Supervised::No;
         if background && !detached {
             return background::start_detached(&program, &args, stdin.as_deref()).map(|()| 0);
         }
         // What is wrong with the configuration is said before there is a log.
-        let sentinel = (mode == Mode::Sentinel).then(|| sentinel_config(&config)).transpose()?;
+        let sentinel = (mode == Mode::Sentinel).then(|| sentinel::config::Config::new(config.clone()));
+        let sentinel = sentinel.transpose().map_err(|e| e.to_string())?;
         logging::init(&config);
         title::init(&program);
         announce(mode, &config);
         match sentinel {
             None => serve(&program, config),
-            Some(sentinel) => watch(config, sentinel),
+            Some(sentinel) => watch(&program, config, sentinel),
         }
     });
     match code {
@@ -120,7 +123,7 @@ fn load(mode: Mode, args: &[String]) -> Result<(Config, Option<Vec<u8>>), String
         input.replace(Some(text.clone()));
         Ok(text)
     };
-    let is_command = |name: &str| datanode::command::table::named(name).is_some();
+    let is_command = |name: &str| table::named(name).is_some();
     let source = Source { mode, args, disk: &RealDisk, cwd: &cwd, stdin: &stdin, is_command: &is_command };
     let config = Config::load(&source).map_err(|e| e.to_string())?;
     Ok((config, input.take()))
@@ -147,7 +150,7 @@ fn serve(program: &str, config: Config) -> Result<i32, String> {
     // This thread will own the data.
     alloc::adopt();
     alloc::keep_buffers();
-    datanode::command::table::rename(&config.extra.rename_commands);
+    table::rename(&config.extra.rename_commands);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let (supervisor, _pidfile) = settle(&config, false)?;
     let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
@@ -180,24 +183,21 @@ fn board(port: u16) -> Result<Option<Arc<Board>>, String> {
     Ok(Some(board))
 }
 
-fn sentinel_config(config: &Config) -> Result<sentinel::config::Config, String> {
-    if !config.extra.users.is_empty() || !config.aclfile.is_empty() {
-        return Err(
-            "Fatal config error: a sentinel knows no users ('user', 'aclfile') but the one of requirepass"
-                .into(),
-        );
+fn watch(program: &str, config: Config, parsed: sentinel::config::Config) -> Result<i32, String> {
+    let mut renames = config.extra.rename_commands.clone();
+    if !parsed.managed {
+        // It follows no shard map, and is what Redis' is.
+        renames.push(("replicaset".into(), String::new()));
     }
-    sentinel::config::Config::new(config.clone()).map_err(|e| e.to_string())
-}
-
-fn watch(config: Config, parsed: sentinel::config::Config) -> Result<i32, String> {
+    table::rename(&renames);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let outgoing = datanode::server::start::outgoing(&config);
     let (supervisor, _pidfile) = settle(&config, true)?;
     let metrics_port = config.metrics_port;
     let now = start_time();
-    let mut sentinel =
-        Sentinel::new(parsed, Arc::new(RealDisk), net::random_seed(), now).map_err(|e| e.to_string())?;
+    let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
+    let mut sentinel = Sentinel::new(parsed, Arc::new(RealDisk), net::random_seed(), now, origins)
+        .map_err(|e| e.to_string())?;
     sentinel.metrics = board(metrics_port)?;
     tracing::warn!("Sentinel ID is {}", sentinel.id());
     let mut io = Io::default();

@@ -1,8 +1,8 @@
-"""Runs Redis' own test suite, as the distribution's source package has it, against the data server.
+"""Runs Redis' own test suite, as the distribution's source package has it, against the data server and the sentinel.
 
 The binary is called by Redis' names from a copy of the suite's tree. Tests that ask for what the data server does not
 have are left out by name; docs/redis-suite.md lists them with the reasons, and is where they are read from. Each file
-of tests runs alone, some of them side by side.
+of tests runs alone, some of them side by side; the suite of Sentinel, which counts as one file, comes last.
 """
 
 import argparse
@@ -28,6 +28,8 @@ FILE_TIMEOUT_S = 1200
 TEST_TIMEOUT_S = 600
 FIRST_PORT = 20000
 PORTS_EACH = 300
+# The suite of Sentinel: a program of its own, which runs all its tests one after the other.
+SENTINEL = "sentinel"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -76,12 +78,18 @@ class Tree:
 
     def run(self, file, left_out):
         """Runs one file; passed, failures with what the suite says of them, seconds."""
+        if file == SENTINEL:
+            return self._run(["tclsh", "tests/sentinel/run.tcl"], r"^[\d:]+> .*: OK$", r"^.*(?:FAILED: |WARNING: Aborting).*")
         skip = self.path / "left-out"
         skip.write_text("\n".join(left_out.tests))
         command = [
             "tclsh", "tests/test_helper.tcl", "--single", file, "--clients", "1", "--baseport", str(self.port),
             "--portcount", str(PORTS_EACH), "--timeout", str(TEST_TIMEOUT_S), "--skipfile", str(skip), "--tags", " ".join(f"-{tag}" for tag in left_out.tags),
         ]  # fmt: skip
+        return self._run(command, r"^\[ok\]", r"^\[(?:err|exception|TIMEOUT)\]:? .*\n.*")
+
+    def _run(self, command, good, bad):
+        """Runs a program of the suite; `good` and `bad`: what it writes for a test that passes, or fails."""
         begun = time.monotonic()
         process = subprocess.Popen(
             command, cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -94,8 +102,8 @@ class Tree:
             os.killpg(process.pid, 9)
             output = process.communicate()[0] + f"\n[exception]: not done after {FILE_TIMEOUT_S} s"
         output = COLOUR.sub("", output)
-        passed = len(re.findall(r"^\[ok\]", output, re.MULTILINE))
-        failures = re.findall(r"^\[(?:err|exception|TIMEOUT)\]:? .*\n.*", output, re.MULTILINE)
+        passed = len(re.findall(good, output, re.MULTILINE))
+        failures = re.findall(bad, output, re.MULTILINE)
         if process.returncode != 0 and not failures:
             failures = [f"exit code {process.returncode}: {output[-2000:]}"]
         return passed, failures, time.monotonic() - begun
@@ -103,7 +111,7 @@ class Tree:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", help="such as unit/type/list; all without")
+    parser.add_argument("files", nargs="*", help="such as unit/type/list, or sentinel; all without")
     parser.add_argument("--suite", type=pathlib.Path, required=True, help="where the suite is")
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the data server")
     parser.add_argument("--workers", type=int, default=4, help="files at a time")
@@ -120,17 +128,24 @@ def main():
         finally:
             trees.append(tree)
 
-    wanted = asked.files or files(asked.suite)
+    wanted = asked.files or [*files(asked.suite), SENTINEL]
     skipped = sum(len(left_out[file]) for file in wanted)
     wanted = [file for file in wanted if not left_out[file].all]
+    def report(file, outcome):
+        nonlocal passed, failed
+        ok, failures, seconds = outcome
+        passed += ok
+        failed += len(failures)
+        print(f"{file}: {ok} passed, {len(failures)} failed, {seconds:.0f} s", flush=True)
+        for failure in failures:
+            print(f"FAILED {file} {failure}", flush=True)
+
     with concurrent.futures.ThreadPoolExecutor(asked.workers) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(run, file) for file in wanted]):
-            file, (ok, failures, seconds) = done.result()
-            passed += ok
-            failed += len(failures)
-            print(f"{file}: {ok} passed, {len(failures)} failed, {seconds:.0f} s", flush=True)
-            for failure in failures:
-                print(f"FAILED {file} {failure}", flush=True)
+        beside = [pool.submit(run, file) for file in wanted if file != SENTINEL]
+        for done in concurrent.futures.as_completed(beside):
+            report(*done.result())
+    if SENTINEL in wanted:
+        report(*run(SENTINEL))
     print(f"=== {failed} failed, {passed} passed, {skipped} skipped in {time.monotonic() - begun:.1f}s ===")
     sys.exit(failed > 0)
 

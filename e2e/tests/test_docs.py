@@ -155,11 +155,10 @@ def test_every_metric_of_the_operator_is_named():
 
 
 def test_the_sentinels_commands_are_named():
-    source = ROOT / "datanode" / "src" / "sentinel"
-    help_text = re.search(r"const HELP.*?\];", (source / "answers.rs").read_text(), re.DOTALL)[0]
-    commands = re.findall(r'^ +"([A-Z-]+)', help_text, re.MULTILINE)
-    commands.remove("SENTINEL")  # the title
-    commands += [name.upper() for name in re.findall(r'Command \{ name: "([a-z]+)"', (source / "commands.rs").read_text())]
+    source = ROOT / "datanode" / "src" / "command"
+    served = re.search(r"const OF_A_SENTINEL.*?\];", (source / "table.rs").read_text(), re.DOTALL)[0]
+    commands = ["SENTINEL", *(name.upper() for name in re.findall(r'^    "([a-z]+)",', served, re.MULTILINE))]
+    commands += [name.upper() for name in re.findall(r'"sentinel\|([a-z-]+)"', (source / "sentinel.rs").read_text())]
     assert len(commands) > 30
     page = (ROOT / "docs" / "sentinel.md").read_text()
     assert not [name for name in commands if not re.search(rf"`{name}[` ]", page)]

@@ -182,12 +182,12 @@ def test_forced_failover_and_answers(group):
     for words, text in [(["SENTINEL", "MASTER", "none"], "No such master"),
                         (["SENTINEL", "FAILOVER", "none"], "No such master"),
                         (["SENTINEL", "NONSENSE"], "unknown subcommand"),
-                        (["SENTINEL", "MONITOR", NAME, "127.0.0.1", "1", "1"], "Duplicated"),
+                        (["SENTINEL", "MONITOR", NAME, "127.0.0.1", "1", "1"], "Duplicate"),
                         (["SENTINEL", "SET", NAME, "quorum", "x"], "Invalid argument"),
                         (["SENTINEL", "SET", NAME, "notification-script", "/bin/true"], "denied"),
                         (["GET", "k"], "unknown command"),
                         (["PUBLISH", "x", "y"], "HELLO"),
-                        (["REPLICASET", "MAP"], "not managed")]:
+                        (["REPLICASET", "MAP"], "unknown command")]:
         with pytest.raises(redis.ResponseError, match=text):
             s.execute_command(*words)
     assert s.execute_command("SENTINEL", "FAILOVER", NAME)

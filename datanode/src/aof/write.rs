@@ -11,13 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::disk::DiskFile;
 
-<<<<<<< HEAD
 /// What waits to be written is kept, and where there is much of it written, in pieces of about so many bytes: some tenths
 /// of a millisecond's work.
 pub(super) const PIECE: usize = 256 * 1024;
 
-=======
->>>>>>> persistence
 /// A log file, of which a sync that has failed is remembered whoever asked for it: the system tells of it only once.
 pub struct LogFile {
     inner: Arc<dyn DiskFile>,
@@ -40,12 +37,9 @@ impl LogFile {
 /// The end of a log file.
 pub struct Appender {
     file: Arc<LogFile>,
-<<<<<<< HEAD
     /// What is to be written before `pending`, and its bytes.
     queue: VecDeque<Vec<u8>>,
     queued: u64,
-=======
->>>>>>> persistence
     pending: Vec<u8>,
     /// Bytes that waited when it was last written, or put off.
     left: u64,
@@ -63,11 +57,8 @@ impl Appender {
         let file = LogFile { inner: file, turn: Mutex::default(), failure: OnceLock::new() };
         Appender {
             file: Arc::new(file),
-<<<<<<< HEAD
             queue: VecDeque::new(),
             queued: 0,
-=======
->>>>>>> persistence
             pending: Vec::new(),
             left: 0,
             len,
@@ -124,7 +115,6 @@ impl Appender {
 
     /// Writes what is pending. On failure it stays pending, to be tried again.
     pub fn flush(&mut self) -> io::Result<()> {
-<<<<<<< HEAD
         self.flush_to(0)
     }
 
@@ -147,13 +137,6 @@ impl Appender {
         let outcome = self.try_flush(rest);
         self.write_error = outcome.as_ref().err().map(copy_of);
         self.left = self.unwritten();
-=======
-        if let Some(e) = self.file.failure.get() {
-            return Err(copy_of(e));
-        }
-        let outcome = self.try_flush();
-        self.write_error = outcome.as_ref().err().map(copy_of);
->>>>>>> persistence
         outcome
     }
 
@@ -175,15 +158,6 @@ impl Appender {
                 None => self.pending.clear(),
             }
         }
-<<<<<<< HEAD
-=======
-        if let Err(e) = self.file.inner.append(&self.pending) {
-            self.torn = self.file.inner.truncate(self.len).is_err();
-            return Err(e);
-        }
-        self.len += self.pending.len() as u64;
-        self.pending.clear();
->>>>>>> persistence
         Ok(())
     }
 

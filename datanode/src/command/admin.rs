@@ -1,7 +1,7 @@
 //! The server as a whole (<https://redis.io/docs/latest/commands/?group=server>): figures, databases, shutdown.
 
 use super::connection::database;
-use super::{Ctx, Error, Flags, Group, Propagation, Result, Spec, help};
+use super::{Args, Ctx, Error, Flags, Group, Propagation, Result, Spec, help};
 use crate::config::REDIS_VERSION;
 use crate::config::types::Guard;
 use crate::server::blocking::SHUTDOWN_FAILED;
@@ -15,7 +15,7 @@ const MODULES: Flags = Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::NO_ASYN
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
     Spec::new(Group::Server, "info", -1, info)
-        .flags(Flags(Flags::LOADING.0 | Flags::STALE.0))
+        .flags(Flags(Flags::LOADING.0 | Flags::STALE.0 | Flags::SENTINEL.0))
         .doc("1.0.0", "Get information and statistics about the server"),
     Spec::new(Group::Server, "time", 1, time)
         .flags(Flags(Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0))
@@ -33,7 +33,7 @@ pub const COMMANDS: &[Spec] = &[
         .flags(Flags(Flags::WRITE.0 | Flags::FAST.0))
         .doc("4.0.0", "Swaps two Redis databases"),
     Spec::new(Group::Server, "shutdown", -1, shutdown)
-        .flags(Flags(OPERATE.0 | Flags::NO_MULTI.0 | Flags::ALLOW_BUSY.0))
+        .flags(Flags(OPERATE.0 | Flags::NO_MULTI.0 | Flags::ALLOW_BUSY.0 | Flags::SENTINEL.0))
         .doc("1.0.0", "Synchronously save the dataset to disk and then shut down the server"),
     Spec::new(Group::Server, "monitor", 1, monitor)
         .flags(OPERATE)
@@ -159,11 +159,11 @@ fn swapdb(ctx: &mut Ctx<'_>) -> Result {
     Ok(())
 }
 
-/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`; answers only where it fails or ends one.
-fn shutdown(ctx: &mut Ctx<'_>) -> Result {
+/// What the words behind `SHUTDOWN` ask for; true: that one which is under way be given up.
+pub fn shutdown_mode(args: Args<'_>) -> Result<(ShutdownMode, bool)> {
     let mut mode = ShutdownMode::default();
     let mut abort = false;
-    for word in ctx.args.from(1) {
+    for word in args.from(1) {
         match word.to_ascii_lowercase().as_slice() {
             b"nosave" => mode.nosave = true,
             b"save" => mode.save = true,
@@ -177,6 +177,12 @@ fn shutdown(ctx: &mut Ctx<'_>) -> Result {
     if (abort && others) || (mode.nosave && mode.save) {
         return Err(Error::Syntax);
     }
+    Ok((mode, abort))
+}
+
+/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`; answers only where it fails or ends one.
+fn shutdown(ctx: &mut Ctx<'_>) -> Result {
+    let (mode, abort) = shutdown_mode(ctx.args)?;
     let server = &mut *ctx.keys.server;
     if !mode.nosave
         && !abort

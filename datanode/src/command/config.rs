@@ -1,7 +1,7 @@
 //! `CONFIG` (<https://redis.io/docs/latest/commands/config/>): reading and changing the configuration at run time.
 
 use super::{Ctx, Error, Flags, Group, Result, Spec, help};
-use crate::config::{Change, Foreign, Rewritten, SetContext, apply_failed};
+use crate::config::{Change, Rewritten, SetContext, apply_failed};
 use crate::io::Io;
 use crate::persist::progress::Loading;
 use crate::server::Server;
@@ -77,9 +77,7 @@ fn rewrite(ctx: &mut Ctx<'_>) -> Result {
 
 /// Writes the configuration into its file; `all`: what is at its default, too.
 pub(super) fn rewrite_file(server: &Server, all: bool) -> Result {
-    // Users of an ACL file stay there.
-    let users = server.acl.users().filter(|_| server.config.aclfile.is_empty());
-    let users = Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() };
+    let users = server.user_lines();
     let (config, disk) = (&server.config, &*server.disk);
     let rewritten = if all { config.rewrite_all(disk, &[users]) } else { config.rewrite(disk, &[users]) };
     match rewritten {

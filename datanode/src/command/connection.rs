@@ -136,7 +136,8 @@ fn hello(ctx: &mut Ctx<'_>) -> Result {
     ctx.reply.proto = proto;
     let server = &*ctx.keys.server;
     let reply = &mut ctx.reply;
-    reply.map(7);
+    let with_role = !server.is_front();
+    reply.map(6 + usize::from(with_role));
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -146,9 +147,11 @@ fn hello(ctx: &mut Ctx<'_>) -> Result {
     reply.bulk(b"id");
     reply.int(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(if server.config.cluster_enabled { b"cluster" } else { b"standalone" });
-    reply.bulk(b"role");
-    reply.bulk(if server.is_master() { b"master" } else { b"replica" });
+    reply.bulk(server.mode_name().as_bytes());
+    if with_role {
+        reply.bulk(b"role");
+        reply.bulk(if server.is_master() { b"master" } else { b"replica" });
+    }
     reply.bulk(b"modules");
     reply.array(0);
     Ok(())

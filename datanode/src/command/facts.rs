@@ -59,7 +59,7 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         Group::Stream => "@stream",
         Group::String => "@string",
         Group::Transactions => "@transaction",
-        Group::Cluster | Group::Server => "",
+        Group::Cluster | Group::Sentinel | Group::Server => "",
     };
     let sorts = matches!(name, "sort" | "sort_ro" | "wait" | "waitaof");
     let scripts = spec.group == Group::Scripting;

@@ -10,7 +10,8 @@ const FLAGS: Flags = Flags(
         | Flags::LOADING.0
         | Flags::STALE.0
         | Flags::NO_MULTI.0
-        | Flags::SKIP_SLOWLOG.0,
+        | Flags::SKIP_SLOWLOG.0
+        | Flags::SENTINEL.0,
 );
 
 /// The family's commands.
@@ -39,10 +40,22 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "replicaset", -2, unkno
         Spec::new(Group::Server, "replicaset|spublish", 4, spublish)
             .flags(FLAGS)
             .doc("7.0.0", "Delivers what was published on a shard's channel on another member of the shard."),
+        Spec::new(Group::Server, "replicaset|switchover", -3, sentinels_only)
+            .flags(FLAGS)
+            .doc("7.0.0", "Has the sentinels move a shard's master in order."),
+        Spec::new(Group::Server, "replicaset|epoch", 2, sentinels_only).flags(FLAGS).doc(
+            "7.0.0",
+            "Returns the largest epoch that a sentinel knows, whether it may not vote yet, and its id.",
+        ),
     ])];
 
 fn unknown(_: &mut Ctx<'_>) -> Result {
     Err(Error::Syntax)
+}
+
+/// `REPLICASET SWITCHOVER shard [TO member]`, `REPLICASET EPOCH`: a sentinel carries them out itself.
+fn sentinels_only(_: &mut Ctx<'_>) -> Result {
+    Err(Error::err("this is not a sentinel"))
 }
 
 /// Marks the caller as part of the authority, whose connection outlives a demotion.

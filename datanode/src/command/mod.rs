@@ -32,6 +32,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod scripting;
+pub mod sentinel;
 pub mod sets;
 pub mod slowlog;
 mod sort;
@@ -82,6 +83,7 @@ impl Flags {
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 19);
+    pub const SENTINEL: Flags = Flags(1 << 20);
 
     /// These and `other`.
     pub const fn with(self, other: Flags) -> Flags {
@@ -93,7 +95,8 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate is not shown.
+    /// Names of the flags that are set, in `COMMAND INFO`'s order; that a command may replicate, or
+    /// that a sentinel carries it out itself, is not shown.
     pub fn names(self) -> Vec<&'static str> {
         const NAMES: [(Flags, &str); 19] = [
             (Flags::WRITE, "write"),
@@ -141,6 +144,7 @@ pub enum Group {
     List,
     PubSub,
     Scripting,
+    Sentinel,
     Server,
     Set,
     SortedSet,
@@ -163,6 +167,7 @@ impl Group {
             Group::List => "list",
             Group::PubSub => "pubsub",
             Group::Scripting => "scripting",
+            Group::Sentinel => "sentinel",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
@@ -292,10 +297,13 @@ impl Spec {
     }
 }
 
-/// Finder for commands of the form `NAME … numkeys key [key …]` with `numkeys` at index `at`.
+/// Finder for commands of the form `NAME … numkeys key [key …]` with `numkeys` at index `at`: none where there are fewer
+/// than it says.
 pub fn counted_keys(args: &Args<'_>, at: usize) -> Vec<usize> {
-    let n = args.get(at).and_then(crate::resp::parse::parse_i64).unwrap_or(0).max(0) as usize;
-    (at + 1..).take(n).take_while(|&i| i < args.len()).collect()
+    let said = args.get(at).and_then(crate::resp::parse::parse_i64);
+    let most = args.len().saturating_sub(at + 1);
+    let n = said.and_then(|n| usize::try_from(n).ok()).filter(|&n| n <= most).unwrap_or(0);
+    (at + 1..at + 1 + n).collect()
 }
 
 /// The reply of a container's `HELP`: each subcommand's form and what it does.

@@ -34,7 +34,9 @@ pub const COMMANDS: &[Spec] = &[
         .flags(LISTEN)
         .keys(1, -1, 1)
         .doc("7.0.0", "Stop listening for messages posted to the given shard channels"),
-    Spec::new(Group::PubSub, "publish", 3, publish).flags(SPEAK).doc("2.0.0", "Post a message to a channel"),
+    Spec::new(Group::PubSub, "publish", 3, publish)
+        .flags(Flags(SPEAK.0 | Flags::SENTINEL.0))
+        .doc("2.0.0", "Post a message to a channel"),
     Spec::new(Group::PubSub, "spublish", 3, spublish)
         .flags(SPEAK)
         .keys(1, 1, 1)

@@ -28,7 +28,9 @@ pub const COMMANDS: &[Spec] = &[
         .flags(Flags(Flags::ADMIN.0 | Flags::NOSCRIPT.0 | Flags::STALE.0))
         .doc("6.2.0", "Starts a coordinated failover from a server to one of its replicas."),
     Spec::new(Group::Server, "role", 1, role)
-        .flags(Flags(Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0))
+        .flags(Flags(
+            Flags::NOSCRIPT.0 | Flags::LOADING.0 | Flags::STALE.0 | Flags::FAST.0 | Flags::SENTINEL.0,
+        ))
         .doc("2.8.12", "Returns the replication role."),
     Spec::new(Group::Generic, "wait", 3, wait)
         .flags(Flags(Flags::NOSCRIPT.0))

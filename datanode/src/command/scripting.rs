@@ -1,6 +1,6 @@
 //! Scripts in Lua (<https://redis.io/docs/latest/develop/interact/programmability/eval-intro/>).
 
-use super::{Args, Ctx, Error, Flags, Group, Result, Spec, counted_keys, help, wrong_form};
+use super::{Ctx, Error, Flags, Group, Result, Spec, counted_keys, help, wrong_form};
 use crate::script::Digest;
 use crate::script::limits::Killer;
 use crate::script::run::{self, Program};
@@ -15,18 +15,11 @@ const RUNS: Flags = Flags(
 const RUNS_READING: Flags = Flags((RUNS.0 & !Flags::MAY_REPLICATE.0) | Flags::READONLY.0);
 
 const fn runs(name: &'static str, handler: super::Handler, flags: Flags) -> Spec {
-    Spec::new(Group::Scripting, name, -3, handler).flags(flags).find_keys(script_keys)
+    Spec::new(Group::Scripting, name, -3, handler).flags(flags).find_keys(|a| counted_keys(a, 2))
 }
 
 const fn sub(name: &'static str, arity: i32, handler: super::Handler, flags: Flags) -> Spec {
     Spec::new(Group::Scripting, name, arity, handler).flags(flags)
-}
-
-/// The keys of `NAME what numkeys key …`: none where there are fewer than it says.
-fn script_keys(args: &Args<'_>) -> Vec<usize> {
-    let keys = counted_keys(args, 2);
-    let said = args.get(2).and_then(crate::resp::parse::parse_i64);
-    if said == Some(keys.len() as i64) { keys } else { Vec::new() }
 }
 
 /// The family's commands.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
 use super::{Args, Error, Spec};
+use crate::config::Mode;
 
 /// Every family's commands.
 const FAMILIES: &[&[Spec]] = &[
@@ -36,6 +37,7 @@ const FAMILIES: &[&[Spec]] = &[
     super::replication::COMMANDS,
     super::cluster::COMMANDS,
     super::managed::COMMANDS,
+    super::sentinel::COMMANDS,
 ];
 
 /// More commands than this, subcommands included, cannot be.
@@ -45,11 +47,56 @@ const MAX_NAME: usize = 64;
 /// Redis shows at most this many bytes of an unknown command's arguments.
 const SHOWN_ARGUMENTS: usize = 128;
 
+/// What a sentinel serves.
+const OF_A_SENTINEL: [&str; 16] = [
+    "acl",
+    "auth",
+    "client",
+    "command",
+    "hello",
+    "info",
+    "ping",
+    "psubscribe",
+    "publish",
+    "punsubscribe",
+    "replicaset",
+    "role",
+    SENTINEL,
+    "shutdown",
+    "subscribe",
+    "unsubscribe",
+];
+/// What nobody else serves.
+const SENTINEL: &str = "sentinel";
+
+static MODE: OnceLock<Mode> = OnceLock::new();
+
+/// Says which program's commands there are. To be called once, before the first command is looked up; else there are all.
+pub fn serve_as(mode: Mode) {
+    // Whoever came first keeps it: a process is one program.
+    let _ = MODE.set(mode);
+}
+
+fn is_served(spec: &Spec) -> bool {
+    match MODE.get() {
+        None => true,
+        Some(Mode::Server) => spec.name != SENTINEL,
+        Some(Mode::Sentinel) => {
+            OF_A_SENTINEL.contains(&spec.name.split('|').next().unwrap_or_default()) && !is_of_7_2(spec)
+        }
+    }
+}
+
+/// Redis 7.0 does not have it: a sentinel, which clients and other sentinels take for one of Redis 7.0, has not either.
+fn is_of_7_2(spec: &Spec) -> bool {
+    spec.since.starts_with("7.2")
+}
+
 static TABLE: LazyLock<HashMap<&'static [u8], &'static Spec, foldhash::fast::FixedState>> =
     LazyLock::new(|| {
         let mut table = HashMap::default();
         let mut next_id = 0;
-        for spec in FAMILIES.iter().flat_map(|f| f.iter()) {
+        for spec in FAMILIES.iter().flat_map(|f| f.iter()).filter(|s| is_served(s)) {
             let spec: &'static Spec = Box::leak(Box::new(numbered(spec, &mut next_id)));
             let clash = table.insert(spec.name.as_bytes(), spec);
             assert!(clash.is_none(), "two commands are called {}", spec.name);
@@ -64,7 +111,8 @@ fn numbered(spec: &Spec, next_id: &mut u16) -> Spec {
     *next_id += 1;
     let mut spec = Spec { id, ..*spec };
     if !spec.subcommands.is_empty() {
-        let subcommands: Vec<Spec> = spec.subcommands.iter().map(|s| numbered(s, next_id)).collect();
+        let served = spec.subcommands.iter().filter(|s| is_served(s));
+        let subcommands: Vec<Spec> = served.map(|s| numbered(s, next_id)).collect();
         spec.subcommands = Vec::leak(subcommands);
     }
     spec

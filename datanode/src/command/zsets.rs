@@ -44,8 +44,10 @@ const fn storing(name: &'static str, handler: Handler) -> Spec {
 }
 
 fn destination_and_counted_keys(args: &Args<'_>) -> Vec<usize> {
-    let mut keys = vec![1];
-    keys.extend(counted_keys(args, 2));
+    let mut keys = counted_keys(args, 2);
+    if !keys.is_empty() {
+        keys.insert(0, 1);
+    }
     keys
 }
 

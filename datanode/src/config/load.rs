@@ -98,6 +98,7 @@ impl Config {
         let mut config = Config { dir: source.cwd.into(), ..Config::default() };
         if source.mode == Mode::Sentinel {
             config.port = SENTINEL_PORT;
+            config.extra.of_sentinel = true;
             config.protected_mode = false;
         }
         let line = CommandLine::parse(source.args);

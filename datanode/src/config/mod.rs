@@ -62,6 +62,8 @@ pub struct Extra {
     pub rename_commands: Vec<(String, String)>,
     /// `user` lines: the words behind `user`.
     pub users: Vec<Vec<Vec<u8>>>,
+    /// It is a sentinel's.
+    pub of_sentinel: bool,
     /// `sentinel` lines, in sentinel mode.
     pub sentinel: Vec<SentinelLine>,
 }

@@ -110,6 +110,8 @@ impl Config {
             "requirepass" | "masterauth" => !self.password_file.is_empty(),
             // The map says who is master.
             "replicaof" => self.managed || self.cluster_enabled,
+            // A sentinel has no data.
+            "save" => self.extra.of_sentinel,
             _ => false,
         }
     }

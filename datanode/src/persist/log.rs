@@ -470,11 +470,7 @@ impl Server {
         let (always, master) = (self.config.appendfsync == Fsync::Always, self.is_master());
         let Some(log) = &mut self.persist.log else { return };
         let idle = if always { log.is_synced() } else { log.unwritten() == 0 };
-<<<<<<< HEAD
         if idle && log.error().is_none() {
-=======
-        if idle && log.error().is_none() || log.old.is_some() && !always {
->>>>>>> persistence
             return;
         }
         if log.old.is_some() && !always {

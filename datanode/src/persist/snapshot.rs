@@ -801,6 +801,6 @@ fn delay_us(delay: i32, from: u64, to: u64) -> u64 {
 }
 
 fn remove_quietly(disk: &dyn disk::Disk, path: &Path) {
-    // A left-over is removed at the next attempt as well, which uses the same name.
+    // A left-over is removed at the next start as well.
     let _ = disk.remove(path);
 }

@@ -1,43 +1,16 @@
 //! The SENTINEL command and the descriptions of instances it answers with; field names, order and texts as Redis 7.0.
 
 use super::commands::Call;
-use super::config::MasterOptions;
-use super::failover::Step;
+use super::failover::{Failover, Step};
 use super::hello::parse_epoch;
 use super::instance::{InstId, Instance, Kind, Reconf};
 use super::{Master, Sentinel};
 use crate::glob::glob_match;
 use crate::io::Io;
 
-/// The Redis version whose behaviour this is.
-pub(super) const VERSION: &str = crate::config::REDIS_VERSION;
-const NO_SUCH_MASTER: &str = "ERR No such master with that name";
+pub(super) const NO_SUCH_MASTER: &str = "ERR No such master with that name";
 pub(super) const MANAGED: &str =
     "ERR this sentinel follows the shard map: change the RedisReplicaSet instead";
-
-const HELP: &[&str] = &[
-    "SENTINEL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "CKQUORUM <master-name>",
-    "CONFIG SET <param> <value>",
-    "CONFIG GET <param>",
-    "DEBUG [<param> <value> ...]",
-    "FAILOVER <master-name>",
-    "FLUSHCONFIG",
-    "GET-MASTER-ADDR-BY-NAME <master-name>",
-    "INFO-CACHE [<master-name> ...]",
-    "IS-MASTER-DOWN-BY-ADDR <ip> <port> <current-epoch> <runid>",
-    "MASTER <master-name>",
-    "MASTERS",
-    "MONITOR <name> <ip> <port> <quorum>",
-    "MYID",
-    "PENDING-SCRIPTS",
-    "REMOVE <master-name>",
-    "REPLICAS <master-name>",
-    "RESET <pattern>",
-    "SENTINELS <master-name>",
-    "SET <master-name> <option> <value> [<option> <value> ...]",
-    "HELP",
-];
 
 impl Sentinel {
     pub(super) fn sentinel_command(&mut self, io: &mut Io, call: &mut Call<'_>) {
@@ -86,10 +59,7 @@ impl Sentinel {
             ("is-master-down-by-addr", 6 | 8) => self.is_master_down(io, call),
             ("ckquorum", 3) => self.ckquorum(call, &name),
             ("failover", 3) => self.failover_command(io, call, &name),
-            ("flushconfig", 2) => match self.save() {
-                Ok(()) => call.reply.ok(),
-                Err(e) => call.reply.error(&format!("ERR Failed to save config file: {e}")),
-            },
+            ("flushconfig", 2) => self.save_and_reply(call),
             ("myid", 2) => call.reply.bulk(self.myid.as_bytes()),
             ("monitor", 6) => self.monitor_command(io, call, &name),
             ("remove", 3) => {
@@ -98,25 +68,15 @@ impl Sentinel {
                 }
                 self.event_of(io, "-monitor", &name, "");
                 self.remove_master(io, &name);
-                self.save_or_warn();
-                call.reply.ok();
+                self.save_and_reply(call);
             }
             ("set", 5..) => self.set_command(io, call, &name),
             ("reset", 3) => self.reset_command(io, call),
-            ("config", 4..) => self.config_command(call),
+            ("config", _) => self.config_command(io, call),
             ("info-cache", _) => self.info_cache(call, now),
             ("debug", _) => self.debug_command(call),
+            ("simulate-failure", _) => self.simulate_failure(call),
             ("pending-scripts", 2) => self.pending_scripts(call, now),
-            ("help", 2) => {
-                call.reply.array(HELP.len());
-                for line in HELP {
-                    call.reply.simple(line);
-                }
-            }
-            _ if HELP[1..].iter().any(|line| line.split(' ').next() == Some(&sub.to_ascii_uppercase())) => {
-                let text = format!("ERR wrong number of arguments for 'sentinel|{sub}' command");
-                call.reply.error(&text);
-            }
             _ => call.unknown_subcommand(),
         }
     }
@@ -201,85 +161,21 @@ impl Sentinel {
         if self.best_replica(name, io.now.mono_ms()).is_none() {
             return call.reply.error("NOGOODSLAVE No suitable replica to promote");
         }
+        tracing::warn!("Executing user requested FAILOVER of '{name}'");
         self.start_failover(io, name, true);
         call.reply.ok();
     }
 
-    fn monitor_command(&mut self, io: &mut Io, call: &mut Call<'_>, name: &str) {
-        if self.masters.contains_key(name) {
-            return call.reply.error("ERR Duplicated master name");
-        }
-        let made = self.cfg.monitor(name, &call.word(3), &call.word(4), &call.word(5));
-        self.cfg.masters.clear();
-        match made {
-            Ok(mut opt) => {
-                opt.down_after_ms = self.timing.default_down_after;
-                opt.failover_timeout_ms = self.timing.default_failover_timeout;
-                self.add_master(opt, io.now.mono_ms());
-                let quorum = call.word(5);
-                self.event_of(io, "+monitor", name, &format!("quorum {quorum}"));
-                self.save_or_warn();
-                call.reply.ok();
-            }
-            Err(e) => call.reply.error(&format!("ERR {e}")),
-        }
-    }
-
-    /// All options or none are set.
-    fn set_command(&mut self, io: &mut Io, call: &mut Call<'_>, name: &str) {
-        let Some(m) = self.masters.get(name) else { return call.reply.error(NO_SUCH_MASTER) };
-        let mut opt = m.opt.clone();
-        let mut told = Vec::new();
-        let mut i = 3;
-        while i < call.args.len() {
-            let option = call.word(i).to_ascii_lowercase();
-            if option.ends_with("-script") && !self.cfg.allow_scripts_reconfig {
-                return call.reply.error(
-                    "ERR Reconfiguration of scripts path is denied for security reasons. Check the deny-scripts-reconfig \
-                     configuration directive in your Sentinel configuration",
-                );
-            }
-            let Some(n) = MasterOptions::arity(&option).filter(|n| i + n < call.args.len()) else {
-                return call.reply.error(&format!(
-                    "ERR Unknown option or number of arguments for SENTINEL SET '{option}'"
-                ));
-            };
-            let values: Vec<String> = (i + 1..=i + n).map(|k| call.word(k)).collect();
-            if let Err(e) = opt.set(&option, &values, &self.cfg.dir) {
-                return call.reply.error(&format!("ERR {e}"));
-            }
-            told.push((option, values.join(" ")));
-            i += n + 1;
-        }
-        let new_login = (opt.auth_user.clone(), opt.auth_pass.clone())
-            != (m.opt.auth_user.clone(), m.opt.auth_pass.clone());
-        if let Some(m) = self.masters.get_mut(name) {
-            m.opt = opt;
-        }
-        self.set_down_after(name);
-        if new_login {
-            for id in self.members(name) {
-                self.drop_links(io, id);
-            }
-        }
-        for (option, value) in told {
-            let shown = if option == "auth-pass" { "******" } else { &value };
-            self.event_of(io, "+set", name, &format!("{option} {shown}"));
-        }
-        match self.save() {
-            Ok(()) => call.reply.ok(),
-            Err(e) => call.reply.error(&format!("ERR Failed to save config file: {e}")),
-        }
-    }
-
     /// Forgets replicas and sentinels of the masters whose name matches; they are discovered anew.
     fn reset_command(&mut self, io: &mut Io, call: &mut Call<'_>) {
+        let now = io.now.mono_ms();
         let names: Vec<String> =
             self.masters.keys().filter(|n| glob_match(&call.args[2], n.as_bytes(), false)).cloned().collect();
         if self.managed.is_none() {
             for name in &names {
                 let Some(m) = self.masters.get_mut(name) else { continue };
-                m.failover.end();
+                // The next failover need not wait for the end of what the last one holds back.
+                m.failover = Failover::default();
                 m.odown_since_ms = None;
                 m.leader = None;
                 let gone: Vec<InstId> = m.replicas.drain(..).chain(m.peers.keys().copied()).collect();
@@ -288,9 +184,11 @@ impl Sentinel {
                 for id in gone {
                     self.remove_instance(io, id);
                 }
-                if let Some(i) = master.and_then(|id| self.insts.get_mut(&id)) {
-                    i.sdown_since_ms = None;
-                    i.info_ms = 0;
+                if let Some(id) = master {
+                    self.drop_links(io, id);
+                    if let Some(i) = self.insts.get_mut(&id) {
+                        *i = Instance::new(Kind::Master, i.addr.clone(), name, i.down_after_ms, now);
+                    }
                 }
                 self.event_of(io, "+reset-master", name, "");
             }
@@ -299,63 +197,11 @@ impl Sentinel {
         call.reply.int(names.len() as i64);
     }
 
-    fn config_command(&mut self, call: &mut Call<'_>) {
-        let sub = call.word(2).to_ascii_lowercase();
-        let hide = |p: &Option<String>| p.clone().unwrap_or_default();
-        let yes = |b: bool| if b { "yes".to_owned() } else { "no".to_owned() };
-        if sub == "get" && call.args.len() == 4 {
-            let c = &self.cfg;
-            let all = [
-                ("announce-hostnames", yes(c.announce_hostnames)),
-                ("announce-ip", c.announce_ip.clone().unwrap_or_default()),
-                ("announce-port", c.announce_port.to_string()),
-                ("resolve-hostnames", yes(c.resolve_hostnames)),
-                ("sentinel-pass", hide(&c.sentinel_pass)),
-                ("sentinel-user", hide(&c.sentinel_user)),
-            ];
-            let found: Vec<_> = all
-                .iter()
-                .filter(|(k, _)| glob_match(&call.args[3].to_ascii_lowercase(), k.as_bytes(), true))
-                .collect();
-            call.reply.map(found.len());
-            for (key, value) in found {
-                call.reply.bulk(key.as_bytes());
-                call.reply.bulk(value.as_bytes());
-            }
-            return;
-        }
-        if sub != "set" || call.args.len() != 5 {
-            return call.unknown_subcommand();
-        }
-        if self.managed.is_some() {
-            return call.reply.error(MANAGED);
-        }
-        let option = call.word(3).to_ascii_lowercase();
-        let known = [
-            "announce-hostnames",
-            "announce-ip",
-            "announce-port",
-            "resolve-hostnames",
-            "sentinel-pass",
-            "sentinel-user",
-        ];
-        if !known.contains(&option.as_str()) {
-            return call.reply.error(&format!("ERR Invalid argument '{option}' to SENTINEL CONFIG SET"));
-        }
-        match self.cfg.sentinel_directive(&[option, call.word(4)]) {
-            Ok(()) => {
-                self.save_or_warn();
-                call.reply.ok();
-            }
-            Err(e) => call.reply.error(&format!("ERR {e}")),
-        }
-    }
-
     fn info_cache(&mut self, call: &mut Call<'_>, now: u64) {
         let wanted: Vec<String> = (2..call.args.len()).map(|i| call.word(i)).collect();
         let names: Vec<String> =
             self.masters.keys().filter(|n| wanted.is_empty() || wanted.contains(n)).cloned().collect();
-        call.reply.map(names.len());
+        call.reply.array(names.len() * 2);
         for name in names {
             call.reply.bulk(name.as_bytes());
             let members = self.members(&name);
@@ -373,40 +219,17 @@ impl Sentinel {
         }
     }
 
-    fn pending_scripts(&mut self, call: &mut Call<'_>, now: u64) {
-        let running = self.scripts.running.iter().map(|(_, r)| (r, true));
-        let all: Vec<_> = running.chain(self.scripts.queue.iter().map(|r| (r, false))).collect();
-        call.reply.array(all.len());
-        for (run, is_running) in all {
-            call.reply.map(5);
-            call.reply.bulk(b"argv");
-            call.reply.array(run.argv.len());
-            for a in &run.argv {
-                call.reply.bulk(a.as_bytes());
-            }
-            let wait = run.not_before_ms.saturating_sub(now);
-            for (key, value) in [
-                ("flags", if is_running { "running".to_owned() } else { "scheduled".to_owned() }),
-                ("pid", "0".to_owned()),
-                (if is_running { "run-time" } else { "run-delay" }, wait.to_string()),
-                ("retry-num", run.tries.to_string()),
-            ] {
-                call.reply.bulk(key.as_bytes());
-                call.reply.bulk(value.as_bytes());
-            }
-        }
-    }
-
     /// INFO's section about masters.
     pub(super) fn sentinel_section(&self, now: u64) -> String {
         let since = self.tilt_since_ms.map_or(-1, |t| (now.saturating_sub(t) / 1000) as i64);
         let mut text = format!(
             "# Sentinel\r\nsentinel_masters:{}\r\nsentinel_tilt:{}\r\nsentinel_tilt_since_seconds:{since}\r\n\
-             sentinel_running_scripts:{}\r\nsentinel_scripts_queue_length:{}\r\nsentinel_simulate_failure_flags:0\r\n",
+             sentinel_running_scripts:{}\r\nsentinel_scripts_queue_length:{}\r\nsentinel_simulate_failure_flags:{}\r\n",
             self.masters.len(),
             i32::from(self.tilt()),
-            i32::from(self.scripts.running.is_some()),
-            self.scripts.queue.len()
+            self.scripts.running(),
+            self.scripts.len(),
+            self.crashes
         );
         for (n, (name, m)) in self.masters.iter().enumerate() {
             let inst = m.inst.and_then(|id| self.insts.get(&id));
@@ -547,7 +370,6 @@ fn flags(i: &Instance, id: InstId, m: &Master) -> String {
         (i.reconf == Reconf::InProgress, "reconf_inprog"),
         (i.reconf == Reconf::Done, "reconf_done"),
         (is_master && m.failover.forced, "force_failover"),
-        (is_master && i.rebooted_ms != 0, "master_reboot"),
     ]
     .iter()
     .filter(|(set, _)| *set)

@@ -85,10 +85,8 @@ impl MasterOptions {
     /// Sets an option by its name in the file and in SENTINEL SET; `Err` says what is wrong. Scripts are sought from `dir`.
     pub fn set(&mut self, option: &str, args: &[String], dir: &Path) -> Result<(), String> {
         let one = || args.first().cloned().unwrap_or_default();
-        let positive = || match one().parse::<u64>() {
-            Ok(n) if n > 0 => Ok(n),
-            _ => Err(format!("Invalid argument '{}' for SENTINEL SET '{option}'", one())),
-        };
+        let invalid = || format!("Invalid argument '{}' for SENTINEL SET '{option}'", one());
+        let positive = || one().parse::<u64>().ok().filter(|&n| n > 0).ok_or_else(invalid);
         let text = || Some(one()).filter(|s| !s.is_empty());
         match option {
             "down-after-milliseconds" => self.down_after_ms = positive()?,
@@ -102,16 +100,19 @@ impl MasterOptions {
                 self.client_reconfig_script = script(text(), dir, "Client reconfiguration")?;
             }
             "master-reboot-down-after-period" => {
-                self.reboot_down_after_ms =
-                    one().parse().map_err(|_| format!("Invalid argument '{}' for '{option}'", one()))?;
+                self.reboot_down_after_ms = one().parse().map_err(|_| invalid())?;
             }
             "rename-command" => {
                 let from = one().to_ascii_uppercase();
                 let to = args.get(1).cloned().unwrap_or_default();
                 if from.is_empty() || to.is_empty() {
-                    return Err("rename-command needs a command and its new name".into());
+                    return Err(format!("Invalid argument '' for SENTINEL SET '{option}'"));
                 }
-                self.renamed.insert(from, to);
+                // A command that has its own name again needs no mention.
+                self.renamed.remove(&from);
+                if !from.eq_ignore_ascii_case(&to) {
+                    self.renamed.insert(from, to);
+                }
             }
             _ => return Err(format!("Unknown option or number of arguments for SENTINEL SET '{option}'")),
         }
@@ -142,7 +143,7 @@ fn script(path: Option<String>, dir: &Path, what: &str) -> Result<Option<String>
         let executable =
             std::fs::metadata(dir.join(p)).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         if !executable {
-            return Err(format!("{what} script seems non existing or non executable: '{p}'"));
+            return Err(format!("{what} script seems non existing or non executable"));
         }
     }
     Ok(path)
@@ -151,7 +152,7 @@ fn script(path: Option<String>, dir: &Path, what: &str) -> Result<Option<String>
 /// Everything that a Sentinel is configured with.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Port, password, directory and all else that is no `sentinel` directive.
+    /// Users, directory and all else that is no `sentinel` directive; the server in front takes it.
     pub(super) general: General,
     /// The file to rewrite; none where all came from the command line.
     pub file: Option<PathBuf>,
@@ -159,10 +160,6 @@ pub struct Config {
     pub port: u16,
     /// Working directory.
     pub dir: PathBuf,
-    /// Password that clients need.
-    pub requirepass: Option<String>,
-    /// Refuse remote clients while no password is set.
-    pub protected_mode: bool,
     /// Masters come from the shard map.
     pub managed: bool,
     /// Masters to monitor (classic).
@@ -194,8 +191,6 @@ impl Config {
             file: general.extra.config_file.clone(),
             port: general.port,
             dir: general.dir.clone(),
-            requirepass: Some(general.requirepass.clone()).filter(|p| !p.is_empty()),
-            protected_mode: general.protected_mode,
             managed: general.managed,
             ..Config::default()
         };
@@ -253,6 +248,8 @@ impl Config {
                 let addr = address(host, port)?;
                 self.master(m).map(|m| m.known_replicas.push(addr))
             }
+            // As old versions wrote it, without an id.
+            ("known-sentinel", [_, _, _]) => Ok(()),
             ("known-sentinel", [m, host, port, id]) => {
                 let addr = address(host, port)?;
                 let id = id.clone();
@@ -270,11 +267,11 @@ impl Config {
             ("announce-hostnames", [v]) => yes_no(v).map(|v| self.announce_hostnames = v),
             ("deny-scripts-reconfig", [v]) => yes_no(v).map(|v| self.allow_scripts_reconfig = !v),
             ("sentinel-user", [v]) => {
-                self.sentinel_user = Some(v.clone());
+                self.sentinel_user = Some(v.clone()).filter(|v| !v.is_empty());
                 Ok(())
             }
             ("sentinel-pass", [v]) => {
-                self.sentinel_pass = Some(v.clone());
+                self.sentinel_pass = Some(v.clone()).filter(|v| !v.is_empty());
                 Ok(())
             }
             (other, [master, rest @ ..]) => match MasterOptions::arity(other) {
@@ -319,21 +316,6 @@ impl Config {
             .iter_mut()
             .find(|m| m.name == name)
             .ok_or_else(|| "No such master with specified name.".into())
-    }
-
-    /// Writes `state` into the file, in the places of the lines it replaces.
-    pub fn rewrite(&self, disk: &dyn Disk, state: &[String]) -> Result<(), String> {
-        let mut foreign: Vec<Foreign<'_>> =
-            STATE_OPTIONS.iter().map(|option| Foreign { option, lines: Vec::new() }).collect();
-        for line in state {
-            let is_of =
-                |f: &Foreign<'_>| line.strip_prefix(f.option).is_some_and(|rest| rest.starts_with(' '));
-            match foreign.iter_mut().find(|f| is_of(f)) {
-                Some(f) => f.lines.push(line.clone()),
-                None => return Err(format!("no place in the file for '{line}'")),
-            }
-        }
-        self.general.rewrite(disk, &foreign).map(|_| ()).map_err(|e| e.0)
     }
 
     /// The lines of `sentinel` directives that are not about a master.
@@ -412,6 +394,26 @@ impl MasterOptions {
         }
         out
     }
+}
+
+/// Writes `state` and users into the file of a configuration, in the places of the lines they replace.
+pub fn rewrite(
+    general: &General,
+    disk: &dyn Disk,
+    state: &[String],
+    users: Foreign<'_>,
+) -> Result<(), String> {
+    let mut foreign: Vec<Foreign<'_>> =
+        STATE_OPTIONS.iter().map(|option| Foreign { option, lines: Vec::new() }).collect();
+    for line in state {
+        let is_of = |f: &Foreign<'_>| line.strip_prefix(f.option).is_some_and(|rest| rest.starts_with(' '));
+        match foreign.iter_mut().find(|f| is_of(f)) {
+            Some(f) => f.lines.push(line.clone()),
+            None => return Err(format!("no place in the file for '{line}'")),
+        }
+    }
+    foreign.insert(0, users);
+    general.rewrite(disk, &foreign).map(|_| ()).map_err(|e| e.0)
 }
 
 /// What the state's lines begin with.
@@ -523,7 +525,7 @@ mod tests {
             m.config_epoch = 7;
             let mut state = c.global_state(&"cd".repeat(20), 7);
             state.extend(c.masters[0].state());
-            c.rewrite(&RealDisk, &state).unwrap();
+            rewrite(&c.general, &RealDisk, &state, Foreign { option: "user", lines: vec![] }).unwrap();
             let new = std::fs::read_to_string(path).unwrap();
             let front = "# mine\nport 5000\nsentinel monitor mymaster 127.0.0.1 6380 2\n\
                          sentinel down-after-milliseconds mymaster 5000\n\

@@ -8,7 +8,12 @@ use crate::io::Io;
 const NOTICES: &[&str] = &[
     "+slave",
     "+sentinel",
+    "+sentinel-address-switch",
+    "+sentinel-invalid-addr",
+    "+reboot",
     "+slave-reconf-sent",
+    "+slave-reconf-sent-be",
+    "-slave-reconf-sent-timeout",
     "+slave-reconf-inprog",
     "+slave-reconf-done",
     "+failover-state-send-slaveof-noone",
@@ -16,8 +21,6 @@ const NOTICES: &[&str] = &[
     "+convert-to-slave",
     "+fix-slave-config",
     "+role-change",
-    "-role-change",
-    "+monitor",
 ];
 
 impl Sentinel {
@@ -29,7 +32,7 @@ impl Sentinel {
         let host = inst.host_for_clients(names);
         let mut text = match inst.kind {
             Kind::Master => format!("master {group} {host} {}", inst.addr.port()),
-            Kind::Replica => format!("slave {} {host} {}", inst.addr, inst.addr.port()),
+            Kind::Replica => format!("slave {host}:{} {host} {}", inst.addr.port(), inst.addr.port()),
             Kind::Sentinel => format!("sentinel {} {host} {}", inst.run_id, inst.addr.port()),
         };
         if inst.kind != Kind::Master
@@ -56,10 +59,15 @@ impl Sentinel {
 
     /// An event with this text.
     pub(super) fn tell(&mut self, io: &mut Io, what: &str, text: &str, master: Option<&str>) {
-        tracing::info!("{what} {text}");
-        self.publish(io, what.as_bytes(), text.as_bytes());
+        let notice = NOTICES.contains(&what);
+        if notice {
+            tracing::info!("{what} {text}");
+        } else {
+            tracing::warn!("{what} {text}");
+        }
+        self.front.announce(io, what.as_bytes(), text.as_bytes());
         let script = master
-            .filter(|_| !NOTICES.contains(&what))
+            .filter(|_| !notice)
             .and_then(|m| self.masters.get(m))
             .and_then(|m| m.opt.notification_script.clone());
         if let Some(path) = script {

@@ -3,6 +3,7 @@
 
 use super::Sentinel;
 use super::instance::{Channel, Expect, InstId, Reconf};
+use super::settings::Crash;
 use super::vote::DESYNC_MS;
 use crate::io::Io;
 
@@ -114,7 +115,7 @@ impl Sentinel {
         let jitter = self.rng.below(DESYNC_MS);
         let Some(m) = self.masters.get_mut(name) else { return };
         m.failover = Failover {
-            step: if forced { Step::SelectReplica } else { Step::WaitStart },
+            step: Step::WaitStart,
             since_ms: now,
             epoch,
             started_ms: now,
@@ -149,10 +150,14 @@ impl Sentinel {
     fn wait_start(&mut self, io: &mut Io, name: &str) {
         let now = io.now.mono_ms();
         let Some(m) = self.masters.get(name) else { return };
-        let (epoch, started) = (m.failover.epoch, m.failover.started_ms);
+        let (epoch, started, forced) = (m.failover.epoch, m.failover.started_ms, m.failover.forced);
         let limit = self.timing.election_timeout.min(m.opt.failover_timeout_ms);
-        if self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str()) {
+        let leads = self.leader(io, name, epoch).as_deref() == Some(self.myid.as_str());
+        if leads || forced {
             self.event_of(io, "+elected-leader", name, "");
+            if self.crashes_now(io, Crash::AfterElection) {
+                return;
+            }
             self.enter(io, name, Step::SelectReplica);
             self.event_of(io, "+failover-state-select-slave", name, "");
         } else if now.saturating_sub(started) > limit {
@@ -243,6 +248,9 @@ impl Sentinel {
         self.enter(io, name, Step::ReconfReplicas);
         self.save_or_warn();
         self.event(io, "+promoted-slave", id, "");
+        if self.crashes_now(io, Crash::AfterPromotion) {
+            return;
+        }
         self.event_of(io, "+failover-state-reconf-slaves", name, "");
         let names = self.names();
         let place =

@@ -29,12 +29,12 @@ impl Sentinel {
         let _ = writeln!(
             text,
             "# TYPE redis_commands_processed_total counter\nredis_commands_processed_total {}",
-            self.stats.commands
+            self.front.stats.commands_processed
         );
         let _ = writeln!(
             text,
             "# TYPE redis_connections_received_total counter\nredis_connections_received_total {}",
-            self.stats.connections
+            self.front.stats.connections_received
         );
         if !self.masters.is_empty() {
             text.push_str("# TYPE redis_sentinel_master_ok_sentinels gauge\n");

@@ -2,7 +2,7 @@
 //! and to other sentinels. They make sentinels find each other and adopt the newest configuration (classic).
 
 use super::Sentinel;
-use super::instance::{Channel, Expect, InstId, Kind};
+use super::instance::{Channel, Expect, InstId, Instance, Kind};
 use crate::io::Io;
 use crate::shardmap::NodeAddr;
 
@@ -192,6 +192,23 @@ impl Sentinel {
             let text = format!("{name} {} {} {} {}", old.0, old.1, new.0, new.1);
             self.tell(io, "+switch-master", &text, Some(name));
         }
+        if self.managed.is_none() {
+            self.meet_members_anew(io, name);
+        }
         self.hello_soon(name);
+    }
+
+    /// Whatever is known of the nodes was said under the old configuration: as Redis, begin to watch them anew.
+    fn meet_members_anew(&mut self, io: &mut Io, name: &str) {
+        let now = io.now.mono_ms();
+        for id in self.members(name) {
+            self.drop_links(io, id);
+            let Some(i) = self.insts.get_mut(&id) else { continue };
+            let fresh = Instance::new(i.kind, i.addr.clone(), name, i.down_after_ms, now);
+            *i = Instance { ip: i.ip.take(), own_ip: i.own_ip.take(), ..fresh };
+            if i.kind == Kind::Replica {
+                self.event(io, "+slave", id, "");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Links to monitored instances: connecting, sending, and telling which reply answers what.
 
 use super::instance::{Channel, Expect, InstId, Kind};
+use super::switchover::HANDOVER_LOST;
 use super::{HELLO_CHANNEL, Sentinel};
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::resp::reader::{self, Value};
@@ -116,8 +117,12 @@ impl Sentinel {
     fn credentials(&self, id: InstId) -> Option<(Option<String>, String)> {
         let inst = self.insts.get(&id)?;
         if inst.kind == Kind::Sentinel || self.managed.is_some() {
-            let pass = self.cfg.sentinel_pass.clone().or_else(|| self.cfg.requirepass.clone())?;
-            return Some((self.cfg.sentinel_user.clone(), pass));
+            if let Some(pass) = self.cfg.sentinel_pass.clone() {
+                return Some((self.cfg.sentinel_user.clone(), pass));
+            }
+            // The password that is asked for here is that of all of them.
+            let own = &self.front.config.requirepass;
+            return (!own.is_empty()).then(|| (None, own.clone()));
         }
         let m = self.masters.get(&inst.group)?;
         Some((m.opt.auth_user.clone(), m.opt.auth_pass.clone()?))
@@ -178,8 +183,8 @@ impl Sentinel {
             Expect::Auth => {
                 if let Value::Error(e) = &value {
                     let addr = self.insts.get(&id).map(|i| i.addr.to_string()).unwrap_or_default();
+                    // Whoever needs none serves us all the same; else what follows is refused.
                     tracing::warn!("{addr} refuses our password: {e}");
-                    self.give_up_links(io, id);
                 }
             }
             Expect::Subscribe => {
@@ -219,7 +224,7 @@ impl Sentinel {
         }
         for expect in lost {
             if let Expect::Handover { shard, epoch } = expect {
-                let gone = Value::Error("HANDOVER the connection was lost".into());
+                let gone = Value::Error(HANDOVER_LOST.into());
                 self.handover_answer(io, id, shard, epoch, &gone);
             }
         }

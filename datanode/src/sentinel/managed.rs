@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::instance::{Channel, Expect, InstId, Kind, PeerEpoch};
 use super::monitor::{FEED_FRACTION, PING_FRACTION, PING_MANAGED_MS};
+use super::planned::Planned;
 use super::state::State;
 use super::switchover::Attempt;
 use super::{HELLO_PERIOD_MS, Sentinel, StartError};
@@ -33,6 +34,8 @@ pub(super) struct Managed {
     pub attempts: BTreeMap<String, Attempt>,
     /// Decisions of leaders that this sentinel has accepted, by shard; nobody else hears of one before a majority has.
     pub accepted: BTreeMap<u32, Authority>,
+    /// Planned moves that were asked for here, by master name.
+    pub planned: BTreeMap<String, Planned>,
 }
 
 impl Sentinel {
@@ -47,6 +50,7 @@ impl Sentinel {
             peers: BTreeMap::new(),
             attempts: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            planned: BTreeMap::new(),
         };
         let mut votes = BTreeMap::new();
         match disk::read(&*self.disk, &path) {
@@ -149,6 +153,7 @@ impl Sentinel {
         if self.managed.is_none() {
             return;
         }
+        self.end_planned(io);
         let now = io.now.mono_ms();
         for id in self.insts.keys().copied().collect::<Vec<_>>() {
             let Some(i) = self.insts.get(&id).filter(|i| i.command.up()) else { continue };
@@ -371,7 +376,8 @@ impl Sentinel {
     fn shard_state(&self, name: &str, shard: &Shard) -> (ShardState, String) {
         let Some(m) = self.masters.get(name) else { return (ShardState::Unfounded, String::new()) };
         let attempt = self.managed.as_ref().and_then(|g| g.attempts.get(name));
-        let reason = attempt.map(|a| a.reason.clone()).unwrap_or_default();
+        let pending = self.move_pending(name).unwrap_or_default().to_owned();
+        let reason = attempt.map_or(pending, |a| a.reason.clone());
         let down = self.master_inst(name).is_some_and(|i| i.sdown());
         let state = match attempt {
             Some(a) if a.at_risk => ShardState::AtRisk,
@@ -380,10 +386,14 @@ impl Sentinel {
             Some(_) => ShardState::Electing,
             None if m.odown_since_ms.is_some() => ShardState::Odown,
             None if down => ShardState::Sdown,
+            None if self.move_pending(name).is_some() => ShardState::Switchover,
             None => ShardState::Ok,
         };
         let reason = match (&state, self.may_vote()) {
-            (ShardState::Ok, _) => String::new(),
+            (ShardState::Ok, _) => match self.move_failed(name) {
+                Some(why) => format!("the last planned move has failed: {why}"),
+                None => String::new(),
+            },
             (_, false) => "this sentinel may not vote before it has learned from a majority".into(),
             _ => reason,
         };

@@ -3,10 +3,9 @@
 //! Contract: a synchronous core behind [`Service`]; all I/O is through [`Io`] and [`Disk`]. Two modes share monitoring,
 //! votes, events and the SENTINEL answers: *classic* (masters from `sentinel.conf`, commands to the data nodes, as Redis
 //! Sentinel 7.0) and *managed* (masters from the shard map, `docs/architecture.md`). Whatever a vote or an epoch depends
-//! on is durable before it is answered.
+//! on is durable before it is answered. Clients, users and channels are those of the [`Server`] in front of it.
 
 mod answers;
-mod clients;
 mod commands;
 pub mod config;
 mod events;
@@ -19,8 +18,9 @@ mod lease;
 mod link;
 mod managed;
 mod monitor;
-mod pubsub;
+mod planned;
 mod scripts;
+mod settings;
 mod state;
 mod switchover;
 mod timing;
@@ -35,11 +35,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{self, Disk};
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
+use crate::io::{ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal};
 use crate::net::http::Board;
 use crate::rng::Rng;
+use crate::server::{Origins, Server};
 use crate::shardmap::{Authority, NodeAddr};
-use clients::Client;
 use config::{Config, MasterOptions};
 use failover::Failover;
 use instance::{Channel, InstId, Instance, Kind};
@@ -48,6 +48,8 @@ use instance::{Channel, InstId, Instance, Kind};
 pub(crate) const HELLO_CHANNEL: &str = "__sentinel__:hello";
 /// Time between hello messages, milliseconds (as Redis).
 pub(crate) const HELLO_PERIOD_MS: u64 = 2000;
+/// Names of links and jobs begin here: those of the server in front are smaller.
+const FIRST_ID: u64 = 1 << 32;
 const TICK_MS: u64 = 50;
 const TICK_MANAGED_MS: u64 = 10;
 
@@ -81,28 +83,29 @@ struct PeerView {
 /// A Sentinel process' core.
 pub struct Sentinel {
     cfg: Config,
+    /// What every Redis process has: connections, users, channels, general directives.
+    front: Server,
     timing: timing::Timing,
     disk: Arc<dyn Disk>,
     rng: Rng,
     myid: String,
-    run_id: String,
     current_epoch: u64,
     masters: BTreeMap<String, Master>,
     insts: BTreeMap<InstId, Instance>,
     links: HashMap<ConnId, (InstId, Channel)>,
     dialing: HashMap<LinkToken, (InstId, Channel)>,
-    clients: BTreeMap<ConnId, Client>,
     /// Source of instance ids, link tokens and job ids.
     next_id: u64,
-    next_client: u64,
     own_ip: Option<String>,
-    started: Now,
     last_tick_ms: u64,
     tilt_since_ms: Option<u64>,
     scripts: scripts::Scripts,
     managed: Option<managed::Managed>,
-    stats: Stats,
     terminating: bool,
+    /// When to crash: bits of [`settings::Crash`].
+    crashes: u8,
+    /// Masters of the configuration have been told of.
+    announced: bool,
     /// The state has changed and is to be saved soon.
     unsaved: bool,
     /// When it was last saved so, monotonic milliseconds.
@@ -112,15 +115,15 @@ pub struct Sentinel {
     published_ms: u64,
 }
 
-#[derive(Debug, Default)]
-struct Stats {
-    connections: u64,
-    commands: u64,
-}
-
 /// Why a Sentinel can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What holds for every server is wrong: its users.
+    #[error("{0}")]
+    Front(String),
+    /// Votes have to be kept somewhere.
+    #[error("Sentinel needs config file on disk to save state. Exiting...")]
+    NoFile,
     /// Its state file is there and can't be used.
     #[error("the state file {0} can't be used: {1}")]
     State(String, String),
@@ -131,31 +134,39 @@ pub enum StartError {
 
 impl Sentinel {
     /// Restores what was kept from an earlier life; `seed` feeds ids and jitter.
-    pub fn new(cfg: Config, disk: Arc<dyn Disk>, seed: u64, now: Now) -> Result<Self, StartError> {
+    pub fn new(
+        mut cfg: Config,
+        disk: Arc<dyn Disk>,
+        seed: u64,
+        now: Now,
+        origins: Origins,
+    ) -> Result<Self, StartError> {
+        if !cfg.managed && cfg.file.is_none() {
+            return Err(StartError::NoFile);
+        }
         let mut rng = Rng::new(seed);
-        let run_id = rng.hex40();
+        let general = std::mem::take(&mut cfg.general);
+        let front = Server::front(general, disk.clone(), seed, now, origins).map_err(StartError::Front)?;
         let myid = cfg.myid.clone().unwrap_or_else(|| rng.hex40());
         let mut s = Sentinel {
             current_epoch: cfg.current_epoch,
             myid,
-            run_id,
+            front,
             disk,
             rng,
             masters: BTreeMap::new(),
             insts: BTreeMap::new(),
             links: HashMap::new(),
             dialing: HashMap::new(),
-            clients: BTreeMap::new(),
-            next_id: 1,
-            next_client: 1,
+            next_id: FIRST_ID,
             own_ip: None,
-            started: now,
             last_tick_ms: 0,
             tilt_since_ms: None,
             scripts: scripts::Scripts::default(),
             managed: None,
-            stats: Stats::default(),
             terminating: false,
+            crashes: 0,
+            announced: false,
             unsaved: false,
             saved_ms: 0,
             metrics: None,
@@ -286,13 +297,16 @@ impl Sentinel {
 
 impl Service for Sentinel {
     fn accepted(&mut self, io: &mut Io, conn: ConnId, peer: Peer) {
-        self.client_accepted(io, conn, peer);
+        self.front.accepted(io, conn, peer);
     }
 
     fn received(&mut self, io: &mut Io, conn: ConnId) {
         match self.links.get(&conn) {
             Some(&(id, channel)) => self.link_received(io, conn, id, channel),
-            None => self.client_received(io, conn),
+            None => {
+                self.front.received(io, conn);
+                self.serve_left(io);
+            }
         }
     }
 
@@ -301,9 +315,7 @@ impl Service for Sentinel {
     fn closed(&mut self, io: &mut Io, conn: ConnId, why: Gone) {
         match self.links.remove(&conn) {
             Some((id, channel)) => self.link_closed(io, id, channel, why),
-            None => {
-                self.clients.remove(&conn);
-            }
+            None => self.front.closed(io, conn, why),
         }
     }
 
@@ -312,27 +324,29 @@ impl Service for Sentinel {
     }
 
     fn job_done(&mut self, io: &mut Io, job: JobId, result: std::io::Result<u64>) {
+        if job.0 < FIRST_ID {
+            return self.front.job_done(io, job, result);
+        }
         self.script_done(io, job, result);
     }
 
     fn tick(&mut self, io: &mut Io) {
+        self.front.tick(io);
+        self.serve_left(io);
         self.timer(io);
         self.save_if_due(io.now.mono_ms());
         self.publish_figures(io);
     }
 
-    fn before_sleep(&mut self, _io: &mut Io) {}
+    fn before_sleep(&mut self, io: &mut Io) {
+        self.front.before_sleep(io);
+    }
 
     fn tick_ms(&self) -> u64 {
         if self.managed.is_some() { TICK_MANAGED_MS } else { TICK_MS }
     }
 
     fn terminate(&mut self, io: &mut Io, _signal: Signal) {
-        if !self.terminating {
-            self.terminating = true;
-            self.save_if_unsaved();
-            tracing::info!("Sentinel is now ready to exit, bye bye...");
-            io.ask(Action::Exit(0));
-        }
+        self.end(io);
     }
 }

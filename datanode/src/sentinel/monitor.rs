@@ -19,6 +19,14 @@ pub(super) const REFUSED_TIMES: u32 = 3;
 
 impl Sentinel {
     pub(super) fn timer(&mut self, io: &mut Io) {
+        if self.terminating {
+            return;
+        }
+        if !std::mem::replace(&mut self.announced, true) && self.managed.is_none() {
+            for name in self.masters.keys().cloned().collect::<Vec<_>>() {
+                self.say_monitored(io, &name);
+            }
+        }
         self.check_tilt(io);
         for id in self.insts.keys().copied().collect::<Vec<_>>() {
             self.reconnect(io, id);
@@ -39,7 +47,6 @@ impl Sentinel {
         }
         self.managed_timer(io);
         self.run_scripts(io);
-        self.close_idle_clients(io);
     }
 
     fn check_tilt(&mut self, io: &mut Io) {

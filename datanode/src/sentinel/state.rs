@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Sentinel;
-use super::config::MasterOptions;
+use super::config::{MasterOptions, rewrite};
 use crate::disk;
 use crate::shardmap::{Authority, ShardMap};
 
@@ -80,9 +80,10 @@ impl Sentinel {
             (None, Some(_)) => {
                 let mut lines = self.cfg.global_state(&self.myid, self.current_epoch);
                 lines.extend(self.masters.keys().flat_map(|name| self.options(name).state()));
-                return self.cfg.rewrite(&*self.disk, &lines).map_err(std::io::Error::other);
+                return rewrite(&self.front.config, &*self.disk, &lines, self.front.user_lines())
+                    .map_err(std::io::Error::other);
             }
-            // All from the command line, classic: there is nowhere to keep it.
+            // It does not start like this.
             (None, None) => return Ok(()),
         };
         disk::replace(&*self.disk, &path, &bytes)

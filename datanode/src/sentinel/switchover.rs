@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::failover::{Failover, Step};
 use super::instance::{Channel, Expect, InstId};
 use super::managed::node_status;
+use super::settings::Crash;
 use super::vote::LEADER_LIFE_MS;
 use super::{PeerView, Sentinel};
 use crate::election::{self, Decision, Election};
 use crate::io::Io;
 use crate::mutation::{self, Mutation};
 use crate::resp::reader::Value;
-use crate::shardmap::{Authority, NodeAddr, NodeRole, NodeStatus, Shard, ShardMap};
+use crate::shardmap::{Authority, NodeAddr, NodeStatus, Shard, ShardMap};
 
 /// Longest wait for a majority's votes, milliseconds.
 const VOTES_MS: u64 = 1000;
@@ -31,8 +32,11 @@ const STAGGER_MS: u64 = 40;
 const RETRY_MS: u64 = 400;
 /// How long the pause of a handover may last, milliseconds.
 const HANDOVER_MS: u64 = 5000;
-/// How long a planned move waits for its target's promise, milliseconds.
-const TARGET_PROMISE_MS: u64 = 1000;
+/// How long a planned move waits for the promise of a target that is not known to be down, milliseconds: without it the
+/// old master is elected again.
+const TARGET_PROMISE_MS: u64 = 3000;
+/// Stands for the answer to a handover whose connection was lost.
+pub(super) const HANDOVER_LOST: &str = "HANDOVER the connection was lost";
 /// Attempts to connect after which a refusal is believed.
 const ABSENT_REFUSALS: u32 = 3;
 
@@ -117,6 +121,7 @@ impl Sentinel {
         if !needed || !may {
             if !needed && m.failover.not_before_ms <= now {
                 m.failover.not_before_ms = 0;
+                self.retry_planned(io, name, shard);
             }
             return;
         }
@@ -139,68 +144,8 @@ impl Sentinel {
         self.start_planned(io, &name, None)
     }
 
-    /// A planned move; `Err` is the reply's error text.
-    pub(super) fn start_planned(
-        &mut self,
-        io: &mut Io,
-        name: &str,
-        to: Option<&NodeAddr>,
-    ) -> Result<(), String> {
-        let Some(shard) = self.shard_named(name).cloned() else {
-            return Err("ERR No such master with that name".into());
-        };
-        let Some(m) = self.masters.get(name) else { return Err("ERR No such master with that name".into()) };
-        if m.failover.active() {
-            return Err("INPROG Failover already in progress".into());
-        }
-        if !self.may_vote() {
-            return Err("NOQUORUM this sentinel may not vote before it has learned from a majority".into());
-        }
-        let Some(master) = shard.master.clone() else { return Err("ERR the shard has no master yet".into()) };
-        if self.master_inst(name).is_none_or(|i| !i.command.up() || i.sdown()) {
-            return Err(format!("ERR the master {master} does not answer: it can't hand over"));
-        }
-        if let Some(to) = to {
-            if !shard.has_member(to) {
-                return Err(format!("ERR {to} is not a member of shard {}", shard.index));
-            }
-            if *to == master {
-                return Err(format!("ERR {to} is the master already"));
-            }
-        }
-        let target = match self.best_target(name, &shard, to) {
-            Some(t) => t,
-            None => return Err("NOGOODSLAVE No suitable replica to promote".into()),
-        };
-        self.begin(io, name, Some(target), true);
-        Ok(())
-    }
-
-    /// The replica that is best prepared to take over.
-    fn best_target(&self, name: &str, shard: &Shard, to: Option<&NodeAddr>) -> Option<NodeAddr> {
-        shard
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, m)| Some(*m) != shard.master.as_ref() && to.is_none_or(|t| t == *m))
-            .filter_map(|(ordinal, m)| {
-                let i = self.member_at(name, m.host(), m.port()).and_then(|id| self.insts.get(&id))?;
-                let s = i.status.as_ref()?;
-                let good = !i.sdown()
-                    && i.command.up()
-                    && s.role == NodeRole::Replica
-                    && s.link_up
-                    && !s.syncing
-                    && !s.loading
-                    && s.disk_error.is_none()
-                    && s.dataset == shard.dataset;
-                good.then_some(((s.epoch, s.offset, std::cmp::Reverse(ordinal)), m))
-            })
-            .max()
-            .map(|(_, m)| m.clone())
-    }
-
-    fn begin(&mut self, io: &mut Io, name: &str, target: Option<NodeAddr>, planned: bool) {
+    /// Begins an attempt; `planned`: with a handover to `target`.
+    pub(super) fn begin(&mut self, io: &mut Io, name: &str, target: Option<NodeAddr>, planned: bool) {
         let now = io.now.mono_ms();
         let before = self.current_epoch;
         self.current_epoch += 1;
@@ -242,10 +187,11 @@ impl Sentinel {
     }
 
     /// Breaks an attempt off; the next one may follow soon.
-    fn give_up(&mut self, io: &mut Io, name: &str, event: &str, why: &str) {
+    pub(super) fn give_up(&mut self, io: &mut Io, name: &str, event: &str, why: &str) {
         let now = io.now.mono_ms();
         let delay = RETRY_MS / 4 + self.rng.below(RETRY_MS);
         self.event_of(io, event, name, why);
+        self.note_of_move(name, if why.is_empty() { event } else { why });
         if let Some(m) = self.masters.get_mut(name) {
             m.failover.end();
             m.failover.not_before_ms = now + delay;
@@ -270,6 +216,9 @@ impl Sentinel {
             let base = self.voted_authority(name, shard, epoch);
             if let Some(a) = self.attempt(name) {
                 a.base = base;
+            }
+            if self.crashes_now(io, Crash::AfterElection) {
+                return;
             }
             self.enter_step(io, name, if forced { Step::Handover } else { Step::Promises });
         } else if now.saturating_sub(since) > VOTES_MS {
@@ -320,6 +269,8 @@ impl Sentinel {
         }
         if now.saturating_sub(since) > limit {
             self.give_up(io, name, "-failover-abort-slave-timeout", "#handover");
+            // Writes have waited for it long enough.
+            self.give_up_move(io, name, "the handover did not end in time");
         }
     }
 
@@ -343,6 +294,9 @@ impl Sentinel {
             Value::Error(e) => {
                 let why = format!("#{e}");
                 self.give_up(io, &name, "-failover-abort-slave-timeout", &why);
+                if e != HANDOVER_LOST {
+                    self.give_up_move(io, &name, &why);
+                }
             }
             _ => self.enter_step(io, &name, Step::Promises),
         }
@@ -395,9 +349,15 @@ impl Sentinel {
             .map(|i| i.addr.clone())
             .collect();
         let Some(map) = self.map().cloned() else { return };
+        let down = |n: &NodeAddr| {
+            let id = self.member_at(name, n.host(), n.port());
+            id.and_then(|id| self.insts.get(&id)).is_none_or(|i| i.sdown())
+        };
+        let down: Vec<NodeAddr> = shard.members.iter().filter(|n| down(n)).cloned().collect();
         let Some(a) = self.attempt(name) else { return };
         let promises: Vec<NodeStatus> = a.promises.values().cloned().collect();
-        let preferred = a.target.as_ref().filter(|_| now.saturating_sub(since) < TARGET_PROMISE_MS);
+        let waits = now.saturating_sub(since) < TARGET_PROMISE_MS;
+        let preferred = a.target.as_ref().filter(|t| waits && !down.contains(t));
         let master = shard.master.clone();
         let given_up =
             !a.planned || promises.iter().any(|p| Some(&p.node) == master.as_ref() && p.promised == epoch);
@@ -537,6 +497,9 @@ impl Sentinel {
 
     /// The decision is safe: members and clients may hear of it.
     fn publish_decision(&mut self, io: &mut Io, name: &str, shard: u32, decided: Authority) {
+        if self.crashes_now(io, Crash::AfterPromotion) {
+            return;
+        }
         let Some(mut map) = self.map().cloned() else { return };
         let again = map.shard(shard).is_some_and(|s| s.master == decided.master);
         if let Some(s) = map.shard_mut(shard) {

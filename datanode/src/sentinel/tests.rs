@@ -1,6 +1,8 @@
 //! Sentinels under the shard map over a simulated network, with members that follow the rules of
 //! `docs/architecture.md` in the simplest way. Each run is made from one seed.
 
+mod planned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use super::config::Config;
 use super::failover::Step;
 use super::*;
+use crate::config::Config as General;
 use crate::disk_fake::{FakeDisk, Survives};
 use crate::resp::parse::{self, ArgRanges, Bounds, Parsed};
 use crate::resp::writer;
@@ -38,11 +41,20 @@ struct Member {
     intact: bool,
     /// Number of the process.
     run: u64,
+    /// Until then it does nothing.
+    stalled_until_us: u64,
 }
 
 impl Member {
     fn new(addr: &str, volume: Volume, run: u64) -> Self {
-        Member { addr: addr.parse().unwrap(), volume, role: NodeRole::Nobody, intact: false, run }
+        Member {
+            addr: addr.parse().unwrap(),
+            volume,
+            role: NodeRole::Nobody,
+            intact: false,
+            run,
+            stalled_until_us: 0,
+        }
     }
 
     fn shard(&self) -> Option<&Shard> {
@@ -143,6 +155,9 @@ impl Member {
 impl Service for Member {
     fn accepted(&mut self, _io: &mut Io, _conn: ConnId, _peer: Peer) {}
     fn received(&mut self, io: &mut Io, conn: ConnId) {
+        if io.now.mono_us < self.stalled_until_us {
+            return;
+        }
         let mut ranges = ArgRanges::default();
         while let Some(c) = io.conn(conn) {
             let Parsed::Request { consumed } = parse::request(&c.input, 0, &Bounds::default(), &mut ranges)
@@ -295,10 +310,13 @@ impl World {
             announce_ip: Some(format!("s{i}")),
             announce_port: 26379,
             dir: "/data".into(),
+            // The simulated network has no loopback.
+            general: General { protected_mode: false, ..General::default() },
             ..Config::default()
         };
         let seed = self.sim.rng.next_u64();
-        let s = Sentinel::new(config, Arc::new(self.disks[i].clone()), seed, self.sim.now()).unwrap();
+        let (disk, now) = (Arc::new(self.disks[i].clone()), self.sim.now());
+        let s = Sentinel::new(config, disk, seed, now, Origins::default()).unwrap();
         Actor::Sentinel(Box::new(s))
     }
 
@@ -391,7 +409,7 @@ impl World {
             let leads =
                 s.masters.values().filter(|m| matches!(m.failover.step, Step::Promises | Step::Spread));
             let leads: Vec<u64> = leads.map(|m| m.failover.epoch).collect();
-            let id = s.run_id.clone();
+            let id = s.front.run_id.clone();
             for epoch in leads {
                 let first = self.leaders.entry(epoch).or_insert(id.clone());
                 assert_eq!(*first, id, "two leaders of epoch {epoch}");
@@ -557,46 +575,6 @@ fn a_promise_of_a_process_that_has_been_restarted_since_does_not_count() {
 }
 
 #[test]
-fn planned_moves() {
-    let mut w = World::new(3, CALM);
-    let (master, _) = w.until_agreed(10_000);
-    w.run_ms(2000);
-    let target = (master + 2) % MEMBERS;
-    let to: NodeAddr = member(target).parse().unwrap();
-    let own: NodeAddr = member(master).parse().unwrap();
-    let ask = |w: &mut World, to: NodeAddr| {
-        w.sim.call(1, |a, io| match a {
-            Actor::Sentinel(s) => s.start_planned(io, "orders", Some(&to)),
-            Actor::Member(_) => unreachable!(),
-        })
-    };
-    assert!(ask(&mut w, own).unwrap().unwrap_err().contains("is the master already"));
-    assert!(ask(&mut w, "x:1".parse().unwrap()).unwrap().unwrap_err().contains("not a member"));
-    ask(&mut w, to.clone()).unwrap().unwrap();
-    assert!(ask(&mut w, to).unwrap().unwrap_err().starts_with("INPROG"));
-    w.run_ms(1000);
-    assert_eq!(w.agreed(), Some(target));
-    w.nothing_lost(target);
-    assert_eq!(w.masters.len(), 2, "one decision was enough");
-}
-
-#[test]
-fn a_planned_move_that_cannot_finish_leaves_the_master() {
-    let mut w = World::new(4, CALM);
-    let (master, _) = w.until_agreed(10_000);
-    w.run_ms(1000);
-    // It no longer takes writes of its epoch, so it refuses to hand over.
-    w.m(master).unwrap().role = NodeRole::Replica;
-    w.sim.call(0, |a, io| match a {
-        Actor::Sentinel(s) => s.start_planned(io, "orders", None).unwrap(),
-        Actor::Member(_) => unreachable!(),
-    });
-    w.run_ms(1000);
-    assert_eq!(w.masters.len(), 1, "no promises were asked for and nothing was decided");
-    assert!(!w.s(0).unwrap().masters["orders"].failover.active());
-}
-
-#[test]
 fn an_election_left_by_its_leader_is_finished_by_another() {
     let mut w = World::new(6, CALM);
     let (master, _) = w.until_agreed(10_000);
@@ -606,7 +584,6 @@ fn an_election_left_by_its_leader_is_finished_by_another() {
     }
     assert_eq!(w.agreed(), None, "a master that has promised takes no writes");
     let (again, _) = w.until_agreed(6000);
-    assert_eq!(again, master, "nobody is ahead of it");
     w.nothing_lost(again);
 }
 

@@ -145,7 +145,7 @@ impl Sentinel {
             self.tell(io, "+new-epoch", &epoch.to_string(), Some(name));
         }
         if voted {
-            self.event_of(io, "+vote-for-leader", name, &format!("{run_id} {epoch}"));
+            self.tell(io, "+vote-for-leader", &format!("{run_id} {epoch}"), Some(name));
         }
         let m = self.masters.get_mut(name)?;
         if run_id != self.myid && m.leader.as_deref() == Some(run_id) && m.opt.leader_epoch == epoch {

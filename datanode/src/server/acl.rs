@@ -8,6 +8,7 @@ use super::client::Client;
 use super::pubsub::Kind;
 use crate::acl::{Context, Denied, Entry, Reason, User, file, may_use_channel};
 use crate::command::{Args, Spec, client};
+use crate::config::Foreign;
 use crate::io::{ConnId, Io};
 
 impl Server {
@@ -50,6 +51,12 @@ impl Server {
             Some(client) if !client.user.is_unrestricted() => client.user.may_run(spec, args),
             _ => Ok(()),
         }
+    }
+
+    /// The users as lines of the configuration file; those of an ACL file stay there.
+    pub(crate) fn user_lines(&self) -> Foreign<'static> {
+        let users = self.acl.users().filter(|_| self.config.aclfile.is_empty());
+        Foreign { option: "user", lines: users.map(|user| user.config_line()).collect() }
     }
 
     /// The check before a command, which the client sent or (`from_script`) its script calls: what is denied is logged.

@@ -239,7 +239,7 @@ impl Server {
                 Blocked::WaitAof(wanted) => late || wanted.is_met_by(self.aof_acks(wanted)),
                 Blocked::Handover { member, offset } => late || self.member_has(member, *offset),
                 Blocked::Keys { .. } => late,
-                Blocked::Shutdown | Blocked::Migrate => false,
+                Blocked::Shutdown | Blocked::Migrate | Blocked::Left => false,
                 // With a migration under way they wait for its end.
                 Blocked::Paused(_) => !paused && self.migrations.is_empty(),
             };
@@ -268,8 +268,8 @@ impl Server {
                 self.handover_failed();
             }
             Blocked::Shutdown => reply.error(SHUTDOWN_FAILED),
-            // It is answered by the migration itself.
-            Blocked::Migrate => {}
+            // They are answered by the migration itself, and by the one behind this server.
+            Blocked::Migrate | Blocked::Left => {}
             Blocked::Paused(command) => {
                 let args = command.as_args();
                 self.request(io, conn, table::find(args).ok(), args, &mut out);

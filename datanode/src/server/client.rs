@@ -92,6 +92,8 @@ pub enum Blocked {
     Shutdown,
     /// `MIGRATE`: until its keys have arrived elsewhere, or not.
     Migrate,
+    /// Whoever is behind this server ([`super::front`]): until it replies.
+    Left,
     /// Writes are paused (CLIENT PAUSE, a planned move): it is run again afterwards.
     Paused(OwnedArgs),
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Server;
 use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
 use super::effects::Targets;
+use super::front;
 use super::limits;
 use super::slowlog::SlowLog;
 use crate::command::{Args, Ctx, Error, Flags, Keys, OwnedArgs, Propagation, Spec, table, transactions};
@@ -478,7 +479,12 @@ impl Server {
             spec,
             propagation: Propagation::IfDirty,
         };
-        let result = (spec.handler)(&mut ctx);
+        let result = if ctx.keys.server.is_front() && spec.flags.any(Flags::SENTINEL) {
+            front::leave(&mut ctx);
+            Ok(())
+        } else {
+            (spec.handler)(&mut ctx)
+        };
         let propagation = ctx.propagation;
         let dirty = self.effects.dirty != before;
         if self.propagates(origin) {

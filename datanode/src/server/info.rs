@@ -45,6 +45,8 @@ const SECTIONS: [Section; 13] = [
 
 /// Sections that are shown only where they are asked for.
 const ON_REQUEST: [&str; 2] = ["commandstats", "latencystats"];
+/// Sections of a sentinel's front; the sentinel adds its own.
+const OF_A_FRONT: [&str; 4] = ["server", "clients", "stats", "cpu"];
 
 impl Server {
     /// The text of `INFO section …`; without sections the default ones.
@@ -53,8 +55,12 @@ impl Server {
         let asked = |name: &str| wanted.iter().any(|w| w == name);
         let default = wanted.is_empty() || asked("default");
         let all = asked("all") || asked("everything");
+        let front = self.is_front();
         let mut page = Page { server: self, io, out: String::new() };
         for (name, title, write) in SECTIONS {
+            if front && !OF_A_FRONT.contains(&name) {
+                continue;
+            }
             let shown = all || asked(name) || (default && !ON_REQUEST.contains(&name));
             if shown && (name != "modules" || !asked("all") || asked("everything") || asked(name)) {
                 if !page.out.is_empty() {
@@ -90,7 +96,7 @@ fn status(ok: bool) -> &'static str {
 fn server(p: &mut Page<'_>) {
     let (s, now) = (p.server, p.io.now);
     let uptime = now.mono_us.saturating_sub(s.started.mono_us) / 1_000_000;
-    let mode = if s.config.cluster_enabled { "cluster" } else { "standalone" };
+    let mode = s.mode_name();
     let config_file =
         s.config.extra.config_file.as_ref().map(|f| f.display().to_string()).unwrap_or_default();
     line!(p, "redis_version:{REDIS_VERSION}");

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod dispatch;
 pub mod effects;
 pub mod eviction;
+pub mod front;
 pub mod histogram;
 pub mod info;
 pub mod latency;
@@ -142,6 +143,8 @@ pub struct Server {
     pub monitors: Vec<ConnId>,
     /// What took long.
     pub latency: latency::Latency,
+    /// What is left to the sentinel that this server is in front of, if it is.
+    pub front: Option<front::Front>,
     /// Commands that took long.
     pub slowlog: slowlog::SlowLog,
     /// Memory of the clients that may be closed for want of it, bytes; counted only where that is bounded.

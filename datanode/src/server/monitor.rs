@@ -50,8 +50,12 @@ impl Server {
             line.push_str(&quote(if is_secret(spec, args, i) { REDACTED } else { arg }));
         }
         line.push_str("\r\n");
-        for &monitor in &self.monitors {
+        for &monitor in self.monitors.iter().filter(|&&m| self.serving != Some(m)) {
             io.send(monitor, line.as_bytes());
+        }
+        // One that watches its own commands sees them behind its replies.
+        if self.serving.is_some_and(|conn| self.monitors.contains(&conn)) {
+            self.tell_silent(line.as_bytes());
         }
     }
 }
@@ -60,12 +64,24 @@ impl Server {
 mod tests {
     use super::*;
     use crate::command::{OwnedArgs, table};
+    use crate::config::Config;
+    use crate::server::testing::Bench;
 
     fn secrets(line: &str) -> Vec<usize> {
         let owned = OwnedArgs::collect(line.split(' '));
         let args = owned.as_args();
         let spec = table::find(args).unwrap();
         (0..args.len()).filter(|&i| is_secret(spec, args, i)).collect()
+    }
+
+    #[test]
+    fn who_watches_is_answered_first() {
+        let mut b = Bench::new(Config::default());
+        let c = b.connect();
+        let all = b.send(c, "SET a 1\r\nMONITOR\r\nSET k v\r\nGET k");
+        let lines: Vec<&str> =
+            all.split("\r\n").map(|l| l.split_once('"').map_or(l, |(_, words)| words)).collect();
+        assert_eq!(lines, ["+OK", "+OK", "+OK", "SET\" \"k\" \"v\"", "$1", "v", "GET\" \"k\"", ""]);
     }
 
     #[test]

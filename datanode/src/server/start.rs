@@ -108,6 +108,7 @@ impl Server {
             client_pause: Default::default(),
             migrations: Default::default(),
             monitors: Vec::new(),
+            front: None,
             slowlog: Default::default(),
             latency: Default::default(),
             client_memory: 0,

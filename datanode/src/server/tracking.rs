@@ -358,7 +358,7 @@ impl Server {
         }
     }
 
-    /// Says something that is no reply to the client that is being served, which wants no replies.
+    /// Says something that is no reply to the client that is being served: behind its reply, and even if it wants none.
     pub(crate) fn tell_silent(&mut self, message: &[u8]) {
         self.tracking.own.extend_from_slice(message);
     }

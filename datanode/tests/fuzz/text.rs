@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datanode::command::table;
-use datanode::config::{Config, Mode, Source};
+use datanode::config::{Config, Foreign, Mode, Source};
 use datanode::disk;
 use datanode::disk_fake::FakeDisk;
 use datanode::resp::reader::Value;
@@ -130,7 +130,9 @@ fn sentinel_conf() {
                 lines
             };
             let before = state(&config);
-            if config.rewrite(&disk, &before).is_ok() {
+            let general = load(&disk, Mode::Sentinel).unwrap();
+            let no_users = Foreign { option: "user", lines: Vec::new() };
+            if sentinel::config::rewrite(&general, &disk, &before, no_users).is_ok() {
                 let again = read().unwrap_or_else(|e| {
                     let written = disk::read(&disk, Path::new(FILE)).unwrap();
                     panic!("what was written is not taken: {e}\n{}", written.escape_ascii())

@@ -26,13 +26,8 @@ pub(super) const JOB_MS: u64 = 100;
 const LONG_TICK_MS: u64 = 100;
 
 /// What was answered so long ago is durable under `appendfsync everysec`, milliseconds: a second between syncs, a tenth
-<<<<<<< HEAD
-/// until it is noticed that one is due, a tick, and what the job takes.
-pub(super) const EVERYSEC_MS: u64 = 1000 + 100 + LONG_TICK_MS + JOB_MS;
-=======
 /// until it is noticed that one is due, what the job takes, and ticks until each of these is noticed.
 pub(super) const EVERYSEC_MS: u64 = 1000 + 100 + 2 * LONG_TICK_MS + JOB_MS;
->>>>>>> persistence
 
 /// A crash that could have happened: what may be found, and what must be there.
 pub(super) struct Crash {
@@ -101,10 +96,7 @@ pub(super) struct Machine {
     pub(super) disk: FakeDisk,
     pub(super) book: Book,
     jobs: VecDeque<(u64, JobId, Job)>,
-<<<<<<< HEAD
-=======
     done: Vec<(JobId, std::io::Result<u64>)>,
->>>>>>> persistence
     pub(super) exited: Option<i32>,
     client: ConnId,
     /// Another server that this one may follow, and both ends of their connection.
@@ -137,10 +129,7 @@ impl Machine {
             disk,
             book,
             jobs: VecDeque::new(),
-<<<<<<< HEAD
-=======
             done: Vec::new(),
->>>>>>> persistence
             exited: None,
             client,
             master: None,
@@ -234,10 +223,7 @@ impl Machine {
             self.bench.io.now.mono_us += tick_ms * 1000;
             self.bench.io.now.unix_ms += tick_ms as i64;
             let now = self.now_ms();
-<<<<<<< HEAD
-=======
             self.deliver();
->>>>>>> persistence
             self.round("", [|server: &mut Server, io: &mut Io| server.tick(io)]);
             while self.jobs.front().is_some_and(|(since, ..)| now >= since + JOB_MS) {
                 self.run_job();
@@ -248,21 +234,6 @@ impl Machine {
 
     /// Everything that is under way comes to its end.
     pub(super) fn settle(&mut self) {
-<<<<<<< HEAD
-        while self.exited.is_none() && self.run_job() {}
-    }
-
-    /// Does the oldest job; false if there is none.
-    pub(super) fn run_job(&mut self) -> bool {
-        let Some((_, id, job)) = self.jobs.pop_front() else { return false };
-        let result = job();
-        // The server has not heard of it yet.
-        self.note_moments("job", &self.bench.server.config.clone());
-        self.round("job done", [|server: &mut Server, io: &mut Io| server.job_done(io, id, result)]);
-        true
-    }
-
-=======
         while self.exited.is_none() && self.run_job() {
             self.deliver();
         }
@@ -284,7 +255,6 @@ impl Machine {
         }
     }
 
->>>>>>> persistence
     /// A round of the driver: events, then `before_sleep`, then what the core has asked for.
     fn round<F: FnOnce(&mut Server, &mut Io)>(&mut self, what: &str, events: impl IntoIterator<Item = F>) {
         if self.exited.is_some() {

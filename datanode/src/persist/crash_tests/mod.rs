@@ -16,11 +16,7 @@ use state::State;
 
 use crate::config::Config;
 use crate::config::types::{Fsync, Guard, SavePoint};
-<<<<<<< HEAD
-use crate::disk_fake::{FakeDisk, Survives};
-=======
 use crate::disk_fake::{FakeDisk, Fault, Survives};
->>>>>>> persistence
 use crate::rng::Rng;
 use crate::server::testing::Bench;
 
@@ -222,11 +218,7 @@ fn slow_snapshots(c: &mut Config, seed: u64) {
 
 #[test]
 fn under_always_nothing_that_was_answered_is_lost() {
-<<<<<<< HEAD
     let settings = |c: &mut Config, seed: u64| {
-=======
-    let settings = |c: &mut Config, seed: u64| {
->>>>>>> persistence
         c.appendonly = true;
         c.appendfsync = Fsync::Always;
         c.save = vec![SavePoint { seconds: 2, changes: 5 }];
@@ -237,11 +229,7 @@ fn under_always_nothing_that_was_answered_is_lost() {
 
 #[test]
 fn under_everysec_at_most_the_last_second_is_lost() {
-<<<<<<< HEAD
     let settings = |c: &mut Config, seed: u64| {
-=======
-    let settings = |c: &mut Config, seed: u64| {
->>>>>>> persistence
         c.appendonly = true;
         c.auto_aof_rewrite_min_size = 2000;
         c.no_appendfsync_on_rewrite = seed.is_multiple_of(3);
@@ -252,11 +240,7 @@ fn under_everysec_at_most_the_last_second_is_lost() {
 
 #[test]
 fn without_syncs_what_is_left_is_a_state_that_was() {
-<<<<<<< HEAD
     let settings = |c: &mut Config, seed: u64| {
-=======
-    let settings = |c: &mut Config, seed: u64| {
->>>>>>> persistence
         c.appendonly = true;
         c.appendfsync = Fsync::No;
         slow_snapshots(c, seed);
@@ -266,11 +250,7 @@ fn without_syncs_what_is_left_is_a_state_that_was() {
 
 #[test]
 fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
-<<<<<<< HEAD
     let settings = |c: &mut Config, seed: u64| {
-=======
-    let settings = |c: &mut Config, seed: u64| {
->>>>>>> persistence
         c.save = vec![SavePoint { seconds: 1, changes: 1 }];
         slow_snapshots(c, seed);
     };
@@ -281,11 +261,7 @@ fn a_snapshot_that_was_saved_stays_until_the_next_one_is_whole() {
 
 #[test]
 fn switching_the_log_on_and_off_leaves_no_gap() {
-<<<<<<< HEAD
     let settings = |c: &mut Config, seed: u64| {
-=======
-    let settings = |c: &mut Config, seed: u64| {
->>>>>>> persistence
         c.appendonly = seed.is_multiple_of(2);
         c.appendfsync = Fsync::Always;
         slow_snapshots(c, seed / 2);
@@ -366,8 +342,6 @@ fn a_full_resync_is_there_whole_or_not_at_all() {
         check(&mut machine, &mut rng, &format!("resync, CRASH_SEED={seed}"));
     }
 }
-<<<<<<< HEAD
-=======
 
 #[test]
 fn a_background_save_that_was_overtaken_does_not_end_in_the_newer_ones_place() {
@@ -415,4 +389,3 @@ fn a_log_that_cannot_be_synced_is_switched_off_all_the_same() {
     // Whoever asks hears what is so: nothing is logged any more.
     assert_eq!(machine.send(&["CONFIG", "GET", "appendonly"]), "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
 }
->>>>>>> persistence
