@@ -43,9 +43,15 @@ pub const COMMANDS: &[Spec] = &[Spec::new(Group::Server, "replicaset", -2, unkno
         Spec::new(Group::Server, "replicaset|switchover", -3, sentinels_only)
             .flags(FLAGS)
             .doc("7.0.0", "Has the sentinels move a shard's master in order."),
+        Spec::new(Group::Server, "replicaset|vote", 7, sentinels_only)
+            .flags(FLAGS)
+            .doc("7.0.0", "Asks a sentinel for its vote in an epoch."),
+        Spec::new(Group::Server, "replicaset|accept", 4, sentinels_only)
+            .flags(FLAGS)
+            .doc("7.0.0", "Has a sentinel accept the decision of an epoch's leader."),
         Spec::new(Group::Server, "replicaset|epoch", 2, sentinels_only).flags(FLAGS).doc(
             "7.0.0",
-            "Returns the largest epoch that a sentinel knows, whether it may not vote yet, and its id.",
+            "Returns the largest epoch that a sentinel knows, whether it may not vote yet, its id and what it has accepted.",
         ),
     ])];
 
@@ -53,7 +59,7 @@ fn unknown(_: &mut Ctx<'_>) -> Result {
     Err(Error::Syntax)
 }
 
-/// `REPLICASET SWITCHOVER shard [TO member]`, `REPLICASET EPOCH`: a sentinel carries them out itself.
+/// `REPLICASET SWITCHOVER`, `VOTE`, `ACCEPT`, `EPOCH`: a sentinel carries them out itself.
 fn sentinels_only(_: &mut Ctx<'_>) -> Result {
     Err(Error::err("this is not a sentinel"))
 }

@@ -363,6 +363,10 @@ impl Server {
             m.intact = true;
             m.intact_at = None;
         }
+        if online && self.persist.disk_error().is_none() {
+            // It may not have been possible when the link was made.
+            self.followed_master(io);
+        }
         self.watch_lease(io);
         self.errand_cron(io);
     }
@@ -574,10 +578,11 @@ impl Server {
     pub(crate) fn followed_master(&mut self, io: &mut Io) {
         let Some(m) = &self.managed else { return };
         let Part::Replica { epoch, .. } = m.part else { return };
+        if self.persist.lineage().epoch == epoch && self.persist.lineage().dataset == m.offered_dataset {
+            return;
+        }
         let lineage = Lineage { dataset: m.offered_dataset.clone(), epoch };
-        if *self.persist.lineage() != lineage
-            && let Err(e) = self.set_lineage(io, lineage)
-        {
+        if let Err(e) = self.set_lineage(io, lineage) {
             tracing::error!("The data's epoch could not be recorded: {e}");
         }
     }

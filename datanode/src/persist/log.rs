@@ -510,11 +510,18 @@ impl Server {
         self.latency_end(if always { "aof-fsync-always" } else { "aof-write" }, began);
     }
 
-    /// Ends the process without another byte to anybody.
+    /// Ends the process without another byte to anybody: neither a reply to clients, nor an acknowledgement to the master.
     pub(crate) fn abandon(&mut self, io: &mut Io, why: &str) {
+        if std::mem::replace(&mut self.persist.abandoned, true) {
+            return;
+        }
         tracing::error!("{why}");
-        let conns: Vec<_> = self.clients.iter().map(|c| c.conn).collect();
+        let clients = self.clients.iter().map(|c| c.conn);
+        let conns: Vec<_> = clients.chain(self.repl.link_conn()).collect();
         for conn in conns {
+            if let Some(c) = io.conn(conn) {
+                c.discard();
+            }
             self.close_client(io, conn, false);
         }
         io.ask(Action::Exit(1));

@@ -99,6 +99,8 @@ pub struct Persistence {
     pub progress: Option<progress::LoadProgress>,
     lineage: Lineage,
     restore_error: Option<String>,
+    /// The process ends, since what it would say could not be kept.
+    abandoned: bool,
     log: Option<Log>,
     snapshot: Option<Running>,
     /// Where a base is put, or was, while no append-only file is written.
@@ -154,6 +156,7 @@ impl Persistence {
             progress: None,
             lineage: Lineage::default(),
             restore_error: None,
+            abandoned: false,
             log: None,
             snapshot: None,
             lone_base: None,
@@ -177,6 +180,11 @@ impl Persistence {
     /// The dataset's id and epoch, as the data files record them.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
+    }
+
+    /// The process is ending: nothing that it says now could be kept.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Why the files could not be loaded, under a shard map: the node then waits for a person.

@@ -285,7 +285,7 @@ impl Server {
     /// Tells the master how far we are.
     pub(crate) fn acknowledge(&mut self, io: &mut Io) {
         let offset = self.repl.offset();
-        if !self.may_acknowledge() {
+        if !self.may_acknowledge() || self.persist.is_abandoned() {
             return;
         }
         let durable = self.persist.durable_offset(offset);

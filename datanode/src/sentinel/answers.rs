@@ -56,7 +56,7 @@ impl Sentinel {
                     None => call.reply.null_array(),
                 }
             }
-            ("is-master-down-by-addr", 6 | 8) => self.is_master_down(io, call),
+            ("is-master-down-by-addr", 6) => self.is_master_down(io, call),
             ("ckquorum", 3) => self.ckquorum(call, &name),
             ("failover", 3) => self.failover_command(io, call, &name),
             ("flushconfig", 2) => self.save_and_reply(call),
@@ -87,35 +87,44 @@ impl Sentinel {
             return call.reply.error("ERR value is not an integer or out of range");
         };
         let run_id = call.word(5);
-        // Port 0: a shard of the map by its master name, for there may be no master yet.
-        let name = if port == 0 {
-            self.masters.contains_key(&host).then(|| host.clone())
-        } else {
-            self.masters.keys().find(|n| self.master_inst(n).is_some_and(|i| i.is_at(&host, port))).cloned()
+        let name =
+            self.masters.keys().find(|n| self.master_inst(n).is_some_and(|i| i.is_at(&host, port))).cloned();
+        let vote = match &name {
+            Some(n) if run_id != "*" && self.managed.is_none() => self.vote(io, n, epoch, &run_id, false),
+            _ => None,
         };
-        let down = name.as_ref().and_then(|n| self.master_inst(n)).is_some_and(|i| i.sdown()) && !self.tilt();
-        // Under the shard map follow the generation of the asker's map, and 1 if it is for a planned move.
-        let managed = call.args.len() == 8;
-        let generation = call.word(6).parse::<u64>().unwrap_or(0);
-        let stale = managed && self.map().is_some_and(|m| m.generation > generation);
+        call.reply.array(3);
+        self.answer_vote(call, name.as_deref(), vote);
+    }
+
+    /// `REPLICASET VOTE master-name epoch run-id generation planned`: as IS-MASTER-DOWN-BY-ADDR, by the master's name, for a
+    /// shard may have no master yet; `generation` is that of the asker's map, `planned` 1 for a planned move.
+    pub(super) fn asked_for_vote(&mut self, io: &mut Io, call: &mut Call<'_>) {
+        let name = call.word(2);
+        let (Some(epoch), Ok(generation)) = (parse_epoch(&call.word(3)), call.word(5).parse::<u64>()) else {
+            return call.reply.error("ERR value is not an integer or out of range");
+        };
+        let (run_id, planned) = (call.word(4), call.word(6) == "1");
+        let stale = self.map().is_none_or(|m| m.generation > generation);
         if stale {
             // By the rules of an older topology nothing is decided any more.
             self.spread_soon();
         }
-        let vote = match &name {
-            Some(n) if run_id != "*" && !stale => self.vote(io, n, epoch, &run_id, call.word(7) == "1"),
-            _ => None,
-        };
+        let may = run_id != "*" && !stale && self.masters.contains_key(&name);
+        let vote = if may { self.vote(io, &name, epoch, &run_id, planned) } else { None };
+        let shard = self.shard_named(&name).map_or(0, |s| s.index);
+        let authority = serde_json::to_vec(&self.newest_authority(shard)).unwrap_or_default();
+        call.reply.array(4);
+        self.answer_vote(call, Some(&name), vote);
+        call.reply.bulk(&authority);
+    }
+
+    fn answer_vote(&self, call: &mut Call<'_>, name: Option<&str>, vote: Option<(String, u64)>) {
+        let down = name.and_then(|n| self.master_inst(n)).is_some_and(|i| i.sdown()) && !self.tilt();
         let (leader, leader_epoch) = vote.unwrap_or_else(|| ("*".into(), 0));
-        call.reply.array(if managed { 4 } else { 3 });
         call.reply.int(i64::from(down));
         call.reply.bulk(leader.as_bytes());
         call.reply.int(leader_epoch as i64);
-        if managed {
-            let shard = name.and_then(|n| self.shard_named(&n)).map_or(0, |s| s.index);
-            let authority = serde_json::to_vec(&self.newest_authority(shard)).unwrap_or_default();
-            call.reply.bulk(&authority);
-        }
     }
 
     /// Sentinels of a master that are not down, this one included.

@@ -141,6 +141,7 @@ fn replicaset(s: &mut Sentinel, io: &mut Io, call: &mut Call<'_>) {
             call.reply.bulk(s.myid.as_bytes());
             call.reply.bulk(&accepted);
         }
+        ("vote", 7) => s.asked_for_vote(io, call),
         ("accept", 4) => {
             let authority =
                 serde_json::from_slice::<Authority>(&call.args[3]).map_err(|e| format!("ERR {e}"));

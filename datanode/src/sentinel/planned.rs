@@ -125,7 +125,9 @@ impl Sentinel {
     pub(super) fn retry_planned(&mut self, io: &mut Io, name: &str, shard: &Shard) {
         let now = io.now.mono_ms();
         let due = self.masters.get(name).is_some_and(|m| m.failover.not_before_ms <= now);
-        let Some(to) = self.planned(name).filter(|p| due && !p.failed).map(|p| p.to.clone()) else { return };
+        // One that has come about is ended with the next look.
+        let open = |p: &&Planned| due && !p.failed && shard.master.as_ref() == Some(&p.from);
+        let Some(to) = self.planned(name).filter(open).map(|p| p.to.clone()) else { return };
         match self.target(name, shard, to.as_ref()) {
             Ok(target) => self.begin(io, name, Some(target), true),
             Err(why) => self.note_of_move(name, &why),

@@ -1,4 +1,5 @@
-//! Votes: `SENTINEL IS-MASTER-DOWN-BY-ADDR` asks whether a master is down and, with a run id, for the vote in an epoch.
+//! Votes: `SENTINEL IS-MASTER-DOWN-BY-ADDR`, under the shard map `REPLICASET VOTE`, asks whether a master is down and, with
+//! a run id, for the vote in an epoch.
 //!
 //! Contract: at most one vote per master and epoch, durable before it is answered; a leader has a majority of all known
 //! sentinels, and at least the quorum.
@@ -28,13 +29,10 @@ impl Sentinel {
         let now = io.now.mono_ms();
         let managed = self.managed.is_some();
         let Some(m) = self.masters.get(name) else { return };
-        let (host, port) = match m.inst.and_then(|id| self.insts.get(&id)) {
-            // Under the shard map a master is asked for by its name, for there may be none yet.
-            Some(i) if !managed => {
-                (i.host_for_clients(self.cfg.announce_hostnames).to_owned(), i.addr.port())
-            }
-            _ => (name.to_owned(), 0),
-        };
+        let inst = m.inst.and_then(|id| self.insts.get(&id));
+        let host =
+            inst.map(|i| i.host_for_clients(self.cfg.announce_hostnames).to_owned()).unwrap_or_default();
+        let port = inst.map_or(0, |i| i.addr.port()).to_string();
         let down = m.inst.and_then(|id| self.insts.get(&id)).is_some_and(|i| i.sdown());
         let candidate = m.failover.active();
         let ask = down || (managed && candidate);
@@ -66,12 +64,10 @@ impl Sentinel {
             if !force && self.insts.get(&id).is_some_and(|i| i.command.pending.contains(&expect)) {
                 continue;
             }
-            let port = port.to_string();
-            let mut args = vec!["SENTINEL", "is-master-down-by-addr", &host, &port, &epoch, &run_id];
-            if managed {
-                args.extend([generation.as_str(), planned]);
-            }
-            self.send(io, id, Channel::Command, expect, &args);
+            let classic = ["SENTINEL", "is-master-down-by-addr", &host, &port, &epoch, &run_id];
+            let by_name = ["REPLICASET", "VOTE", name, &epoch, &run_id, &generation, planned];
+            let args = if managed { &by_name[..] } else { &classic };
+            self.send(io, id, Channel::Command, expect, args);
             if let Some(p) = self.masters.get_mut(name).and_then(|m| m.peers.get_mut(&id)) {
                 p.asked_ms = now;
             }

@@ -218,12 +218,12 @@ impl World {
             }
         } else if node < members + sentinels {
             let addr: NodeAddr = name.parse().expect("names make addresses");
-            let mut config = sentinel::config::Config::default();
+            let general = Config { dir: DIR.into(), protected_mode: false, ..Config::default() };
+            let mut config = sentinel::config::Config::new(general).expect("it says nothing of masters");
             config.managed = true;
             config.announce_ip = Some(addr.host().to_owned());
             config.announce_port = addr.port();
-            config.dir = DIR.into();
-            match Sentinel::new(config, Arc::new(disk), seed, now) {
+            match Sentinel::new(config, Arc::new(disk), seed, now, Origins::default()) {
                 Ok(sentinel) => Core::Sentinel(Box::new(sentinel)),
                 Err(e) => return self.start_failed(node, &e.to_string()),
             }
@@ -268,7 +268,7 @@ impl World {
             appendfsync: self.scenario.fsync.unwrap_or(Fsync::Everysec),
             save: vec![SavePoint { seconds: 5, changes: 50 }],
             repl_backlog_size: 16 << 10,
-            repl_diskless_sync: node % 2 == 0,
+            repl_diskless_sync: node.is_multiple_of(2),
             repl_diskless_sync_delay: 0,
             ..Config::default()
         }
@@ -299,11 +299,17 @@ impl World {
         self.damaged.contains(&node) || self.damaged.len() < self.scenario.acks
     }
 
-    /// Its process may end: without a log it loses what its last snapshot does not have.
+    /// Its process may end. Without a log it loses what its last snapshot does not have, and under `everysec` a master what
+    /// it had put off to write.
     fn may_restart(&mut self, node: usize) -> bool {
-        let log = self.scenario.fsync.is_some();
-        let may = log || self.may_damage(node);
-        if may && !log {
+        let master = self.server(node).is_some_and(|s| s.is_master());
+        let keeps = match self.scenario.fsync {
+            Some(Fsync::Always) => true,
+            Some(_) => !master,
+            None => false,
+        };
+        let may = keeps || self.may_damage(node);
+        if may && !keeps {
             self.damaged.insert(node);
         }
         may
