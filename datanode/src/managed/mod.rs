@@ -50,8 +50,6 @@ pub struct Lineage {
 struct Kept {
     map: Option<ShardMap>,
     promised: u64,
-    /// Epoch at which this node last became master.
-    mastered: u64,
 }
 
 /// Map, promise and role.
@@ -62,8 +60,8 @@ pub struct Managed {
     /// Index of its shard.
     pub shard: u32,
     kept: Kept,
-    /// `mastered` when the process started: at that epoch or an older one it must not go on.
-    mastered_before: u64,
+    /// The largest epoch promised since the process started.
+    promised_now: u64,
     part: Part,
     /// See [`NodeStatus::intact`].
     intact: bool,
@@ -101,7 +99,7 @@ impl Managed {
             path,
             node,
             shard: config.managed_shard,
-            mastered_before: kept.mastered,
+            promised_now: 0,
             kept,
             part: Part::Nobody,
             intact: false,
@@ -227,6 +225,7 @@ impl Server {
             }
             tracing::info!("Promised epoch {epoch}");
         }
+        managed.promised_now = epoch;
         let outdated = match managed.part {
             Part::Master { epoch: own } => own < epoch,
             Part::Replica { epoch: followed, .. } => followed < epoch,
@@ -247,7 +246,7 @@ impl Server {
         let situation = role::Situation {
             node: &managed.node,
             promised: managed.kept.promised,
-            mastered_before: managed.mastered_before,
+            promised_now: managed.promised_now,
             dataset: lineage.dataset.as_deref(),
             has_data,
             broken: self.persist.restore_error().is_some(),
@@ -321,16 +320,8 @@ impl Server {
     }
 
     fn become_master(&mut self, io: &mut Io, epoch: u64) -> Result<(), String> {
-        let disk = self.disk.clone();
-        let Some(managed) = self.managed.as_mut() else { return Ok(()) };
-        let Some(shard) = managed.own_shard() else { return Ok(()) };
+        let Some(shard) = self.managed.as_ref().and_then(Managed::own_shard) else { return Ok(()) };
         let dataset = shard.dataset.clone();
-        let before = managed.kept.mastered;
-        managed.kept.mastered = epoch;
-        if let Err(e) = managed.keep(&*disk) {
-            managed.kept.mastered = before;
-            return Err(e.text().into_owned());
-        }
         // The mark is durable before the first write is taken: an emptied volume can be told from a new one.
         self.set_lineage(io, Lineage { dataset, epoch })?;
         self.unfollow(io);

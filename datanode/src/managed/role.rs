@@ -30,8 +30,8 @@ pub struct Situation<'a> {
     pub node: &'a NodeAddr,
     /// The largest epoch it has promised.
     pub promised: u64,
-    /// The epoch at which it was master in an earlier life of the process.
-    pub mastered_before: u64,
+    /// The largest epoch it has promised since its process started: what was promised before was of other data.
+    pub promised_now: u64,
     /// The dataset it holds.
     pub dataset: Option<&'a str>,
     /// It has keys.
@@ -55,13 +55,11 @@ pub fn assign(shard: &Shard, me: &Situation<'_>) -> Part {
         return Part::Replica { master: master.clone(), epoch: shard.epoch };
     }
     let goes_on = me.dataset.is_some() && me.dataset == shard.dataset.as_deref();
-    let founds = me.dataset.is_none()
-        && !me.has_data
-        && shard.dataset.is_some()
-        && me.promised == shard.epoch
-        && shard.founded_at == shard.epoch;
-    let newer = shard.epoch > me.mastered_before || mutation::active(Mutation::MasterGoesOn);
-    if newer && (goes_on || founds || mutation::active(Mutation::EmptyVolumeElected)) {
+    let founds =
+        me.dataset.is_none() && !me.has_data && shard.dataset.is_some() && shard.founded_at == shard.epoch;
+    // It was elected for what it held when it promised. A process that was started since may hold less.
+    let elected = me.promised_now == shard.epoch || mutation::active(Mutation::MasterGoesOn);
+    if elected && (goes_on || founds || mutation::active(Mutation::EmptyVolumeElected)) {
         Part::Master { epoch: shard.epoch }
     } else {
         Part::Nobody
@@ -113,7 +111,7 @@ mod tests {
         Situation {
             node,
             promised: 0,
-            mastered_before: 0,
+            promised_now: 4,
             dataset: Some(DATASET),
             has_data: true,
             broken: false,
@@ -128,26 +126,31 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_master_does_not_just_go_on() {
+    fn a_process_that_has_not_promised_the_epoch_itself_is_not_its_master() {
         let a = addr("a");
-        let situation = Situation { mastered_before: 4, ..me(&a) };
-        assert_eq!(assign(&shard(4, "a", 1), &situation), Part::Nobody);
-        assert_eq!(assign(&shard(5, "a", 1), &situation), Part::Master { epoch: 5 });
+        // It was started since it promised, or since it was master.
+        for promised_now in [0, 3] {
+            let restarted = Situation { promised_now, ..me(&a) };
+            assert_eq!(assign(&shard(4, "a", 1), &restarted), Part::Nobody);
+        }
+        let again = Situation { promised: 5, promised_now: 5, ..me(&a) };
+        assert_eq!(assign(&shard(5, "a", 1), &again), Part::Master { epoch: 5 });
     }
 
     #[test]
     fn an_emptied_volume_never_becomes_master() {
         let a = addr("a");
-        let emptied = Situation { dataset: None, has_data: false, ..me(&a) };
+        let emptied = Situation { dataset: None, has_data: false, promised_now: 0, ..me(&a) };
         assert_eq!(assign(&shard(4, "a", 1), &emptied), Part::Nobody);
-        // Emptied right after founding: the promise went with the volume.
+        // Nor does it where a dataset was founded before, whatever it promises.
+        let promised = Situation { promised: 4, promised_now: 4, ..emptied };
+        assert_eq!(assign(&shard(4, "a", 1), &promised), Part::Nobody);
+        // Emptied right after founding: the promise went with the process.
         assert_eq!(assign(&shard(1, "a", 1), &emptied), Part::Nobody);
-        assert_eq!(
-            assign(&shard(1, "a", 1), &Situation { promised: 1, ..emptied }),
-            Part::Master { epoch: 1 }
-        );
+        let founder = Situation { promised: 1, promised_now: 1, ..emptied };
+        assert_eq!(assign(&shard(1, "a", 1), &founder), Part::Master { epoch: 1 });
         // Data of nobody's is not taken for a new dataset.
-        let foreign = Situation { has_data: true, promised: 1, ..emptied };
+        let foreign = Situation { has_data: true, ..founder };
         assert_eq!(assign(&shard(1, "a", 1), &foreign), Part::Nobody);
     }
 
