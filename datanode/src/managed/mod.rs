@@ -578,10 +578,12 @@ impl Server {
         }
     }
 
-    /// A replica acknowledges nothing to a master of an older epoch than it has promised.
+    /// A replica acknowledges nothing to a master of an older epoch than it has promised, and under a shard map nothing that
+    /// it cannot hand to its disk: it would not survive the end of its process.
     pub(crate) fn may_acknowledge(&self) -> bool {
         match &self.managed {
             None => true,
+            Some(_) if self.persist.log_error().is_some() => false,
             Some(m) => match m.part {
                 Part::Replica { epoch, .. } => {
                     epoch >= m.kept.promised || mutation::active(Mutation::PromiseIgnored)

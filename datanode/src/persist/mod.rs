@@ -192,9 +192,14 @@ impl Persistence {
         self.restore_error.clone()
     }
 
+    /// What keeps the append-only file from being complete.
+    pub fn log_error(&self) -> Option<&std::io::Error> {
+        self.log.as_ref().and_then(Log::error)
+    }
+
     /// Why files cannot be written.
     pub fn disk_error(&self) -> Option<String> {
-        match self.log.as_ref().and_then(Log::error) {
+        match self.log_error() {
             Some(e) => Some(format!("append-only file: {e}")),
             _ if !self.last_bgsave_ok => Some("the last snapshot could not be saved".into()),
             _ => None,

@@ -1,6 +1,6 @@
 //! What must hold at every moment of a run. The first thing that does not is kept, and ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datanode::io::Now;
 use datanode::server::Server;
@@ -16,8 +16,10 @@ pub struct Claims {
     masters: BTreeMap<u64, (Option<NodeAddr>, Option<String>)>,
     /// The largest epoch at which a write was acknowledged.
     acknowledged_at: u64,
-    /// Masters that have been seen taking writes, by epoch and life of their process.
-    taken_up: BTreeMap<(u64, usize), ()>,
+    /// Masters that have been seen taking writes: epoch and node.
+    taken_up: BTreeSet<(u64, usize)>,
+    /// So many acknowledged writes have been looked for when they were acknowledged.
+    looked_for: usize,
     /// What was violated, and when, microseconds.
     pub violation: Option<String>,
 }
@@ -53,7 +55,8 @@ impl Claims {
         }
     }
 
-    /// A reply to a write leaves a node: it must be master, and nobody of a later epoch may have answered before.
+    /// A reply to a write leaves a node: it must be master. Where leases alone keep masters apart (`exclusive`), nobody of a
+    /// later epoch may have answered before; else replicas may have acknowledged long ago what is answered late.
     pub fn write_answered(&mut self, name: &str, epoch: Option<u64>, exclusive: bool) {
         let Some(epoch) = epoch else {
             return self.violated(|| format!("{name} acknowledges a write, and is not master"));
@@ -68,21 +71,26 @@ impl Claims {
     }
 
     /// A node takes writes at an epoch: the first time it must have everything that was acknowledged.
-    pub fn takes_writes(
-        &mut self,
-        name: &str,
-        node: usize,
-        epoch: u64,
-        server: &Server,
-        now: Now,
-        history: &History,
-    ) {
-        if self.taken_up.insert((epoch, node), ()).is_some() {
+    pub fn takes_writes(&mut self, name: &str, node: usize, epoch: u64, now: Now, seen: (&Server, &History)) {
+        let (server, history) = seen;
+        if !self.taken_up.insert((epoch, node)) {
             return;
         }
         if let Some(lost) = first_missing(server, now, history) {
             self.violated(|| {
                 format!("{name} takes writes at epoch {epoch} without {lost:?}, which was acknowledged")
+            });
+        }
+    }
+
+    /// What has been acknowledged just now, by whoever, the newest master has.
+    pub fn newly_acknowledged(&mut self, name: &str, now: Now, seen: (&Server, &History)) {
+        let (server, history) = seen;
+        let news = &history.acknowledged[self.looked_for..];
+        self.looked_for = history.acknowledged.len();
+        if let Some(lost) = news.iter().find(|write| !has(server, now, **write)) {
+            self.violated(|| {
+                format!("{lost:?} is acknowledged, and {name}, the newest master, does not have it")
             });
         }
     }

@@ -33,8 +33,9 @@ const FOUNDED_US: u64 = 60_000_000;
 const PEACE_US: u64 = 120_000_000;
 /// How long it must stay so, microseconds.
 const CALM_US: u64 = 3_000_000;
-/// How long an election waits for missing members, milliseconds.
-const GRACE_MS: u64 = 5_000;
+/// How long an election waits for missing members, milliseconds: longer than faults last. Behind it members that lost power
+/// are believed though others are missing, as docs/guarantees.md says.
+const GRACE_MS: u64 = 60_000;
 /// Operators that run at the same time.
 const OPERATORS: usize = 2;
 const DIR: &str = "/data";
@@ -148,6 +149,10 @@ impl World {
             self.pass(pause)?;
         }
         self.end_faults();
+        // Who has been told to end takes its time.
+        self.until("orderly ends", PEACE_US, |w| {
+            (0..w.scenario.members).all(|i| w.server(i).is_none_or(|s| s.shutdown.is_none()))
+        })?;
         let acknowledged = self.history.borrow().acknowledged.len();
         self.until("peace", PEACE_US, |w| w.well() && w.history.borrow().acknowledged.len() > acknowledged)?;
         // One more election may follow: of members that had promised, or votes that had been given.
@@ -171,8 +176,7 @@ impl World {
     fn observe(&mut self) {
         let (claims, trace) = (self.claims.clone(), self.trace.clone());
         let clients = self.names.len() - self.scenario.writers;
-        // Without sentinels there are no leases; then only writes that replicas acknowledge are guarded.
-        let exclusive = self.scenario.sentinels > 0 || self.scenario.acks > 0;
+        let exclusive = self.scenario.sentinels > 0 && self.scenario.acks == 0;
         self.sim.observe(Box::new(move |sender, from, to, bytes, now_us| {
             let mut hash = trace.borrow_mut();
             for part in [from as u64, to as u64, now_us, bytes.len() as u64] {
@@ -240,9 +244,16 @@ impl World {
                 Core::Data(server) => server.start(io),
                 _ => Ok(()),
             });
-            if let Some(Err(e)) = started {
-                self.sim.crash(node);
-                self.start_failed(node, &e);
+            match started {
+                Some(Ok(())) => {}
+                Some(Err(e)) => {
+                    self.sim.crash(node);
+                    self.start_failed(node, &e);
+                }
+                // The power failed meanwhile.
+                None => {
+                    self.restarts.insert(node, self.sim.now_us + 500_000);
+                }
             }
         }
     }
@@ -585,10 +596,16 @@ impl World {
                 claims.map_seen(shard, &name);
             }
             if let Some(epoch) = m.master_epoch().filter(|_| m.holds_lease(now)) {
-                writable.push((name.clone(), epoch));
+                writable.push((epoch, name.clone(), node));
                 if acks > 0 {
-                    claims.takes_writes(&name, node, epoch, server, now, &history.borrow());
+                    claims.takes_writes(&name, node, epoch, now, (server, &history.borrow()));
                 }
+            }
+        }
+        if let Some((_, name, node)) = writable.iter().max().filter(|_| self.scenario.acks > 0) {
+            let now = self.sim.now_at(*node);
+            if let Some(server) = self.server(*node) {
+                claims.newly_acknowledged(name, now, (server, &history.borrow()));
             }
         }
         if writable.len() > 1 && leases {
