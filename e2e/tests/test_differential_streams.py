@@ -684,6 +684,7 @@ SCRIPTS = {
         EXEC
         2<
         2> XREAD BLOCK 5000 STREAMS d $
+        PING
         SET d x
         DEL d
         RPUSH d x

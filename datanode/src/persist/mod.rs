@@ -293,10 +293,15 @@ impl Server {
         let age = io.now.unix_ms / 1000 - self.persist.last_save;
         let dirty = self.persist.dirty;
         let due = self.config.save.iter().find(|s| dirty >= s.changes && age > s.seconds as i64);
-        if let Some(point) = due
-            && self.persist.restore_error.is_none()
-        {
-            tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        // Under a shard map nobody asks for the snapshot that would let writes in again.
+        let again = self.managed.is_some() && !self.persist.last_bgsave_ok && !self.config.save.is_empty();
+        if self.persist.restore_error.is_none() && (due.is_some() || again) {
+            match due {
+                Some(point) => {
+                    tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+                }
+                None => tracing::info!("The last snapshot could not be saved. Saving..."),
+            }
             self.persist.bgsave_scheduled = true;
         }
         let growth = u64::from(self.config.auto_aof_rewrite_percentage);

@@ -334,6 +334,10 @@ impl World {
 
     fn forget_healed(&mut self) {
         for node in self.damaged.clone() {
+            if self.restarts.contains_key(&node) {
+                // Its power is about to fail, or has failed.
+                continue;
+            }
             let newest = self.newest_epoch();
             let now = self.sim.now_at(node);
             let healed = self.server(node).is_some_and(|s| {
