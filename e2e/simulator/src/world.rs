@@ -1,5 +1,8 @@
 //! One run: a deployment, faults upon it, the claims at every moment, and peace afterwards.
 
+mod faults;
+mod report;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +13,6 @@ use datanode::command::debug::digest;
 use datanode::config::Config;
 use datanode::config::types::{Fsync, SavePoint};
 use datanode::disk_fake::{FakeDisk, Fault, Survives};
-use datanode::io::{Action, Io, Service, Signal};
 use datanode::rng::Rng;
 use datanode::sentinel::{self, Sentinel};
 use datanode::server::{Origins, Server};
@@ -291,74 +293,6 @@ impl World {
         }
     }
 
-    /// Ends a process; what its disk keeps is decided by `survives`.
-    fn kill(&mut self, node: usize, survives: Survives, away_ms: u64) {
-        self.sim.crash(node);
-        self.buried(node, survives, away_ms);
-    }
-
-    fn buried(&mut self, node: usize, survives: Survives, away_ms: u64) {
-        self.disks[node] = self.disks[node].after_crash(survives);
-        self.sim.set_disk(node, self.disks[node].clone());
-        self.mended.remove(&node);
-        self.restarts.insert(node, self.sim.now_us + away_ms * 1000);
-    }
-
-    /// One more member may lose what it has acknowledged: an acknowledged write is still somewhere.
-    fn may_damage(&mut self, node: usize) -> bool {
-        self.forget_healed();
-        self.damaged.contains(&node) || self.damaged.len() < self.scenario.acks
-    }
-
-    /// Its process may end. Without a log it loses what its last snapshot does not have, and under `everysec` a master what
-    /// it had put off to write.
-    fn may_restart(&mut self, node: usize) -> bool {
-        let master = self.server(node).is_some_and(|s| s.is_master());
-        let keeps = match self.scenario.fsync {
-            Some(Fsync::Always) => true,
-            Some(_) => !master,
-            None => false,
-        };
-        let may = keeps || self.may_damage(node);
-        if may && !keeps {
-            self.damaged.insert(node);
-        }
-        may
-    }
-
-    fn kill_member(&mut self, node: usize, away_ms: u64) {
-        if self.may_restart(node) {
-            self.kill(node, Survives::Everything, away_ms);
-        }
-    }
-
-    fn forget_healed(&mut self) {
-        for node in self.damaged.clone() {
-            if self.restarts.contains_key(&node) {
-                // Its power is about to fail, or has failed.
-                continue;
-            }
-            let newest = self.newest_epoch();
-            let now = self.sim.now_at(node);
-            let healed = self.server(node).is_some_and(|s| {
-                s.managed.as_ref().is_some_and(|m| m.is_intact())
-                    && (s.managed.as_ref().is_some_and(|m| m.master_epoch() == Some(newest))
-                        || s.repl.link_is_up() && s.persist.lineage().epoch == newest)
-                    && now.mono_us > 0
-            });
-            if healed && self.caught_up(node) {
-                self.damaged.remove(&node);
-            }
-        }
-    }
-
-    /// It has every acknowledged write.
-    fn caught_up(&mut self, node: usize) -> bool {
-        let now = self.sim.now_at(node);
-        let history = self.history.clone();
-        self.server(node).is_some_and(|s| first_missing(s, now, &history.borrow()).is_none())
-    }
-
     fn newest_epoch(&self) -> u64 {
         self.claims.borrow().newest_epoch()
     }
@@ -376,158 +310,6 @@ impl World {
             Core::Sentinel(sentinel) => Some(sentinel),
             _ => None,
         }
-    }
-
-    /// Does what a step says.
-    fn take(&mut self, step: Step) {
-        self.say(|| format!("{step:?}"));
-        match step {
-            Step::KillMember(i, away) => self.kill_member(i, away),
-            Step::CrashMember(i, soon, away) => {
-                if (self.scenario.synced() || self.may_damage(i)) && self.sim.alive(i) {
-                    if !self.scenario.synced() {
-                        self.damaged.insert(i);
-                    }
-                    self.disks[i].set_fault(Fault::CrashAt(soon));
-                    self.mended.remove(&i);
-                    self.restarts.insert(i, self.sim.now_us + (away + 200) * 1000);
-                }
-            }
-            Step::WipeMember(i, away) => {
-                if self.may_damage(i) {
-                    self.damaged.insert(i);
-                    self.sim.crash(i);
-                    self.disks[i] = FakeDisk::with_dir(Path::new(DIR));
-                    self.buried(i, Survives::Everything, away);
-                }
-            }
-            Step::KillSentinel(i, away) if i < self.scenario.sentinels => {
-                self.kill(self.sentinel_node(i), Survives::Everything, away);
-            }
-            Step::CrashSentinel(i, soon, away) if i < self.scenario.sentinels => {
-                let node = self.sentinel_node(i);
-                if self.sim.alive(node) {
-                    self.disks[node].set_fault(Fault::CrashAt(soon));
-                    self.restarts.insert(node, self.sim.now_us + (away + 200) * 1000);
-                }
-            }
-            Step::WipeSentinel(i, away) if i < self.scenario.sentinels => {
-                let all_know =
-                    (0..self.scenario.sentinels).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
-                if all_know {
-                    self.wiped_sentinels += 1;
-                    let node = self.sentinel_node(i);
-                    self.sim.crash(node);
-                    self.disks[node] = FakeDisk::with_dir(Path::new(DIR));
-                    self.buried(node, Survives::Everything, away);
-                }
-            }
-            Step::KillOperator(i, away) => self.kill(self.operator_node(i), Survives::Everything, away),
-            Step::KillAll(away) => {
-                for i in 0..self.scenario.members {
-                    let late = self.rng.below(1000);
-                    self.kill_member(i, away + late);
-                }
-            }
-            Step::Stop(node, ms) => self.sim.stop_for(node, ms * 1000),
-            Step::Cut(a, b) => self.sim.cut(a, b, true),
-            Step::CutWay(a, b) => self.sim.cut_way(a, b, true),
-            Step::Isolate(node) => {
-                let clients = self.names.len() - self.scenario.writers;
-                // Clients stay on its side, every other time.
-                let end = if self.rng.below(2) == 0 { clients } else { self.names.len() };
-                (0..end).filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
-            }
-            Step::Part(mask) => {
-                for a in 0..self.names.len() {
-                    for b in 0..a {
-                        if (mask >> a ^ mask >> b) & 1 == 1 {
-                            self.sim.cut(a, b, true);
-                        }
-                    }
-                }
-            }
-            Step::Refuse(node) => {
-                self.resets = true;
-                self.sim.refuse(node);
-            }
-            Step::Mend => self.sim.mend_all(),
-            Step::FillDisk(i, ms) => self.fault_for(i, Fault::FullFrom(0), ms),
-            Step::BreakDisk(i, ms) => self.fault_for(i, Fault::BrokenFrom(0), ms),
-            Step::Terminate(i, away) if self.may_restart(i) => {
-                self.sim.call(i, |a, io| a.terminate(io, Signal::Terminate));
-                self.restarts.insert(i, self.sim.now_us + (away + 200) * 1000);
-            }
-            Step::Switchover(i) if i < self.scenario.sentinels => {
-                let node = self.sentinel_node(i);
-                self.sim.call(node, |a, io| {
-                    if let Core::Sentinel(s) = &mut a.core {
-                        let _refused = s.switchover(io, 0);
-                    }
-                });
-            }
-            Step::Snapshot(i) => self.command(i, &["BGSAVE"]),
-            Step::Rewrite(i) => self.command(i, &["BGREWRITEAOF"]),
-            Step::ApiServer(down, stale) => {
-                let mut api = self.api.borrow_mut();
-                (api.down, api.stale) = (down, stale);
-            }
-            Step::Terminate(..)
-            | Step::KillSentinel(..)
-            | Step::CrashSentinel(..)
-            | Step::WipeSentinel(..)
-            | Step::Switchover(_) => {}
-        }
-    }
-
-    fn fault_for(&mut self, node: usize, fault: Fault, ms: u64) {
-        if !self.restarts.contains_key(&node) {
-            self.disks[node].set_fault(fault);
-            self.mended.insert(node, self.sim.now_us + ms * 1000);
-        }
-    }
-
-    /// Has a member execute a command, as from a client of its own.
-    fn command(&mut self, node: usize, words: &[&str]) {
-        let mut request = Vec::new();
-        datanode::resp::encode_command(&mut request, words);
-        self.sim.call(node, |a, io| {
-            let conn = io.open();
-            a.accepted(io, conn, Default::default());
-            if let Some(c) = io.conn(conn) {
-                c.input.extend_from_slice(&request);
-            }
-            a.received(io, conn);
-            io.ask(Action::Close { conn, flush: false });
-        });
-    }
-
-    fn end_faults(&mut self) {
-        self.say(|| "the faults end".into());
-        self.sim.mend_all();
-        self.sim.weather = CALM;
-        {
-            let mut api = self.api.borrow_mut();
-            (api.down, api.stale) = (false, false);
-        }
-        for node in 0..self.names.len() {
-            self.sim.go_on(node);
-            self.sim.set_job_us(node, 1000);
-            if !self.disks[node].has_crashed() {
-                self.disks[node].set_fault(Fault::None);
-            }
-        }
-        self.mended.clear();
-        let now = self.sim.now_us;
-        for node in 0..self.scenario.members {
-            // Who could not read its files for an error of the disk is started again once the disk is well, by a person.
-            let unreadable = self.server(node).is_some_and(|s| s.persist.restore_error().is_some());
-            if unreadable {
-                self.say(|| format!("{node} could not read its files"));
-                self.kill_member(node, 0);
-            }
-        }
-        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + 500_000));
     }
 
     /// Lets time pass.
@@ -663,23 +445,6 @@ impl World {
         })
     }
 
-    /// Keys whose values are not the same everywhere.
-    fn differences(&mut self) -> String {
-        let mut seen: BTreeMap<Vec<u8>, Vec<(usize, String)>> = BTreeMap::new();
-        for node in 0..self.scenario.members {
-            let Some(server) = self.server(node) else { continue };
-            for entry in server.keyspace.iter(0) {
-                let value = format!("{} {:?}", digest::of_value(Some(entry)), entry.expire_at());
-                seen.entry(entry.key().to_vec()).or_default().push((node, value));
-            }
-        }
-        let same = |all: &[(usize, String)]| {
-            all.len() == self.scenario.members && all.windows(2).all(|pair| pair[0].1 == pair[1].1)
-        };
-        seen.retain(|_, all| !same(all));
-        seen.iter().map(|(key, all)| format!("\n  {}: {all:?}", String::from_utf8_lossy(key))).collect()
-    }
-
     fn nothing_lost(&mut self) -> Result<(), String> {
         if self.scenario.acks == 0 {
             return Ok(());
@@ -694,46 +459,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// What is to be seen of everybody.
-    fn describe(&mut self) -> String {
-        let mut text = String::new();
-        for node in 0..self.scenario.members {
-            let now = self.sim.now_at(node);
-            let name = short(&self.names[node]).to_owned();
-            let mut io = Io::default();
-            io.now = now;
-            match self.server(node).and_then(|s| s.status(&io)) {
-                Some(s) => {
-                    text += &format!(
-                        "\n  {name}: {:?} epoch {} offset {} promised {} map {} intact {} link {} fenced {} disk {:?} restore {:?}",
-                        s.role,
-                        s.epoch,
-                        s.offset,
-                        s.promised,
-                        s.map_epoch,
-                        s.intact,
-                        s.link_up,
-                        s.fenced,
-                        s.disk_error,
-                        s.restore_error
-                    );
-                }
-                None => text += &format!("\n  {name}: down"),
-            }
-        }
-        for i in 0..self.scenario.sentinels {
-            let now = self.sim.now_at(self.sentinel_node(i)).mono_ms();
-            match self.sentinel(i).map(|s| (s.knows(), s.status(now))) {
-                Some((knows, Some(s))) => {
-                    let shard = s.shards.first().map(|s| (s.state, s.reason.clone(), s.epoch));
-                    text += &format!("\n  sentinel {i}: knows {knows} {shard:?}");
-                }
-                _ => text += &format!("\n  sentinel {i}: down"),
-            }
-        }
-        text
     }
 }
 

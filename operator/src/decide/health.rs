@@ -53,6 +53,15 @@ pub(super) fn examine(s: &Snapshot, record: &Record, plan: &mut Plan) {
             None => {
                 plan.progressing("NoMaster", format!("shard {} has no master that takes writes", shard.index))
             }
+            Some(master) if master.fenced => {
+                plan.degraded(
+                    "MasterFenced",
+                    format!(
+                        "{} is master and takes no writes: it does not hear of a majority of the sentinels",
+                        pod_of(master.node.as_str())
+                    ),
+                );
+            }
             Some(master) if !master.writable => {
                 plan.degraded(
                     "MasterNotWritable",
