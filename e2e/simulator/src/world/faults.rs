@@ -11,6 +11,9 @@ use crate::actor::Core;
 use crate::claims::first_missing;
 use crate::scenario::Step;
 
+/// Writes that a machine gets that is cut off.
+const MUCH: u32 = 60;
+
 impl World {
     /// Ends a process; what its disk keeps is decided by `survives`.
     pub(super) fn kill(&mut self, node: usize, survives: Survives, away_ms: u64) {
@@ -139,6 +142,10 @@ impl World {
                 // Clients stay on its side, every other time.
                 let end = if self.rng.below(2) == 0 { clients } else { self.names.len() };
                 (0..end).filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
+                // Somebody on its side writes much, without waiting for an answer.
+                for n in 0..MUCH {
+                    self.command(node, &["SET", &format!("much:{n}"), "unanswered"]);
+                }
             }
             Step::Part(mask) => {
                 for a in 0..self.names.len() {
