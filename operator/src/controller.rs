@@ -36,7 +36,7 @@ const RECONCILE: Duration = Duration::from_secs(120);
 /// First and longest pause after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// Pause after a plan with actions, so that caches can see what they did.
-const AFTER_ACTION: Duration = Duration::from_millis(100);
+pub const AFTER_ACTION: Duration = Duration::from_millis(100);
 /// Least time between two writes of the status for the sake of offsets alone.
 const OFFSETS: Duration = Duration::from_secs(30);
 /// The same event is not told again within this time.

@@ -33,9 +33,11 @@ impl Lease {
         }
     }
 
-    /// A connection is gone, and with it whatever reason there was to trust what came through it.
-    pub fn disconnected(&mut self, conn: ConnId) {
+    /// A connection is gone, and with it whatever reason there was to trust what came through it. True if something did.
+    pub fn disconnected(&mut self, conn: ConnId) -> bool {
+        let before = self.echoes.len();
         self.echoes.retain(|_, echo| echo.conn != conn);
+        self.echoes.len() != before
     }
 
     /// Until when a master of `epoch` may take writes, in its own monotonic milliseconds; `None`: without limit.
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(lease.until_ms(&map, 7), Some(4800));
         lease.echoed(sentinel(1), 6, 9000, ConnId(1));
         assert_eq!(lease.until_ms(&map, 7), Some(4800), "an older epoch is late");
-        lease.disconnected(ConnId(0));
+        assert!(lease.disconnected(ConnId(0)) && !lease.disconnected(ConnId(0)));
         assert_eq!(lease.until_ms(&map, 7), Some(0));
     }
 

@@ -72,6 +72,8 @@ pub struct Managed {
     /// Why this node does not follow its master, where that needs a person.
     pub refuses: Option<String>,
     lease: Lease,
+    /// Until when the lease runs, monotonic milliseconds, as of the last echo, role or map; none: without limit.
+    lease_until_ms: Option<u64>,
     /// It is master, but its lease has run out and its clients have been sent away.
     fenced: bool,
     errand: Option<Errand>,
@@ -107,6 +109,7 @@ impl Managed {
             offered_dataset: None,
             refuses: None,
             lease: Lease::default(),
+            lease_until_ms: Some(0),
             fenced: false,
             errand: None,
             messenger: Messenger::default(),
@@ -158,9 +161,14 @@ impl Managed {
 
     /// It is master and its lease still runs.
     pub fn holds_lease(&self, now: Now) -> bool {
-        let Some(epoch) = self.master_epoch() else { return false };
-        let until = self.map().and_then(|map| self.lease.until_ms(map, epoch));
-        until.is_none_or(|until| now.mono_ms() < until)
+        self.is_master() && self.lease_until_ms.is_none_or(|until| now.mono_ms() < until)
+    }
+
+    /// Works out until when the lease runs: whenever an echo, the role or the map has changed, and not with every write.
+    fn renew_lease(&mut self) {
+        if let (Some(epoch), Some(map)) = (self.master_epoch(), &self.kept.map) {
+            self.lease_until_ms = self.lease.until_ms(map, epoch);
+        }
     }
 
     /// Why writes are refused.
@@ -201,6 +209,7 @@ impl Server {
             return Err(e);
         }
         self.apply_map(io, Some(from));
+        self.managed_mut()?.renew_lease();
         Ok(self.managed_mut()?.map().map(ShardMap::to_json).unwrap_or_default())
     }
 
@@ -328,6 +337,7 @@ impl Server {
         self.begin_history(io);
         if let Some(m) = &mut self.managed {
             m.part = Part::Master { epoch };
+            m.renew_lease();
             m.intact = true;
             m.refuses = None;
             m.fenced = !m.holds_lease(io.now);
@@ -375,14 +385,17 @@ impl Server {
         let ours = run_id == self.run_id.as_bytes() && token <= io.now.mono_ms();
         if let Some(m) = self.managed.as_mut().filter(|_| ours) {
             m.lease.echoed(sentinel, epoch, token, from);
+            m.renew_lease();
         }
         self.watch_lease(io);
     }
 
     /// A connection is gone: no echo that came through it counts any more.
     pub(crate) fn forget_echoes(&mut self, conn: ConnId) {
-        if let Some(m) = &mut self.managed {
-            m.lease.disconnected(conn);
+        if let Some(m) = &mut self.managed
+            && m.lease.disconnected(conn)
+        {
+            m.renew_lease();
         }
     }
 

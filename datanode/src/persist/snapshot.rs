@@ -785,7 +785,7 @@ impl Server {
         let mark = random_id(&mut self.rng);
         let receivers = self.start_sync_of_waiting(io, &mark);
         tracing::info!("Starting BGSAVE for SYNC with target: replicas sockets");
-        tracing::info!("Background RDB transfer started by pid {}", std::process::id());
+        tracing::info!("Background RDB transfer started by pid {}", self.origins.pid);
         self.begin(io, Target::Replicas { receivers, mark }, None, false);
     }
 }

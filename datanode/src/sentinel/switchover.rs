@@ -65,6 +65,11 @@ impl Sentinel {
         self.managed.as_ref().and_then(|g| g.attempts.get(name)).is_some_and(|a| a.planned)
     }
 
+    /// Whether what is answered belongs to the present step of an attempt.
+    fn is_at(&self, name: &str, step: Step, epoch: u64) -> bool {
+        self.masters.get(name).is_some_and(|m| m.failover.step == step && m.failover.epoch == epoch)
+    }
+
     fn attempt(&mut self, name: &str) -> Option<&mut Attempt> {
         self.managed.as_mut()?.attempts.get_mut(name)
     }
@@ -111,7 +116,6 @@ impl Sentinel {
             .filter_map(|id| self.insts.get(id)?.status.as_ref())
             .any(|s| s.promised > shard.epoch);
         let jitter = self.rng.below(STAGGER_MS / 2);
-        let over = self.lease_is_over(name, now);
         let fenced = self.master_inst(name).and_then(|i| i.status.as_ref()).is_some_and(|s| s.fenced);
         let Some(m) = self.masters.get_mut(name) else { return };
         // Nor does a sentinel feed a master's lease any more once it has voted for another one.
@@ -130,7 +134,8 @@ impl Sentinel {
             let patience = if urgent { 0 } else { LEADER_LIFE_MS };
             m.failover.not_before_ms = now + patience + rank * STAGGER_MS + jitter;
         }
-        if now >= m.failover.not_before_ms && over {
+        let due = now >= m.failover.not_before_ms;
+        if due && self.lease_is_over(name, now) {
             self.begin(io, name, None, false);
         }
     }
@@ -283,11 +288,7 @@ impl Sentinel {
         value: &Value,
     ) {
         let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
-        let current = self
-            .masters
-            .get(&name)
-            .is_some_and(|m| m.failover.step == Step::Handover && m.failover.epoch == epoch);
-        if !current {
+        if !self.is_at(&name, Step::Handover, epoch) {
             return;
         }
         match value {
@@ -409,10 +410,7 @@ impl Sentinel {
 
     pub(super) fn promise_answer(&mut self, io: &mut Io, id: InstId, shard: u32, epoch: u64, value: &Value) {
         let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
-        let current = self
-            .masters
-            .get(&name)
-            .is_some_and(|m| m.failover.step == Step::Promises && m.failover.epoch == epoch);
+        let current = self.is_at(&name, Step::Promises, epoch);
         if let Value::Error(e) = value {
             if current
                 && let Some(newer) = e.strip_prefix("STALEEPOCH").and_then(last_number)
@@ -474,11 +472,7 @@ impl Sentinel {
     /// Whether another sentinel has accepted the decision.
     pub(super) fn accept_answer(&mut self, io: &mut Io, id: InstId, shard: u32, epoch: u64, value: &Value) {
         let Some(name) = self.map().map(|m| m.master_name(shard)) else { return };
-        let current = self
-            .masters
-            .get(&name)
-            .is_some_and(|m| m.failover.step == Step::Spread && m.failover.epoch == epoch);
-        if !current {
+        if !self.is_at(&name, Step::Spread, epoch) {
             return;
         }
         match value {

@@ -30,10 +30,7 @@ impl Sentinel {
         let managed = self.managed.is_some();
         let Some(m) = self.masters.get(name) else { return };
         let inst = m.inst.and_then(|id| self.insts.get(&id));
-        let host =
-            inst.map(|i| i.host_for_clients(self.cfg.announce_hostnames).to_owned()).unwrap_or_default();
-        let port = inst.map_or(0, |i| i.addr.port()).to_string();
-        let down = m.inst.and_then(|id| self.insts.get(&id)).is_some_and(|i| i.sdown());
+        let down = inst.is_some_and(|i| i.sdown());
         let candidate = m.failover.active();
         let ask = down || (managed && candidate);
         let period = match m.failover.step {
@@ -55,6 +52,13 @@ impl Sentinel {
                 }
             }
         }
+        if to_ask.is_empty() {
+            return;
+        }
+        let inst = self.master_inst(name);
+        let host =
+            inst.map(|i| i.host_for_clients(self.cfg.announce_hostnames).to_owned()).unwrap_or_default();
+        let port = inst.map_or(0, |i| i.addr.port()).to_string();
         let epoch = if managed && candidate { attempt_epoch } else { self.current_epoch }.to_string();
         let run_id = if candidate { self.myid.clone() } else { "*".into() };
         let generation = self.map().map_or(0, |map| map.generation).to_string();

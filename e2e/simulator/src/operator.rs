@@ -12,19 +12,19 @@ use datanode::resp::encode_command;
 use datanode::resp::reader::{self, Value};
 use datanode::rng::Rng;
 use datanode::shardmap::{NodeAddr, ShardMap};
-use operator::crd::desired::Desired;
+use operator::act::HANDOVER_SLACK;
+use operator::controller::AFTER_ACTION;
+use operator::crd::desired::{Desired, SENTINEL_PORT};
 use operator::decide::{self, Action, Plan};
 use operator::observe::memory::Memory;
 use operator::observe::resp::PROBE;
 use operator::observe::{patience, remember};
 use operator::render::Settings;
-use operator::snapshot::{Answer, Failure, Failures, Probe, Record, Secret, Snapshot};
+use operator::snapshot::{Answer, Failure, Failures, Record, Secret, Snapshot};
 use serde::de::DeserializeOwned;
 
-/// Pause after an action that changed something, milliseconds; as the operator's.
-const AFTER_ACTION_MS: u64 = 100;
-/// Pause after a failure, milliseconds.
-const AFTER_FAILURE_MS: u64 = 500;
+/// Pause after a failure.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Longest reply, bytes.
 const MAX_REPLY: usize = 1 << 20;
 
@@ -82,7 +82,7 @@ type Outcome = Result<Vec<Value>, Failure>;
 enum Phase {
     Resting { until_ms: u64 },
     Looking,
-    Acting { rest: VecDeque<Action>, current: Option<Action>, done: usize, requeue_ms: u64 },
+    Acting { rest: VecDeque<Action>, current: Option<Action>, done: usize, requeue: Duration },
 }
 
 /// The operator's process.
@@ -169,44 +169,34 @@ impl Operator {
                     rest: plan.actions.into(),
                     current: None,
                     done: 0,
-                    requeue_ms: plan.requeue_ms,
+                    requeue: Duration::from_millis(plan.requeue_ms),
                 };
                 self.act(io);
             }
-            Phase::Acting { rest, current, done, requeue_ms } => {
+            Phase::Acting { rest, current, done, requeue } => {
                 let ok = self.conclude(io, current, outcomes);
-                self.phase = Phase::Acting { rest, current: None, done, requeue_ms };
-                if ok { self.act(io) } else { self.rest(io, AFTER_FAILURE_MS) }
+                self.phase = Phase::Acting { rest, current: None, done, requeue };
+                if ok { self.act(io) } else { self.rest(io, AFTER_FAILURE) }
             }
         }
     }
 
-    fn rest(&mut self, io: &Io, ms: u64) {
-        self.phase = Phase::Resting { until_ms: io.now.mono_ms() + ms };
+    fn rest(&mut self, io: &Io, pause: Duration) {
+        self.phase = Phase::Resting { until_ms: io.now.mono_ms() + pause.as_millis() as u64 };
     }
 
     fn decide(&mut self, io: &Io, outcomes: Vec<(NodeAddr, Outcome, u64)>) -> Plan {
         let record = self.api.borrow().read();
         let (mut members, mut sentinels) = (BTreeMap::new(), BTreeMap::new());
         for (at, outcome, when) in outcomes {
-            if at.port() == operator::crd::desired::SENTINEL_PORT {
-                let (at, probe): (_, Probe<_>) =
-                    remember(&mut self.memory, (at, outcome.and_then(answer), when));
-                sentinels.insert(at, probe);
+            if at.port() == SENTINEL_PORT {
+                sentinels.extend([remember(&mut self.memory, (at, outcome.and_then(answer), when))]);
             } else {
-                let (at, probe): (_, Probe<_>) =
-                    remember(&mut self.memory, (at, outcome.and_then(answer), when));
-                members.insert(at, probe);
+                members.extend([remember(&mut self.memory, (at, outcome.and_then(answer), when))]);
             }
         }
         if let Some(record) = &record {
-            self.memory.promises.retain(|shard, promises| match record.elections.get(shard) {
-                Some(election) => {
-                    promises.retain(|promise| promise.promised == election.epoch);
-                    true
-                }
-                None => false,
-            });
+            self.memory.forget_old_promises(record);
         }
         decide::decide(&Snapshot {
             now_ms: io.now.unix_ms as u64,
@@ -231,16 +221,16 @@ impl Operator {
     /// Carries out the next actions, up to the first that has to be waited for.
     fn act(&mut self, io: &mut Io) {
         loop {
-            let Phase::Acting { rest, done, requeue_ms, .. } = &mut self.phase else { return };
+            let Phase::Acting { rest, done, requeue, .. } = &mut self.phase else { return };
             let Some(action) = rest.pop_front() else {
-                let ms = if *done > 0 { AFTER_ACTION_MS } else { *requeue_ms };
-                return self.rest(io, ms);
+                let pause = if *done > 0 { AFTER_ACTION } else { *requeue };
+                return self.rest(io, pause);
             };
             let calls: Vec<(NodeAddr, Vec<String>, Duration)> = match &action {
                 Action::SaveRecord(record) => {
                     *done += 1;
                     if !self.api.borrow_mut().write(record) {
-                        return self.rest(io, AFTER_FAILURE_MS);
+                        return self.rest(io, AFTER_FAILURE);
                     }
                     continue;
                 }
@@ -263,7 +253,7 @@ impl Operator {
                         epoch.to_string(),
                         timeout_ms.to_string(),
                     ];
-                    vec![(master.clone(), words, Duration::from_millis(timeout_ms + 2000))]
+                    vec![(master.clone(), words, Duration::from_millis(*timeout_ms) + HANDOVER_SLACK)]
                 }
                 // Objects of the cluster: they are as they should be.
                 _ => continue,
@@ -301,11 +291,11 @@ impl Operator {
                     Err(failure) => Some(failure.to_string()),
                 });
                 self.memory.last_disruption_ms = now;
-                if let Some(text) = &failed {
-                    self.memory.last_disruption_ms = now + 60_000;
-                    self.memory.failures.handover = Some((epoch, text.clone()));
+                let done = failed.is_none();
+                if let Some(why) = failed {
+                    self.memory.handover_failed(epoch, why, now);
                 }
-                failed.is_none()
+                done
             }
             _ => outcomes.iter().all(|(_, outcome, _)| matches!(outcome.as_deref(), Ok([Value::Bulk(_)]))),
         }

@@ -40,6 +40,8 @@ const CALM_US: u64 = 3_000_000;
 const GRACE_MS: u64 = 60_000;
 /// Operators that run at the same time.
 const OPERATORS: usize = 2;
+/// How long who could not start waits before the next attempt, microseconds.
+const RETRY_US: u64 = 500_000;
 const DIR: &str = "/data";
 
 /// The network when nothing goes wrong.
@@ -82,7 +84,6 @@ pub struct World {
     mended: BTreeMap<usize, u64>,
     /// Members that may have lost something that they had acknowledged and have not got back.
     damaged: BTreeSet<usize>,
-    wiped_sentinels: usize,
     /// Connections of living machines have been refused.
     resets: bool,
     history: Rc<RefCell<History>>,
@@ -125,7 +126,6 @@ impl World {
             restarts: BTreeMap::new(),
             mended: BTreeMap::new(),
             damaged: BTreeSet::new(),
-            wiped_sentinels: 0,
             resets: false,
             history: Rc::default(),
             claims: Rc::default(),
@@ -254,7 +254,7 @@ impl World {
                 }
                 // The power failed meanwhile.
                 None => {
-                    self.restarts.insert(node, self.sim.now_us + 500_000);
+                    self.restarts.insert(node, self.sim.now_us + RETRY_US);
                 }
             }
         }
@@ -263,10 +263,9 @@ impl World {
     fn start_failed(&mut self, node: usize, why: &str) {
         self.say(|| format!("{node} does not start: {why}"));
         if self.disks[node].has_crashed() {
-            self.disks[node] = self.disks[node].after_crash(Survives::Everything);
-            self.sim.set_disk(node, self.disks[node].clone());
+            self.crash_disk(node, Survives::Everything);
         }
-        self.restarts.insert(node, self.sim.now_us + 500_000);
+        self.restarts.insert(node, self.sim.now_us + RETRY_US);
     }
 
     fn config(&self, node: usize) -> Config {
@@ -348,8 +347,7 @@ impl World {
             if self.disks[node].has_crashed() {
                 // The power had failed; what was not synced is there in part.
                 let survives = Survives::Some(self.rng.next_u64());
-                self.disks[node] = self.disks[node].after_crash(survives);
-                self.sim.set_disk(node, self.disks[node].clone());
+                self.crash_disk(node, survives);
             } else if self.sim.alive(node) {
                 // It was to crash at a change of a file, and made none.
                 if !self.mended.contains_key(&node) {

@@ -23,9 +23,7 @@ use crate::render::{self, Kind, MANAGER, Object, ROLE};
 use crate::snapshot::{Failure, Record};
 
 /// Time that a member has to answer beyond the time it was given for a handover.
-const HANDOVER_SLACK: Duration = Duration::from_secs(2);
-/// Time after a handover that failed before the next one, milliseconds.
-const HANDOVER_RETRY_MS: u64 = 60_000;
+pub const HANDOVER_SLACK: Duration = Duration::from_secs(2);
 
 /// Why an action was not carried out.
 #[derive(Debug, Error)]
@@ -122,10 +120,8 @@ impl Actor<'_> {
                 let (shard, ms) = (shard.to_string(), timeout_ms.to_string());
                 let order = ["REPLICASET", "HANDOVER", &shard, to.as_str(), &epoch.to_string(), &ms];
                 probe::order(at, &password, &order, limit).await.map_err(|failure| {
-                    // It paused writes for nothing: not again soon.
-                    self.memory.last_disruption_ms = observe::now_ms() + HANDOVER_RETRY_MS;
-                    self.memory.failures.handover =
-                        Some((*epoch, format!("{} {failure}", pod_of(master.as_str()))));
+                    let why = format!("{} {failure}", pod_of(master.as_str()));
+                    self.memory.handover_failed(*epoch, why, observe::now_ms());
                     member("HANDOVER", master, failure)
                 })
             }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use datanode::shardmap::{NodeAddr, NodeStatus};
 
 use crate::render::Kind;
-use crate::snapshot::Failures;
+use crate::snapshot::{Failures, Record};
+
+/// Time after a handover that failed before the next one, milliseconds.
+const HANDOVER_RETRY_MS: u64 = 60_000;
 
 /// Memory of one resource.
 #[derive(Debug, Default)]
@@ -34,5 +37,22 @@ impl Memory {
         let promises = self.promises.entry(shard).or_default();
         promises.retain(|known| known.node != status.node);
         promises.push(status);
+    }
+
+    /// Forgets promises of elections that are over, or whose epoch has been raised.
+    pub fn forget_old_promises(&mut self, record: &Record) {
+        self.promises.retain(|shard, promises| match record.elections.get(shard) {
+            Some(election) => {
+                promises.retain(|promise| promise.promised == election.epoch);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// A handover has paused writes for nothing: not again soon.
+    pub fn handover_failed(&mut self, epoch: u64, why: String, now_ms: u64) {
+        self.last_disruption_ms = now_ms + HANDOVER_RETRY_MS;
+        self.failures.handover = Some((epoch, why));
     }
 }

@@ -128,13 +128,7 @@ pub async fn observe(
     let members = members.into_iter().map(|heard| remember(memory, heard)).collect();
     let sentinels = sentinels.into_iter().map(|heard| remember(memory, heard)).collect();
     if let Some(record) = &record {
-        memory.promises.retain(|shard, promises| match record.elections.get(shard) {
-            Some(election) => {
-                promises.retain(|promise| promise.promised == election.epoch);
-                true
-            }
-            None => false,
-        });
+        memory.forget_old_promises(record);
     }
 
     Ok(Snapshot {

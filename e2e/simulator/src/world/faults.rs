@@ -22,10 +22,15 @@ impl World {
     }
 
     pub(super) fn buried(&mut self, node: usize, survives: Survives, away_ms: u64) {
-        self.disks[node] = self.disks[node].after_crash(survives);
-        self.sim.set_disk(node, self.disks[node].clone());
+        self.crash_disk(node, survives);
         self.mended.remove(&node);
         self.restarts.insert(node, self.sim.now_us + away_ms * 1000);
+    }
+
+    /// From now on a machine's disk is what a crash has left of it.
+    pub(super) fn crash_disk(&mut self, node: usize, survives: Survives) {
+        self.disks[node] = self.disks[node].after_crash(survives);
+        self.sim.set_disk(node, self.disks[node].clone());
     }
 
     /// One more member may lose what it has acknowledged: an acknowledged write is still somewhere.
@@ -57,18 +62,16 @@ impl World {
     }
 
     pub(super) fn forget_healed(&mut self) {
+        let newest = self.newest_epoch();
         for node in self.damaged.clone() {
             if self.restarts.contains_key(&node) {
                 // Its power is about to fail, or has failed.
                 continue;
             }
-            let newest = self.newest_epoch();
-            let now = self.sim.now_at(node);
             let healed = self.server(node).is_some_and(|s| {
-                s.managed.as_ref().is_some_and(|m| m.is_intact())
-                    && (s.managed.as_ref().is_some_and(|m| m.master_epoch() == Some(newest))
-                        || s.repl.link_is_up() && s.persist.lineage().epoch == newest)
-                    && now.mono_us > 0
+                let Some(m) = &s.managed else { return false };
+                let follows = s.repl.link_is_up() && s.persist.lineage().epoch == newest;
+                m.is_intact() && (m.master_epoch() == Some(newest) || follows)
             });
             if healed && self.caught_up(node) {
                 self.damaged.remove(&node);
@@ -120,7 +123,6 @@ impl World {
                 let all_know =
                     (0..self.scenario.sentinels).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
                 if all_know {
-                    self.wiped_sentinels += 1;
                     let node = self.sentinel_node(i);
                     self.sim.crash(node);
                     self.disks[node] = FakeDisk::with_dir(Path::new(DIR));
