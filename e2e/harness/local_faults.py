@@ -10,10 +10,8 @@ from . import outcome
 from .outcome import AFTER, BEFORE, RECOVERY_S
 from .replicaset import ERRORS, NAME, PASSWORD
 from .wait import until
-from .writer import Writer, through_sentinels
+from .writer import IMPATIENT, Writer, through_sentinels
 
-# A client that would rather look for the master again than wait.
-CLIENT = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
 HOLD_S = 4.0  # a master is frozen or cut off
 STAY_S = 3.0  # a client stays at most with an old master that has come back and still takes itself for one
 ASK_S = 30.0
@@ -119,13 +117,10 @@ def inflict(group, name, recorded_as=None):
     old = group.master()
     figures, returned = {}, None
 
-    def with_old():
-        if old.machine:
-            old.machine.enter()
-        return old.client()
-    stayed = outcome.stays(with_old) if fault.held else None
+    namespace = old.machine.namespace if old.machine else None
+    stayed = outcome.stays(namespace, old.client, old.address) if fault.held else None
     sentinels = [sentinel.address for sentinel in group.sentinels]
-    with Writer(through_sentinels(sentinels, NAME, PASSWORD, **CLIENT)) as writer, stayed or outcome.nobody():
+    with Writer(through_sentinels(sentinels, NAME, PASSWORD, **IMPATIENT)) as writer, stayed or outcome.nobody():
         until("writes before the fault", lambda: writer.count() >= BEFORE, RECOVERY_S)
         struck = time.monotonic()
         with fault.harm(group, old, figures):
@@ -153,7 +148,7 @@ def inflict(group, name, recorded_as=None):
 def follows(server):
     """Whether it is a replica, as far as it says anything."""
     try:
-        with server.client(socket_timeout=CLIENT["socket_timeout"]) as client:
+        with server.client(socket_timeout=IMPATIENT["socket_timeout"]) as client:
             return client.role()[0] in ("slave", b"slave")
     except ERRORS:
         return False

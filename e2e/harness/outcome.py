@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 
-from . import results
+from . import network, results
 from .writer import Writer
 
 BEFORE = 200  # acknowledged writes before the fault
@@ -34,9 +34,14 @@ class Outcome:
                        lost=len(self.missing), late=len(self.late), uncovered=self.uncovered, **more)
 
 
-def stays(connect):
-    """A writer like any other, but for its client: it stays with one server and waits for its replies."""
-    return Writer(connect, threads=1)
+def stays(namespace, connect, server):
+    """A writer that stays with one server, (host, port), and waits for its replies. It works on that server's machine, in the
+    network `namespace` (a file descriptor) where there is one, so that nothing cuts it off."""
+    def there():
+        if namespace is not None:
+            network.enter(namespace)
+        return connect()
+    return Writer(there, threads=1, server=server)
 
 
 def judge(old, new, writer, client, address=None, stayed=None, returned=None):

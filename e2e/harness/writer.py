@@ -22,9 +22,11 @@ RATE = 100.0  # writes a second of each thread
 LIMIT = 100_000  # writes in all
 DURATION_S = 300.0
 # After an error, twice as long with each further one.
-PAUSE_FIRST_S, PAUSE_MOST_S = 0.002, 0.05
+PAUSE_FIRST_S, PAUSE_MOST_S = 0.002, 0.01
 BATCH = 500
 ONCE = Retry(NoBackoff(), 0)
+# Of a client that would rather look for the master again than wait long.
+IMPATIENT = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
 # How long a writer waits for a reply before it looks for the master again.
 TIMEOUTS = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5, "retry": ONCE}
 
@@ -63,12 +65,13 @@ class Writer:
     """Writes through the clients that `connect` makes, one for each thread; use it as a context manager.
 
     `connect` is called again after every error, so that it can look the master up anew. All keys have the hash tag `tag`,
-    where one is given.
+    where one is given. `server`: who acknowledges, where all clients stay with one.
     """
 
-    def __init__(self, connect, threads=THREADS, rate=RATE, limit=LIMIT, duration=DURATION_S, tag=""):
+    def __init__(self, connect, threads=THREADS, rate=RATE, limit=LIMIT, duration=DURATION_S, tag="", server=None):
         self.prefix = f"w:{{{tag}}}:{uuid.uuid4().hex[:8]}" if tag else f"w:{uuid.uuid4().hex[:8]}"
         self._connect = connect
+        self._server = server
         self._period = 1.0 / rate
         self._left = itertools.count(limit, -1)
         self._duration = duration
@@ -109,7 +112,7 @@ class Writer:
                     client = self._connect()
                 if client.set(key, value) is not True:
                     raise redis.RedisError("SET was not answered with OK")
-                write = Write(key, value, begun, time.monotonic(), server_of(client))
+                write = Write(key, value, begun, time.monotonic(), self._server or server_of(client))
                 failed = 0
                 with self._lock:
                     self.writes.append(write)
