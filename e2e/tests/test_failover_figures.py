@@ -18,13 +18,16 @@ def group():
     servers = process.Servers()
     with Network() as network:
         try:
-            yield ReplicaSet(servers, process.ours(), directives=(("appendfsync", "always"),), machine=network.machine)
+            made = ReplicaSet(servers, process.ours(), directives=(("appendfsync", "always"),), machine=network.machine)
+            made.servers = servers
+            yield made
         finally:
             servers.close()
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_nothing_is_lost(group, name):
+def test_nothing_is_lost(request, group, name):
+    request.node.servers = group.servers  # whose logs are shown if it fails
     fault = FAULTS[name]
     if fault.keys:
         fill(group, KEYS)
