@@ -1,4 +1,4 @@
-"""Figures for people: every fault so many times on local processes, ours and the peer's in turn, side by side in a table.
+"""Figures for people: every fault so many times on local processes, ours and the peer's in turn, in a table.
 
 usage: python -m harness.loopback [--repeat 20] [--fault NAME]… [--only ours|redis]
 
@@ -38,14 +38,6 @@ def groups(kinds, fault, machine):
         servers.close()
 
 
-def measure(name, kinds, repeat, machine):
-    """The fault so many times for each kind, in turn; which one is first changes."""
-    with groups(kinds, FAULTS[name], machine) as made:
-        for n in range(repeat):
-            for kind in sorted(made, reverse=n % 2):
-                print(f"{name}, {kind}, {n + 1}: {inflict(made[kind], name, kind)}", flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=20)
@@ -60,11 +52,17 @@ def main():
             machine = stack.enter_context(Network()).machine
         except Unavailable as error:
             print(f"no network of machines: {error}", flush=True)
+        made = {}
         for name in arguments.fault or FAULTS:
             if FAULTS[name].needs_machines and machine is None:
                 refused.append(name)
             else:
-                measure(name, chosen, arguments.repeat, machine)
+                made[name] = stack.enter_context(groups(chosen, FAULTS[name], machine))
+        # The faults in turn, each with servers of its own, which become whole again while it is the others' turn.
+        for n in range(arguments.repeat):
+            for name, kinds in made.items():
+                for kind in sorted(kinds, reverse=n % 2):
+                    print(f"{n + 1}: {name}, {kind}: {inflict(kinds[kind], name, kind)}", flush=True)
     print("\n".join(results.table(results.read(begun))))
     if refused:
         print(f"refused, for want of a network of machines: {', '.join(refused)}", file=sys.stderr)

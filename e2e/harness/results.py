@@ -87,6 +87,8 @@ def table(measurements):
         spread = [f"{value:.3f}" for value in (percentile(own, 50), percentile(own, 99), max(own))] if own else ["–"] * 3
         ratio = f"{percentile(peer, 50) / percentile(own, 50):.1f}" if own and peer and kind != PEER else "–"
         goal = GOALS.get(what) if own and kind not in NO_GOALS else None
+        if goal and goal.beyond_load and not all("load_s" in run for run in runs):
+            goal = None
         met = ("yes" if goal.met(runs) else "NO") if goal else "–"
         middle = {field: f"{statistics.median(found):.1f}" if (found := [run[field] for run in runs if run.get(field) is not None])
                   else "–" for field in ("load_s", "seconds")}

@@ -113,6 +113,24 @@ impl Sentinel {
 
     /// Merges an offered map, durably, and follows it. True if something was new.
     pub(super) fn learn(&mut self, io: &mut Io, offered: ShardMap) -> Result<bool, MapError> {
+        self.merge(io, offered, Sentinel::save)
+    }
+
+    /// The same for a map whose news this sentinel has accepted before, durably: a crash loses nothing of it, so nobody waits
+    /// for the disk.
+    pub(super) fn learn_accepted(&mut self, io: &mut Io, map: ShardMap) -> Result<bool, MapError> {
+        self.merge(io, map, |sentinel| {
+            sentinel.save_soon();
+            Ok(())
+        })
+    }
+
+    fn merge(
+        &mut self,
+        io: &mut Io,
+        offered: ShardMap,
+        keep: impl FnOnce(&mut Sentinel) -> std::io::Result<()>,
+    ) -> Result<bool, MapError> {
         let Some(managed) = &mut self.managed else {
             return Err(MapError("this sentinel is not managed by a shard map ('managed yes')".into()));
         };
@@ -127,7 +145,7 @@ impl Sentinel {
         managed.accepted.retain(|shard, a| !settled(*shard, a));
         let epochs = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| s.epoch));
         self.current_epoch = epochs.max().unwrap_or(0).max(self.current_epoch);
-        if let Err(e) = self.save() {
+        if let Err(e) = keep(self) {
             self.current_epoch = epoch_before;
             if let Some(managed) = &mut self.managed {
                 managed.map = before;
