@@ -427,7 +427,7 @@ impl Server {
         }
     }
 
-    /// The offset that enough replicas have acknowledged for replies to leave.
+    /// The offset up to which replies may leave: enough replicas have acknowledged it, and our own log has been written.
     pub fn acknowledged_offset(&self) -> u64 {
         let needed = self.write_ack_replicas();
         if needed == 0 {
@@ -436,7 +436,11 @@ impl Server {
         let mut acks: Vec<u64> =
             self.repl.online(&self.clients).filter(|r| self.counts_as_member(r)).map(|r| r.acked).collect();
         acks.sort_unstable_by(|a, b| b.cmp(a));
-        acks.get(needed - 1).copied().unwrap_or(0)
+        let kept = match &self.managed {
+            Some(m) if m.is_oversealed() => 0,
+            _ => self.persist.handed_over(self.repl.offset()),
+        };
+        acks.get(needed - 1).copied().unwrap_or(0).min(kept)
     }
 
     /// Under a shard map only its members' acknowledgements count.
