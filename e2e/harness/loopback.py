@@ -2,6 +2,7 @@
 
 usage: python -m harness.loopback [--repeat 20] [--fault NAME]… [--only ours|redis]
 
+20 times takes 20 minutes, and a machine that does nothing else: a failover waits for several fsyncs, one after the other.
 Each server is a machine of its own on a private network, which takes root. Without that they share the loopback interface, and
 faults of the network are refused: the exit code is 2.
 """
