@@ -508,7 +508,7 @@ impl Sentinel {
             s.set_authority(decided);
         }
         // It ends the attempt.
-        if let Err(e) = self.learn_accepted(io, map) {
+        if let Err(e) = self.learn(io, map) {
             return tracing::error!("the decision cannot be published: {e}");
         }
         if let Some(m) = self.masters.get_mut(name) {
