@@ -47,7 +47,7 @@ def _new_namespace():
     try:
         _checked(_libc.unshare(CLONE_NEWNET))
     except OSError as error:
-        raise Unavailable(f"a network namespace cannot be made ({error}): it takes root, or `unshare --user --map-root-user`") from None
+        raise Unavailable(f"a network namespace cannot be made ({error}): it takes root, or `unshare -Urn`") from None
     return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -94,6 +94,10 @@ class Network:
         self._machines = []
         try:
             os.close(_new_namespace())
+        except Unavailable:
+            os.close(self._outside)
+            raise
+        try:
             _run("ip", "link", "set", "lo", "up")
             _run("ip", "link", "add", "switch", "type", "bridge")
             _run("ip", "address", "add", f"{NET}.254/24", "dev", "switch")
