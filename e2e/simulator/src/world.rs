@@ -181,9 +181,12 @@ impl World {
         let exclusive = self.scenario.sentinels > 0 && self.scenario.acks == 0;
         self.sim.observe(Box::new(move |sender, from, to, bytes, now_us| {
             let mut hash = trace.borrow_mut();
-            for part in [from as u64, to as u64, now_us, bytes.len() as u64] {
-                *hash = (*hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            let mut add = |part: u64| *hash = (*hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            [from as u64, to as u64, now_us, bytes.len() as u64].into_iter().for_each(&mut add);
+            for chunk in bytes.chunks(size_of::<u64>()) {
+                add(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
             }
+            drop(hash);
             if let Core::Data(server) = &sender.core
                 && to >= clients
                 && acknowledges(bytes)
@@ -191,6 +194,7 @@ impl World {
                 let epoch = server.managed.as_ref().and_then(|m| m.master_epoch());
                 claims.borrow_mut().write_answered(&sender.name, epoch, exclusive);
             }
+            false
         }));
     }
 

@@ -6,7 +6,7 @@ use datanode::config::types::Fsync;
 use datanode::disk_fake::{FakeDisk, Fault, Survives};
 use datanode::io::{Action, Service, Signal};
 
-use super::{CALM, DIR, World};
+use super::{CALM, DIR, RETRY_US, World};
 use crate::actor::Core;
 use crate::claims::first_missing;
 use crate::scenario::Step;
@@ -238,6 +238,6 @@ impl World {
                 self.kill_member(node, 0);
             }
         }
-        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + 500_000));
+        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + RETRY_US));
     }
 }
