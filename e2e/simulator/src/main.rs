@@ -3,8 +3,10 @@
 
 mod actor;
 mod claims;
+mod message;
 mod operator;
 mod scenario;
+mod story;
 mod world;
 mod writer;
 

@@ -4,6 +4,8 @@ use datanode::config::types::Fsync;
 use datanode::rng::Rng;
 use datanode::sim::Weather;
 
+use crate::story::{Aim, Deed};
+
 /// The deployment of a run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -25,6 +27,9 @@ pub struct Scenario {
     pub weather: Weather,
     /// How long a background job takes at most, microseconds.
     pub job_us: u64,
+    /// How long an election waits for missing members, milliseconds. Behind it members that were restarted are believed
+    /// though others are missing (docs/guarantees.md): longer than faults last, unless nobody loses anything by a restart.
+    pub grace_ms: u64,
     /// Faults.
     pub steps: usize,
 }
@@ -55,6 +60,7 @@ impl Scenario {
             drift_ppm: [0, 1_000, 40_000][rng.below(3) as usize],
             weather: Weather { delay_us: (200, slow), loss: rng.below(3) * 3 },
             job_us: [1_000, 50_000, 1_500_000][rng.below(3) as usize],
+            grace_ms: if fsync == Some(Fsync::Always) && rng.below(2) == 0 { 1_500 } else { 60_000 },
             steps: 6 + rng.below(10) as usize,
         }
     }
@@ -112,6 +118,16 @@ pub enum Step {
     Rewrite(usize),
     /// The API server is not there, or shows old versions.
     ApiServer(bool, bool),
+    /// Something happens to whoever is master by then.
+    Master(Deed),
+    /// Something happens when a message is sent.
+    Aim(Aim),
+    /// A sentinel sees none of the members but the one that was master before.
+    SeeOnlyOldMaster(usize),
+    /// A member's process is killed and finds the volume of another deployment.
+    ForeignVolume(usize),
+    /// It gets its own back.
+    OwnVolume(usize),
 }
 
 impl Step {
@@ -123,7 +139,7 @@ impl Step {
         let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
         let away = 50 + rng.below(3000);
         let soon = rng.below(12);
-        match rng.below(32) {
+        match rng.below(35) {
             0..=2 => Step::KillMember(member, away),
             3 | 4 => Step::CrashMember(member, soon, away),
             5 => Step::WipeMember(member, away),
@@ -146,6 +162,7 @@ impl Step {
             28 => Step::Switchover(sentinel),
             29 => Step::Snapshot(member),
             30 => Step::Rewrite(member),
+            31..=33 => Step::Aim(Aim::any(rng)),
             _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
         }
     }
