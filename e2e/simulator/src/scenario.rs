@@ -128,6 +128,8 @@ pub enum Step {
     ForeignVolume(usize),
     /// It gets its own back.
     OwnVolume(usize),
+    /// A user changes `writeAckReplicas`.
+    WriteAcks(u32),
 }
 
 impl Step {
@@ -139,7 +141,7 @@ impl Step {
         let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
         let away = 50 + rng.below(3000);
         let soon = rng.below(12);
-        match rng.below(35) {
+        match rng.below(37) {
             0..=2 => Step::KillMember(member, away),
             3 | 4 => Step::CrashMember(member, soon, away),
             5 => Step::WipeMember(member, away),
@@ -162,7 +164,8 @@ impl Step {
             28 => Step::Switchover(sentinel),
             29 => Step::Snapshot(member),
             30 => Step::Rewrite(member),
-            31..=33 => Step::Aim(Aim::any(rng)),
+            31 | 32 => Step::WriteAcks(1 + rng.below(2) as u32),
+            33..=35 => Step::Aim(Aim::any(rng)),
             _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
         }
     }

@@ -80,7 +80,8 @@ pub struct World {
     scenario: Scenario,
     sim: Sim<Actor>,
     rng: Rng,
-    desired: Desired,
+    /// What a user has asked for last.
+    desired: Rc<RefCell<Desired>>,
     disks: Vec<FakeDisk>,
     names: Vec<String>,
     /// When a machine's process is to be started again, microseconds, and whether a disk is to be mended.
@@ -131,7 +132,7 @@ impl World {
             scenario,
             sim,
             rng,
-            desired,
+            desired: Rc::new(RefCell::new(desired)),
             disks,
             names,
             restarts: BTreeMap::new(),

@@ -188,11 +188,22 @@ impl World {
             }
             Step::ForeignVolume(i) => self.give_foreign_volume(i),
             Step::OwnVolume(_) => self.give_own_volume(),
+            Step::WriteAcks(n) => self.change_write_acks(n),
             Step::Terminate(..)
             | Step::KillSentinel(..)
             | Step::CrashSentinel(..)
             | Step::WipeSentinel(..)
             | Step::Switchover(_) => {}
+        }
+    }
+
+    /// Has each write wait for more or fewer replicas. From then on no more members may be damaged than either allows.
+    fn change_write_acks(&mut self, to: u32) {
+        self.forget_healed();
+        let least = self.scenario.acks.min(to as usize);
+        if least > 0 && (to as usize) < self.scenario.members && self.damaged.len() <= least {
+            self.scenario.acks = least;
+            self.desired.borrow_mut().write_ack_replicas = to;
         }
     }
 
