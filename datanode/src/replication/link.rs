@@ -284,7 +284,7 @@ impl Server {
 
     /// Tells the master how far we are.
     pub(crate) fn acknowledge(&mut self, io: &mut Io) {
-        let offset = self.repl.offset();
+        let offset = self.persist.handed_over(self.repl.offset());
         if !self.may_acknowledge() || self.persist.is_abandoned() {
             return;
         }

@@ -27,9 +27,6 @@ pub struct Scenario {
     pub weather: Weather,
     /// How long a background job takes at most, microseconds.
     pub job_us: u64,
-    /// How long an election waits for missing members, milliseconds. Behind it members that were restarted are believed
-    /// though others are missing (docs/guarantees.md): longer than faults last, unless nobody loses anything by a restart.
-    pub grace_ms: u64,
     /// Faults.
     pub steps: usize,
 }
@@ -60,7 +57,6 @@ impl Scenario {
             drift_ppm: [0, 1_000, 40_000][rng.below(3) as usize],
             weather: Weather { delay_us: (200, slow), loss: rng.below(3) * 3 },
             job_us: [1_000, 50_000, 1_500_000][rng.below(3) as usize],
-            grace_ms: if fsync == Some(Fsync::Always) && rng.below(2) == 0 { 1_500 } else { 60_000 },
             steps: 6 + rng.below(10) as usize,
         }
     }

@@ -83,6 +83,8 @@ pub struct World {
     /// What a user has asked for last.
     desired: Rc<RefCell<Desired>>,
     disks: Vec<FakeDisk>,
+    /// How often a machine has been started: what its kernel tells one start from another by.
+    boots: Vec<u64>,
     names: Vec<String>,
     /// When a machine's process is to be started again, microseconds, and whether a disk is to be mended.
     restarts: BTreeMap<usize, u64>,
@@ -133,6 +135,7 @@ impl World {
             sim,
             rng,
             desired: Rc::new(RefCell::new(desired)),
+            boots: vec![0; disks.len()],
             disks,
             names,
             restarts: BTreeMap::new(),
@@ -261,7 +264,8 @@ impl World {
         let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
         let core = if node < members {
             let config = self.config(node);
-            match Server::new(config, Arc::new(disk), seed, now, Origins::default()) {
+            let origins = Origins { boot: self.boots[node].to_string(), ..Origins::default() };
+            match Server::new(config, Arc::new(disk), seed, now, origins) {
                 Ok(server) => Core::Data(Box::new(server)),
                 Err(e) => return self.start_failed(node, &e),
             }
@@ -431,7 +435,10 @@ impl World {
                 }
             }
         }
-        if let Some((_, name, node)) = writable.iter().max().filter(|_| self.scenario.acks > 0) {
+        // Where the newest master is down, what it had acknowledged is looked for when the next one takes writes.
+        let newest = claims.newest_epoch();
+        let counts = |(epoch, _, _): &&(u64, String, usize)| self.scenario.acks > 0 && *epoch >= newest;
+        if let Some((_, name, node)) = writable.iter().max().filter(counts) {
             let now = self.sim.now_at(*node);
             if let Some(server) = self.server(*node) {
                 claims.newly_acknowledged(name, now, (server, &history.borrow()));
@@ -526,7 +533,5 @@ fn desired(s: &Scenario) -> Desired {
         },
     });
     let resource: RedisReplicaSet = serde_json::from_value(object).expect("it is one");
-    let mut desired = Desired::of(&resource).expect("it contradicts nothing");
-    desired.grace = std::time::Duration::from_millis(s.grace_ms);
-    desired
+    Desired::of(&resource).expect("it contradicts nothing")
 }
