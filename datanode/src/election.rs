@@ -146,7 +146,10 @@ impl Election<'_> {
                 holds && p.restore_error.is_none()
             })
             .collect();
-        let counts = |p: &&&NodeStatus| p.intact || mutation::active(Mutation::RestartedCounts);
+        let counts = |p: &&&NodeStatus| {
+            let empty = p.dataset.is_none() && mutation::active(Mutation::EmptyVolumeElected);
+            p.intact || empty || mutation::active(Mutation::RestartedCounts)
+        };
         let intact = holders.iter().filter(counts).count();
         if let Some(target) = self.preferred
             && missing.contains(&target)

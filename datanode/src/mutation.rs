@@ -14,8 +14,10 @@ pub enum Mutation {
     VoteNotKept,
     /// A leader takes no notice of what an earlier one may have decided.
     AcceptedForgotten,
-    /// A leader tells the members before a majority of sentinels has accepted.
-    SpreadSkipped,
+    /// Whoever has one vote leads.
+    OneVoteEnough,
+    /// One sentinel's echo is enough for a lease.
+    OneEchoEnough,
     /// Members are compared by offset alone, without its epoch.
     OffsetWithoutEpoch,
     /// One member's promise is enough for an election.
@@ -48,7 +50,8 @@ impl Mutation {
         Mutation::VoteGivenTwice,
         Mutation::VoteNotKept,
         Mutation::AcceptedForgotten,
-        Mutation::SpreadSkipped,
+        Mutation::OneVoteEnough,
+        Mutation::OneEchoEnough,
         Mutation::OffsetWithoutEpoch,
         Mutation::OnePromiseEnough,
         Mutation::PromiseIgnored,

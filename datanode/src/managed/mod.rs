@@ -32,7 +32,7 @@ use role::Part;
 use seal::Seal;
 
 /// The file in `dir` that keeps map and promise.
-const STATE_FILE: &str = "replicaset.json";
+pub const STATE_FILE: &str = "replicaset.json";
 /// Longest pause that HANDOVER may ask for, milliseconds.
 const MAX_HANDOVER_MS: u64 = 60_000;
 

@@ -74,7 +74,12 @@ impl Server {
         origins: Origins,
     ) -> Result<Server, String> {
         let mut rng = Rng::new(seed);
-        let hash_seed = HashSeed::new(rng.next_u64());
+        let seed_of_hashes = rng.next_u64();
+        // The order of keys in tables, and so in snapshots, is part of a run that is to be repeatable.
+        let hash_seed = match cfg!(feature = "simulation") {
+            true => HashSeed::repeatable(seed_of_hashes),
+            false => HashSeed::new(seed_of_hashes),
+        };
         let managed = if config.managed { Some(Managed::load(&config, &*disk)?) } else { None };
         let acl = Acl::load(&config, &*disk)?;
         let run_id = random_id(&mut rng);

@@ -105,8 +105,9 @@ impl Clock {
     }
 }
 
-/// Who sees what leaves a machine: the sender's core, sender, receiver, bytes, microseconds since the start.
-pub type Observer<S> = Box<dyn FnMut(&S, usize, usize, &[u8], u64)>;
+/// Who sees what leaves a machine: the sender's core, sender, receiver, bytes, microseconds since the start. True: the
+/// present [`Sim::run`] ends with this event, so that something can be done at once.
+pub type Observer<S> = Box<dyn FnMut(&S, usize, usize, &[u8], u64) -> bool>;
 
 struct Timed(u64, u64, Event);
 
@@ -176,6 +177,8 @@ pub struct Sim<S> {
     /// Machines whose connections the network refuses though they live.
     refused: HashSet<usize>,
     observer: Option<Observer<S>>,
+    /// The observer wants the run to end.
+    interrupted: bool,
 }
 
 impl<S: Service> Sim<S> {
@@ -192,6 +195,7 @@ impl<S: Service> Sim<S> {
             cuts: HashSet::new(),
             refused: HashSet::new(),
             observer: None,
+            interrupted: false,
         }
     }
 
@@ -357,8 +361,9 @@ impl<S: Service> Sim<S> {
         self.cuts.contains(&(from, to))
     }
 
-    /// Runs until `until_us`.
+    /// Runs until `until_us`, or until the observer ends it.
     pub fn run(&mut self, until_us: u64) {
+        self.interrupted = false;
         while let Some(Reverse(Timed(at, _, _))) = self.queue.peek()
             && *at <= until_us
         {
@@ -371,6 +376,9 @@ impl<S: Service> Sim<S> {
                 n.waiting.push_back(event);
             } else {
                 self.step(event);
+            }
+            if self.interrupted {
+                return;
             }
         }
         self.now_us = until_us;
@@ -570,7 +578,7 @@ impl<S: Service> Sim<S> {
         let cut = self.is_cut(node, peer);
         let now = self.now_us;
         if let (Some(observer), Some(sender)) = (&mut self.observer, &self.nodes[node].service) {
-            observer(sender, node, peer, &bytes, now);
+            self.interrupted |= observer(sender, node, peer, &bytes, now);
         }
         let Some(end) = self.ends.get_mut(&(node, conn)) else { return };
         if end.dumb || cut {

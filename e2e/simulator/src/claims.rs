@@ -14,6 +14,8 @@ use crate::writer::{Form, History, Write};
 pub struct Claims {
     /// Master and dataset of each epoch, as anybody said.
     masters: BTreeMap<u64, (Option<NodeAddr>, Option<String>)>,
+    /// The sentinel that leads each epoch.
+    leaders: BTreeMap<u64, usize>,
     /// The largest epoch at which a write was acknowledged.
     acknowledged_at: u64,
     /// Masters that have been seen taking writes: epoch and node.
@@ -52,6 +54,14 @@ impl Claims {
             self.violated(|| {
                 format!("two masters of epoch {}: {first:?}, and {said:?} says {who}", shard.epoch)
             });
+        }
+    }
+
+    /// A sentinel asks for promises, as only the leader of an epoch does: it has the votes of a majority, and nobody else.
+    pub fn led(&mut self, epoch: u64, sentinel: usize, name: &str) {
+        let first = *self.leaders.entry(epoch).or_insert(sentinel);
+        if first != sentinel {
+            self.violated(|| format!("two leaders of epoch {epoch}: {name}, and machine {first} before"));
         }
     }
 

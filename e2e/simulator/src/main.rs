@@ -3,8 +3,10 @@
 
 mod actor;
 mod claims;
+mod message;
 mod operator;
 mod scenario;
+mod story;
 mod world;
 mod writer;
 
@@ -17,7 +19,8 @@ use std::time::{Duration, Instant};
 use datanode::mutation::{self, Mutation};
 use world::{Outcome, World};
 
-const USAGE: &str = "usage: simulator [--seeds N] [--from SEED] [--seconds S] [--threads N]
+const USAGE: &str = "usage: simulator [--seeds N] [--from SEED] [--seconds S] [--threads N] [--check]
+                                             --check: runs each seed twice, which must be the same
        simulator --replay SEED [--mutation NAME]   shows one run step by step
        simulator --mutations [--seeds N]           each mistake must be found within so many seeds
 ";
@@ -33,6 +36,7 @@ struct Options {
     replay: Option<u64>,
     mutation: Option<Mutation>,
     mutations: bool,
+    check: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -44,12 +48,20 @@ fn options() -> Result<Options, String> {
         replay: None,
         mutation: None,
         mutations: false,
+        check: false,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        if name == "--mutations" {
-            o.mutations = true;
-            continue;
+        match name.as_str() {
+            "--mutations" => {
+                o.mutations = true;
+                continue;
+            }
+            "--check" => {
+                o.check = true;
+                continue;
+            }
+            _ => {}
         }
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{name} needs a number, not {value}"));
@@ -136,6 +148,12 @@ fn one(seed: u64, mutation: Option<Mutation>, verbose: bool) -> Result<Outcome, 
     })
 }
 
+/// Runs a seed two times: nothing but the seed may make a difference.
+fn twice(seed: u64, mutation: Option<Mutation>) -> Result<Outcome, String> {
+    let (first, again) = (one(seed, mutation, false)?, one(seed, mutation, false)?);
+    if first.trace == again.trace { Ok(first) } else { Err(format!("not repeatable: {first:?}, {again:?}")) }
+}
+
 #[derive(Default)]
 struct Found {
     runs: u64,
@@ -156,7 +174,7 @@ fn search(o: &Options, mutation: Option<Mutation>) -> Found {
                     if seed >= o.from + o.seeds {
                         return;
                     }
-                    let outcome = one(seed, mutation, false);
+                    let outcome = if o.check { twice(seed, mutation) } else { one(seed, mutation, false) };
                     let mut found = found.lock().unwrap_or_else(|e| e.into_inner());
                     found.runs += 1;
                     match outcome {
@@ -195,4 +213,23 @@ fn mutations(o: &Options) -> ExitCode {
         }
     }
     if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ran before on the thread, or runs beside it, makes no difference.
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let trace = |seed| one(seed, None, false).map(|outcome| outcome.trace);
+        let first = [1, 3].map(trace);
+        let beside = std::thread::spawn(move || [3, 2, 1].map(trace));
+        let again = [2, 1, 3].map(trace);
+        let beside = beside.join().unwrap();
+        assert!(first.iter().all(Result::is_ok), "{first:?}");
+        assert_eq!([&first[0], &first[1]], [&again[1], &again[2]]);
+        assert_eq!([&beside[2], &beside[0]], [&again[1], &again[2]]);
+        assert_ne!(again[0], again[1]);
+    }
 }

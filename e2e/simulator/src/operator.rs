@@ -87,7 +87,7 @@ enum Phase {
 
 /// The operator's process.
 pub struct Operator {
-    desired: Desired,
+    desired: Rc<RefCell<Desired>>,
     api: Rc<RefCell<ApiServer>>,
     memory: Memory,
     rng: Rng,
@@ -99,7 +99,7 @@ pub struct Operator {
 
 impl Operator {
     /// One that has just been started.
-    pub fn new(desired: Desired, api: Rc<RefCell<ApiServer>>, seed: u64) -> Operator {
+    pub fn new(desired: Rc<RefCell<Desired>>, api: Rc<RefCell<ApiServer>>, seed: u64) -> Operator {
         Operator {
             desired,
             api,
@@ -146,7 +146,7 @@ impl Operator {
 
     fn look(&mut self, io: &mut Io) {
         let now = io.now.unix_ms as u64;
-        let d = &self.desired;
+        let d = self.desired.borrow().clone();
         let mut places: Vec<String> = (0..d.members_per_shard()).map(|i| d.member(0, i)).collect();
         places.extend((0..d.sentinels).map(|i| d.sentinel(i)));
         let words = |sub: &str| vec!["REPLICASET".to_owned(), sub.to_owned()];
@@ -200,14 +200,14 @@ impl Operator {
         }
         decide::decide(&Snapshot {
             now_ms: io.now.unix_ms as u64,
-            desired: self.desired.clone(),
+            desired: self.desired.borrow().clone(),
             settings: Settings { image: "datanode".into(), pull_policy: "Never".into() },
             secret: Secret::Usable,
             objects: BTreeMap::new(),
             sets: BTreeMap::new(),
             pods: BTreeMap::new(),
             claims: BTreeMap::new(),
-            config: Some(self.desired.directives.clone()),
+            config: Some(self.desired.borrow().directives.clone()),
             record,
             members,
             sentinels,

@@ -4,6 +4,8 @@ use datanode::config::types::Fsync;
 use datanode::rng::Rng;
 use datanode::sim::Weather;
 
+use crate::story::{Aim, Deed};
+
 /// The deployment of a run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -112,6 +114,18 @@ pub enum Step {
     Rewrite(usize),
     /// The API server is not there, or shows old versions.
     ApiServer(bool, bool),
+    /// Something happens to whoever is master by then.
+    Master(Deed),
+    /// Something happens when a message is sent.
+    Aim(Aim),
+    /// A sentinel sees none of the members but the one that was master before.
+    SeeOnlyOldMaster(usize),
+    /// A member's process is killed and finds the volume of another deployment.
+    ForeignVolume(usize),
+    /// It gets its own back.
+    OwnVolume(usize),
+    /// A user changes `writeAckReplicas`.
+    WriteAcks(u32),
 }
 
 impl Step {
@@ -123,7 +137,7 @@ impl Step {
         let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
         let away = 50 + rng.below(3000);
         let soon = rng.below(12);
-        match rng.below(32) {
+        match rng.below(37) {
             0..=2 => Step::KillMember(member, away),
             3 | 4 => Step::CrashMember(member, soon, away),
             5 => Step::WipeMember(member, away),
@@ -146,6 +160,8 @@ impl Step {
             28 => Step::Switchover(sentinel),
             29 => Step::Snapshot(member),
             30 => Step::Rewrite(member),
+            31 | 32 => Step::WriteAcks(1 + rng.below(2) as u32),
+            33..=35 => Step::Aim(Aim::any(rng)),
             _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
         }
     }

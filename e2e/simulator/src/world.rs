@@ -1,10 +1,11 @@
 //! One run: a deployment, faults upon it, the claims at every moment, and peace afterwards.
 
 mod faults;
+mod foreign;
 mod report;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ use operator::crd::desired::Desired;
 
 use crate::actor::{Actor, Core};
 use crate::claims::{Claims, first_missing};
+use crate::message;
 use crate::operator::{ApiServer, Operator};
 use crate::scenario::{Scenario, Step};
+use crate::story::{self, Aim, Deed};
 use crate::writer::{History, Writer};
 
 /// Between two looks at all claims, microseconds.
@@ -33,6 +36,10 @@ const SLICE_US: u64 = 10_000;
 const FOUNDED_US: u64 = 60_000_000;
 /// Time in which all must be well again once nothing goes wrong any more, microseconds.
 const PEACE_US: u64 = 120_000_000;
+/// Of so many steps one is the beginning of a story.
+const STORY_IN: u64 = 8;
+/// The pause after any other step, milliseconds.
+const MOMENT_MS: u64 = 1500;
 /// How long it must stay so, microseconds.
 const CALM_US: u64 = 3_000_000;
 /// Operators that run at the same time.
@@ -73,7 +80,8 @@ pub struct World {
     scenario: Scenario,
     sim: Sim<Actor>,
     rng: Rng,
-    desired: Desired,
+    /// What a user has asked for last.
+    desired: Rc<RefCell<Desired>>,
     disks: Vec<FakeDisk>,
     /// How often a machine has been started: what its kernel tells one start from another by.
     boots: Vec<u64>,
@@ -89,6 +97,13 @@ pub struct World {
     claims: Rc<RefCell<Claims>>,
     api: Rc<RefCell<ApiServer>>,
     trace: Rc<RefCell<u64>>,
+    /// Steps of a story that are still to come, and the pause after each, milliseconds.
+    plan: VecDeque<(Step, u64)>,
+    /// Faults that wait for a message, and those whose message has been sent, with the machine that they hit.
+    aims: Rc<RefCell<Vec<Aim>>>,
+    hits: Rc<RefCell<Vec<(Deed, usize)>>>,
+    /// The volume of a member that has been given a foreign one.
+    own_volume: Option<(usize, FakeDisk)>,
     verbose: bool,
 }
 
@@ -119,7 +134,7 @@ impl World {
             scenario,
             sim,
             rng,
-            desired,
+            desired: Rc::new(RefCell::new(desired)),
             boots: vec![0; disks.len()],
             disks,
             names,
@@ -131,6 +146,10 @@ impl World {
             claims: Rc::default(),
             api: Rc::default(),
             trace: Rc::default(),
+            plan: VecDeque::new(),
+            aims: Rc::default(),
+            hits: Rc::default(),
+            own_volume: None,
             verbose,
         };
         world.observe();
@@ -144,11 +163,17 @@ impl World {
         let weather = std::mem::replace(&mut self.sim.weather, CALM);
         self.until("the first write", FOUNDED_US, |w| w.history.borrow().acknowledged.len() > 3)?;
         self.sim.weather = weather;
-        for _ in 0..self.scenario.steps {
-            let step = Step::next(&mut self.rng, &self.scenario, self.names.len());
+        let mut steps = self.scenario.steps;
+        while steps > 0 || !self.plan.is_empty() {
+            if self.plan.is_empty() && self.rng.below(STORY_IN) == 0 {
+                self.plan.extend(story::tell(&mut self.rng, &self.scenario));
+            }
+            let (step, pause) = self.plan.pop_front().unwrap_or_else(|| {
+                (Step::next(&mut self.rng, &self.scenario, self.names.len()), self.rng.below(MOMENT_MS))
+            });
             self.take(step);
-            let pause = self.rng.below(1500) * 1000;
-            self.pass(pause)?;
+            self.pass(pause * 1000)?;
+            steps = steps.saturating_sub(1);
         }
         self.end_faults();
         // Who has been told to end takes its time.
@@ -177,13 +202,17 @@ impl World {
 
     fn observe(&mut self) {
         let (claims, trace) = (self.claims.clone(), self.trace.clone());
+        let (aims, hits) = (self.aims.clone(), self.hits.clone());
         let clients = self.names.len() - self.scenario.writers;
         let exclusive = self.scenario.sentinels > 0 && self.scenario.acks == 0;
         self.sim.observe(Box::new(move |sender, from, to, bytes, now_us| {
             let mut hash = trace.borrow_mut();
-            for part in [from as u64, to as u64, now_us, bytes.len() as u64] {
-                *hash = (*hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            let mut add = |part: u64| *hash = (*hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            [from as u64, to as u64, now_us, bytes.len() as u64].into_iter().for_each(&mut add);
+            for chunk in bytes.chunks(size_of::<u64>()) {
+                add(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
             }
+            drop(hash);
             if let Core::Data(server) = &sender.core
                 && to >= clients
                 && acknowledges(bytes)
@@ -191,6 +220,23 @@ impl World {
                 let epoch = server.managed.as_ref().and_then(|m| m.master_epoch());
                 claims.borrow_mut().write_answered(&sender.name, epoch, exclusive);
             }
+            if let Core::Sentinel(_) = &sender.core {
+                message::epochs_led(bytes).for_each(|e| claims.borrow_mut().led(e, from, &sender.name));
+                let mut hits = hits.borrow_mut();
+                aims.borrow_mut().retain_mut(|aim| {
+                    if !aim.kind.is_in(bytes) {
+                        return true;
+                    }
+                    if aim.after > 0 {
+                        aim.after -= 1;
+                        return true;
+                    }
+                    hits.push((aim.deed, if aim.sender { from } else { to }));
+                    false
+                });
+                return !hits.is_empty();
+            }
+            false
         }));
     }
 
@@ -317,6 +363,8 @@ impl World {
         let end = self.sim.now_us + us;
         while self.sim.now_us < end {
             self.sim.run((self.sim.now_us + SLICE_US).min(end));
+            let hits = std::mem::take(&mut *self.hits.borrow_mut());
+            hits.into_iter().for_each(|(deed, node)| self.inflict(deed, node));
             self.restart_due();
             self.check()?;
         }
@@ -387,7 +435,10 @@ impl World {
                 }
             }
         }
-        if let Some((_, name, node)) = writable.iter().max().filter(|_| self.scenario.acks > 0) {
+        // Where the newest master is down, what it had acknowledged is looked for when the next one takes writes.
+        let newest = claims.newest_epoch();
+        let counts = |(epoch, _, _): &&(u64, String, usize)| self.scenario.acks > 0 && *epoch >= newest;
+        if let Some((_, name, node)) = writable.iter().max().filter(counts) {
             let now = self.sim.now_at(*node);
             if let Some(server) = self.server(*node) {
                 claims.newly_acknowledged(name, now, (server, &history.borrow()));

@@ -6,13 +6,15 @@ use datanode::config::types::Fsync;
 use datanode::disk_fake::{FakeDisk, Fault, Survives};
 use datanode::io::{Action, Service, Signal};
 
-use super::{CALM, DIR, World};
+use super::{CALM, DIR, RETRY_US, World, short};
 use crate::actor::Core;
 use crate::claims::first_missing;
 use crate::scenario::Step;
+use crate::story::Deed;
 
-/// Writes that a machine gets that is cut off.
+/// Writes that a machine gets that is cut off, and how large they are.
 const MUCH: u32 = 60;
+const LARGE: [usize; 3] = [10, 500, 4000];
 
 impl World {
     /// Ends a process; what its disk keeps is decided by `survives`.
@@ -142,16 +144,7 @@ impl World {
             Step::Stop(node, ms) => self.sim.stop_for(node, ms * 1000),
             Step::Cut(a, b) => self.sim.cut(a, b, true),
             Step::CutWay(a, b) => self.sim.cut_way(a, b, true),
-            Step::Isolate(node) => {
-                let clients = self.names.len() - self.scenario.writers;
-                // Clients stay on its side, every other time.
-                let end = if self.rng.below(2) == 0 { clients } else { self.names.len() };
-                (0..end).filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
-                // Somebody on its side writes much, without waiting for an answer.
-                for n in 0..MUCH {
-                    self.command(node, &["SET", &format!("much:{n}"), "unanswered"]);
-                }
-            }
+            Step::Isolate(node) => self.isolate(node),
             Step::Part(mask) => {
                 for a in 0..self.names.len() {
                     for b in 0..a {
@@ -186,12 +179,98 @@ impl World {
                 let mut api = self.api.borrow_mut();
                 (api.down, api.stale) = (down, stale);
             }
+            Step::Master(deed) => {
+                let master = self.master();
+                self.inflict(deed, master);
+            }
+            Step::Aim(aim) => self.aims.borrow_mut().push(aim),
+            Step::SeeOnlyOldMaster(node) => {
+                let old = self.old_master();
+                let others = (0..self.scenario.members).filter(|member| Some(*member) != old);
+                others.for_each(|member| self.sim.cut(node, member, true));
+            }
+            Step::ForeignVolume(i) => self.give_foreign_volume(i),
+            Step::OwnVolume(_) => self.give_own_volume(),
+            Step::WriteAcks(n) => self.change_write_acks(n),
             Step::Terminate(..)
             | Step::KillSentinel(..)
             | Step::CrashSentinel(..)
             | Step::WipeSentinel(..)
             | Step::Switchover(_) => {}
         }
+    }
+
+    /// Has each write wait for more or fewer replicas. From then on no more members may be damaged than either allows.
+    fn change_write_acks(&mut self, to: u32) {
+        self.forget_healed();
+        let least = self.scenario.acks.min(to as usize);
+        if least > 0 && (to as usize) < self.scenario.members && self.damaged.len() <= least {
+            self.scenario.acks = least;
+            self.desired.borrow_mut().write_ack_replicas = to;
+        }
+    }
+
+    /// Does something to a machine.
+    pub(super) fn inflict(&mut self, deed: Deed, node: usize) {
+        self.say(|| format!("{} {deed:?}", short(&self.names[node])));
+        let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
+        let mut part = |nodes: std::ops::Range<usize>| {
+            nodes.filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
+        };
+        match deed {
+            Deed::PartFromSentinels => part(members..members + sentinels),
+            Deed::PartFromMembers => part(0..members),
+            Deed::Isolate => self.isolate(node),
+            Deed::Stop(ms) => self.sim.stop_for(node, ms * 1000),
+            Deed::Kill(away) if self.is_member(node) => self.kill_member(node, away),
+            Deed::Kill(away) => self.kill(node, Survives::Everything, away),
+            Deed::PowerOff(away) => {
+                let may = !self.is_member(node) || self.scenario.synced() || self.may_damage(node);
+                if may && self.sim.alive(node) {
+                    if self.is_member(node) && !self.scenario.synced() {
+                        self.damaged.insert(node);
+                    }
+                    self.kill(node, Survives::Nothing, away);
+                }
+            }
+        }
+    }
+
+    /// Cuts a machine off from all others.
+    fn isolate(&mut self, node: usize) {
+        let clients = self.names.len() - self.scenario.writers;
+        // Clients stay on its side, every other time.
+        let end = if self.rng.below(2) == 0 { clients } else { self.names.len() };
+        (0..end).filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
+        if !self.is_member(node) {
+            return;
+        }
+        // Somebody on its side writes much, without waiting for an answer.
+        let value = "u".repeat(LARGE[self.rng.below(LARGE.len() as u64) as usize]);
+        for n in 0..MUCH {
+            self.command(node, &["SET", &format!("much:{n}"), &value]);
+        }
+    }
+
+    /// Members that are master, with the epoch of each, the newest last.
+    fn masters(&mut self) -> Vec<(u64, usize)> {
+        let epoch = |w: &mut World, node| w.server(node)?.managed.as_ref()?.master_epoch();
+        let mut masters: Vec<_> =
+            (0..self.scenario.members).filter_map(|node| Some((epoch(self, node)?, node))).collect();
+        masters.sort_unstable();
+        masters
+    }
+
+    /// Whoever is master, or anybody.
+    fn master(&mut self) -> usize {
+        let any = self.rng.below(self.scenario.members as u64) as usize;
+        self.masters().last().map_or(any, |(_, node)| *node)
+    }
+
+    /// A master that has not heard of the newest one.
+    fn old_master(&mut self) -> Option<usize> {
+        let masters = self.masters();
+        Some(masters.iter().rev().nth(1)?.1)
     }
 
     pub(super) fn fault_for(&mut self, node: usize, fault: Fault, ms: u64) {
@@ -218,6 +297,7 @@ impl World {
 
     pub(super) fn end_faults(&mut self) {
         self.say(|| "the faults end".into());
+        self.aims.borrow_mut().clear();
         self.sim.mend_all();
         self.sim.weather = CALM;
         {
@@ -241,6 +321,6 @@ impl World {
                 self.kill_member(node, 0);
             }
         }
-        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + 500_000));
+        self.restarts.values_mut().for_each(|at| *at = (*at).min(now + RETRY_US));
     }
 }
