@@ -222,6 +222,11 @@ impl Persistence {
         if log.is_durable() { Some(offset) } else { log.durable_offset() }
     }
 
+    /// The append-only file has something to be synced, and no sync under way.
+    pub(crate) fn may_sync(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::may_sync)
+    }
+
     /// How much the append-only file has been fed: what [`Persistence::is_durable`] takes.
     pub fn log_mark(&self) -> u64 {
         self.log.as_ref().map_or(0, Log::mark)

@@ -183,6 +183,7 @@ impl Server {
                 if self.managed.is_some() {
                     self.drop_replicas(io);
                 }
+                self.drop_held(io);
                 // Without a shard map they stay: only another history is a reason to ask anew.
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));

@@ -366,6 +366,7 @@ impl Service for Server {
         self.release_effects();
         self.broadcast_invalidations(io);
         self.flush_aof(io);
+        self.sync_awaited(io);
         self.flush_stream(io);
         if std::mem::take(&mut self.ack_due) {
             self.acknowledge(io);

@@ -16,6 +16,7 @@ fn example() -> ShardMap {
         grace_ms: 30_000,
         parallel_syncs: 1,
         write_ack_replicas: 1,
+        write_ack_fsync: false,
         sentinels: (0..3).map(|i| addr(&format!("s{i}:26379"))).collect(),
         shards: vec![Shard {
             index: 0,
