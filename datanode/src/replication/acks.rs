@@ -44,6 +44,9 @@ impl Server {
     pub fn write_acks(&self) -> WriteAcks {
         match &self.managed {
             Some(_) if mutation::active(Mutation::ReplyBeforeAck) => WriteAcks::default(),
+            Some(m) if mutation::active(Mutation::DisksNotAwaited) => {
+                WriteAcks { fsync: false, ..m.write_acks() }
+            }
             Some(m) => m.write_acks(),
             None => {
                 let c = &self.config;
