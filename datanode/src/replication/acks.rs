@@ -127,10 +127,11 @@ impl Server {
         }
     }
 
-    /// Lets replies leave whose writes have been acknowledged, and ends WAITs.
-    pub(crate) fn release_holds(&mut self, io: &mut Io) {
+    /// Lets replies leave whose writes have been acknowledged, and ends WAITs; true if clients went on with what they had
+    /// sent meanwhile.
+    pub(crate) fn release_holds(&mut self, io: &mut Io) -> bool {
         if !std::mem::take(&mut self.repl.acks_changed) {
-            return;
+            return false;
         }
         if !self.held.is_empty() {
             let (reached, fsync) = (self.acknowledged_offset(), self.write_acks().fsync);
@@ -154,7 +155,9 @@ impl Server {
             });
         }
         self.check_blocked(io);
+        let go_on = !self.resume.is_empty();
         self.resume_clients(io);
+        go_on
     }
 
     /// This node is going to follow another master: who waits for acknowledgements gets none from it.

@@ -172,3 +172,16 @@ fn a_killed_client_is_forgotten_and_the_others_wait_on() {
     b.send(r, &format!("REPLCONF ACK {offset}"));
     assert_eq!(b.take(stays), "+OK\r\n");
 }
+
+#[test]
+fn who_goes_on_after_waiting_is_neither_ahead_of_the_log_nor_late() {
+    let config = Config { appendonly: true, appendfsync: Fsync::Always, ..Config::default() };
+    let mut b = master(config);
+    let (r, c) = (replica(&mut b), b.connect());
+    assert_eq!(b.send(c, "SET a 1\r\nWAIT 1 0\r\nSET b 2\r\nWAITAOF 1 0 0\r\nSET c 3"), "+OK\r\n");
+    b.take(r);
+    let offset = b.server.repl.offset();
+    b.send(r, &format!("REPLCONF ACK {offset}"));
+    assert_eq!(b.take(c), ":1\r\n+OK\r\n*2\r\n:1\r\n:0\r\n+OK\r\n");
+    assert!(b.server.persist.is_durable(b.server.persist.log_mark()), "what was answered is on disk");
+}
