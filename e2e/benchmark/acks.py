@@ -172,6 +172,8 @@ def table(rows):
                     continue
                 rate, middle, tail = known[name]
                 part = "" if detail["way"] == ASYNCHRONOUS else f" ({rate / plain[name]:.2f})"
-                cells += [f"{number(rate)}{part}", f"{number(middle)} / {number(tail)}"]
+                # A batch that takes longer than a turn has no latency.
+                took = "–" if middle == 0 else f"{number(middle)} / {number(tail)}"
+                cells += [f"{number(rate)}{part}", took]
             lines.append("| " + " | ".join(cells) + " |")
     return lines
