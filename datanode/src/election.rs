@@ -165,8 +165,9 @@ impl Election<'_> {
         let enough = master || (holders.len() >= needed && (self.map.settled || all));
 
         // Members that were restarted may have lost what they had acknowledged. The others alone must suffice, or
-        // all must be heard, or the grace period be over.
-        let remembered = master || intact >= needed || all || self.waited(self.map.grace_ms);
+        // all must be heard. Where nothing was promised to survive, those are waited for only so long.
+        let unpromised = acks == 0 && self.waited(self.map.grace_ms);
+        let remembered = master || intact >= needed || all || unpromised;
         if enough && remembered {
             // Nothing was promised to survive without acknowledgements; still, the one that is ahead may answer
             // within a moment.
@@ -211,6 +212,10 @@ impl Election<'_> {
         let named = |filter: &dyn Fn(&NodeStatus) -> bool| -> Vec<&NodeAddr> {
             promised.iter().filter(|p| filter(p)).map(|p| &p.node).collect()
         };
+        let restarted = named(&|p| !p.intact && holders.iter().any(|h| h.node == p.node));
+        if !restarted.is_empty() {
+            text += &format!("; restarted, may lack the last writes: {}", list(&restarted));
+        }
         let broken = named(&|p| p.restore_error.is_some());
         if !broken.is_empty() {
             text += &format!("; files cannot be loaded: {}", list(&broken));

@@ -146,6 +146,12 @@ fn settle(config: &Config, sentinel: bool) -> Result<(Supervisor, Option<PidFile
     Ok((Supervisor::find(config.supervised), PidFile::write(config)))
 }
 
+/// What this process is, and what it runs on.
+fn origins(program: &str) -> Origins {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Origins { executable: program.to_owned(), pid: std::process::id(), boot: boot.trim().to_owned() }
+}
+
 fn serve(program: &str, config: Config) -> Result<i32, String> {
     // This thread will own the data.
     alloc::adopt();
@@ -153,10 +159,9 @@ fn serve(program: &str, config: Config) -> Result<i32, String> {
     table::rename(&config.extra.rename_commands);
     let listeners = Listeners::bind(&config).map_err(|e| e.to_string())?;
     let (supervisor, _pidfile) = settle(&config, false)?;
-    let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
     let now = start_time();
     let seed = net::random_seed();
-    let mut server = Server::new(config, Arc::new(RealDisk), seed, now, origins)?;
+    let mut server = Server::new(config, Arc::new(RealDisk), seed, now, origins(program))?;
     tracing::warn!("Server initialized");
     let mut io = Io::default();
     io.now = now;
@@ -195,8 +200,7 @@ fn watch(program: &str, config: Config, parsed: sentinel::config::Config) -> Res
     let (supervisor, _pidfile) = settle(&config, true)?;
     let metrics_port = config.metrics_port;
     let now = start_time();
-    let origins = Origins { executable: program.to_owned(), pid: std::process::id() };
-    let mut sentinel = Sentinel::new(parsed, Arc::new(RealDisk), net::random_seed(), now, origins)
+    let mut sentinel = Sentinel::new(parsed, Arc::new(RealDisk), net::random_seed(), now, origins(program))
         .map_err(|e| e.to_string())?;
     sentinel.metrics = board(metrics_port)?;
     tracing::warn!("Sentinel ID is {}", sentinel.id());

@@ -481,9 +481,9 @@ pub struct NodeStatus {
     pub run_id: String,
     /// Unix time of the process's start, milliseconds.
     pub started_at_ms: u64,
-    /// Since its process started it has been master, or has reached the end of its master's stream. Until then a
-    /// restarted node may lack the last writes it has acknowledged (`appendfsync everysec`), and an election does not
-    /// rely on its acknowledgements.
+    /// It holds everything that it has acknowledged: its files were sealed when its process started, or since then it has
+    /// been master, or has reached the end of its master's stream. Until then a restarted node may lack the last writes it
+    /// has acknowledged, and an election does not rely on its acknowledgements.
     pub intact: bool,
     /// It is still reading its files; offset and epoch are not known yet.
     pub loading: bool,

@@ -19,10 +19,10 @@ ERRORS = (redis.RedisError, OSError)
 class Shard:
     """Three datanodes and an authority that remembers its map."""
 
-    def __init__(self, servers, implementation, acknowledge=1):
+    def __init__(self, servers, implementation, acknowledge=1, **directives):
         self.nodes = [servers.start(implementation, {"managed": "yes", "managed-shard": 0, "replica-announce-ip": "127.0.0.1",
                                                      "appendonly": "yes", "appendfsync": "always",
-                                                     "repl-ping-replica-period": 1}) for _ in range(3)]
+                                                     "repl-ping-replica-period": 1, **directives}) for _ in range(3)]
         self.acknowledge = acknowledge
         self.epoch, self.founded_at, self.leader = 0, 0, None
 
@@ -149,6 +149,49 @@ def test_a_restarted_master_does_not_just_go_on(founded):
     assert founded.status(master)["role"] != "master" and refused(master)
     with founded.nodes[founded.nodes.index(founded.elect())].client() as client:
         assert client.get("a") == "1" and client.set("b", "2")
+
+
+@pytest.mark.parametrize("appendfsync", ["always", "everysec", "no"])
+def test_killed_members_still_count_and_have_all_that_was_acknowledged(servers, ours, appendfsync):
+    shard = Shard(servers, ours, appendfsync=appendfsync)
+    shard.found(shard.nodes[0])
+    with shard.nodes[0].client() as client:
+        for n in range(500):
+            client.set(f"key:{n}", n)
+        client.bgrewriteaof()
+        for n in range(500, 1000):
+            client.set(f"key:{n}", n)
+    for node in shard.nodes:
+        node.kill()
+    left = shard.nodes[1:]
+    for node in left:
+        node.start()
+    assert [shard.status(node)["intact"] for node in left] == [True, True]
+    with shard.elect(left).client() as client:
+        assert client.dbsize() == 1000
+
+
+def test_without_an_append_only_file_killed_members_do_not_count(servers, ours):
+    shard = Shard(servers, ours, appendonly="no", save="3600 1")
+    shard.found(shard.nodes[0])
+    with shard.nodes[0].client() as client:
+        client.set("a", "1")
+    for node in shard.nodes:
+        node.kill()
+    for node in shard.nodes[1:]:
+        node.start()
+    assert [shard.status(node)["intact"] for node in shard.nodes[1:]] == [False, False]
+
+
+def test_a_log_that_is_switched_off_and_on_counts_once_it_is_whole(founded):
+    replica = founded.nodes[1]
+    state = lambda: json.loads((replica.dir / "replicaset.json").read_text())["seal"]
+    until("it is sealed", lambda: state() == "power")
+    with replica.client() as client:
+        client.config_set("appendonly", "no")
+        assert state() == "none"
+        client.config_set("appendonly", "yes")
+    until("it is sealed again", lambda: state() == "power")
 
 
 def test_an_emptied_master_is_not_elected_and_is_filled(founded):

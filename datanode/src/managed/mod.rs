@@ -7,6 +7,7 @@ mod errand;
 mod lease;
 mod messages;
 pub mod role;
+mod seal;
 pub mod slots;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use errand::Errand;
 use lease::Lease;
 use messages::Messenger;
 use role::Part;
+use seal::Seal;
 
 /// The file in `dir` that keeps map and promise.
 const STATE_FILE: &str = "replicaset.json";
@@ -51,6 +53,12 @@ pub struct Lineage {
 struct Kept {
     map: Option<ShardMap>,
     promised: u64,
+    /// What the files hold of all that was acknowledged.
+    #[serde(default)]
+    seal: Seal,
+    /// The start of the machine at which they were sealed, as the kernel names it.
+    #[serde(default)]
+    boot: String,
 }
 
 /// Map, promise and role.
@@ -68,6 +76,12 @@ pub struct Managed {
     intact: bool,
     /// Offset of the master when the link was made: from there on this node is intact.
     intact_at: Option<u64>,
+    /// The seal says more than is true, and could not be broken.
+    oversealed: bool,
+    /// It is not known which seal is on disk: the one in `kept`, or a weaker one.
+    seal_unsure: bool,
+    /// When a seal that could not be written is tried again, monotonic milliseconds.
+    seal_retry_ms: u64,
     /// What the master said of its dataset in the handshake.
     offered_dataset: Option<String>,
     /// Why this node does not follow its master, where that needs a person.
@@ -107,6 +121,9 @@ impl Managed {
             part: Part::Nobody,
             intact: false,
             intact_at: None,
+            oversealed: false,
+            seal_unsure: false,
+            seal_retry_ms: 0,
             offered_dataset: None,
             refuses: None,
             lease: Lease::default(),
@@ -184,10 +201,10 @@ impl Managed {
         &self.path
     }
 
-    fn keep(&self, disk: &dyn Disk) -> Result<(), Error> {
-        let json = serde_json::to_vec(&self.kept).map_err(Error::err)?;
+    fn keep(&self, disk: &dyn Disk) -> Result<(), String> {
+        let json = serde_json::to_vec(&self.kept).map_err(|e| e.to_string())?;
         disk::replace(disk, &self.path, &json)
-            .map_err(|e| Error::err(format_args!("{} cannot be written: {e}", self.path.display())))
+            .map_err(|e| format!("{} cannot be written: {e}", self.path.display()))
     }
 }
 
@@ -209,7 +226,7 @@ impl Server {
         {
             // What could not be persisted must not be acted on.
             managed.kept.map = before;
-            return Err(e);
+            return Err(Error::err(e));
         }
         self.apply_map(io, Some(from));
         self.write_acks_changed();
@@ -234,7 +251,7 @@ impl Server {
                 // It is only remembered.
             } else if let Err(e) = managed.keep(&*disk) {
                 managed.kept.promised = before;
-                return Err(e);
+                return Err(Error::err(e));
             }
             tracing::info!("Promised epoch {epoch}");
         }
@@ -354,6 +371,7 @@ impl Server {
         if let Some(m) = &mut self.managed {
             m.part = Part::Nobody;
         }
+        self.open_seal();
         // A kept map still tells a replica whom to follow; a restarted master waits for a newer epoch.
         self.apply_map(io, None);
     }
@@ -600,7 +618,7 @@ impl Server {
     pub(crate) fn may_acknowledge(&self) -> bool {
         match &self.managed {
             None => true,
-            Some(_) if self.persist.log_error().is_some() => false,
+            Some(m) if m.is_oversealed() || self.persist.log_error().is_some() => false,
             Some(m) => match m.part {
                 Part::Replica { epoch, .. } => {
                     epoch >= m.kept.promised || mutation::active(Mutation::PromiseIgnored)

@@ -105,6 +105,7 @@ impl Server {
             let size = parts.iter().map(|p| p.len).sum();
             if let Some(end) = files.resume().map_err(|e| e.to_string())? {
                 self.persist.log = Some(Log::resumed(files, end, size, self.repl.offset()));
+                self.persist.loaded_from_log = true;
             }
         } else {
             self.load_rdb_file(io, &mut facts)?;

@@ -240,6 +240,11 @@ impl Log {
         self.base_size
     }
 
+    /// How far it has been written, if that is not all it has been fed: offset of the replication stream.
+    pub(super) fn behind(&self) -> Option<u64> {
+        (self.end.unwritten() > 0).then_some(self.written.offset)
+    }
+
     /// Bytes fed that the file does not have yet.
     pub(super) fn unwritten(&self) -> u64 {
         self.end.unwritten()
@@ -477,7 +482,8 @@ impl Server {
             return;
         }
         if log.old.is_some() && !always {
-            return log.end.put_off();
+            log.postpones(io.now.mono_ms());
+            return;
         }
         // What a member of a shard map acknowledges to its master it has handed to the kernel.
         let may_wait = !always && synced && (self.managed.is_none() || master);
@@ -490,7 +496,7 @@ impl Server {
                 "The sync of the AOF takes long (is the disk busy?): it is written without waiting for that"
             );
         }
-        let failed_before = log.error().is_some();
+        let (failed_before, put_off) = (log.error().is_some(), log.postponed_since_ms.is_some());
         std::thread::sleep(Duration::from_micros(self.debug.aof_flush_sleep_us));
         let began = (self.config.latency_monitor_threshold > 0).then(Instant::now);
         let outcome =
@@ -502,6 +508,9 @@ impl Server {
                 }
                 // Who waits for that hears of it in this round.
                 self.repl.acks_changed |= always;
+                if failed_before || put_off {
+                    self.note_more_durable();
+                }
             }
             Err(e) => {
                 if !failed_before {

@@ -99,6 +99,7 @@ pub struct Persistence {
     pub progress: Option<progress::LoadProgress>,
     lineage: Lineage,
     restore_error: Option<String>,
+    loaded_from_log: bool,
     /// The process ends, since what it would say could not be kept.
     abandoned: bool,
     log: Option<Log>,
@@ -156,6 +157,7 @@ impl Persistence {
             progress: None,
             lineage: Lineage::default(),
             restore_error: None,
+            loaded_from_log: false,
             abandoned: false,
             log: None,
             snapshot: None,
@@ -225,6 +227,27 @@ impl Persistence {
     /// The append-only file has something to be synced, and no sync under way.
     pub(crate) fn may_sync(&self) -> bool {
         self.log.as_ref().is_some_and(Log::may_sync)
+    }
+
+    /// All that the append-only file has been fed is durable.
+    pub fn is_synced(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_durable)
+    }
+
+    /// Offset up to which the replication stream is in the append-only file, where one is kept, or at least with the kernel,
+    /// given that it is at `offset` now.
+    pub fn handed_over(&self, offset: u64) -> u64 {
+        self.log.as_ref().and_then(Log::behind).unwrap_or(offset)
+    }
+
+    /// There is an append-only file, and with what was handed to the kernel it lacks nothing.
+    pub fn log_is_whole(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| !log.needs_base())
+    }
+
+    /// What is in memory was read from an append-only file at start.
+    pub fn is_loaded_from_log(&self) -> bool {
+        self.loaded_from_log
     }
 
     /// How much the append-only file has been fed: what [`Persistence::is_durable`] takes.
@@ -347,7 +370,7 @@ impl Server {
     }
 
     /// Those who wait for more to be durable, here and at our master, hear of it at once.
-    fn note_more_durable(&mut self) {
+    pub(crate) fn note_more_durable(&mut self) {
         self.repl.acks_changed = true;
         self.ack_due |= self.repl.link.is_some();
     }
@@ -362,6 +385,7 @@ impl Server {
             }
             tracing::info!("Calling fsync() on the AOF file.");
             log.sync().map_err(|e| format!("Error trying to write the append-only file: {e}"))?;
+            self.seal_for_good(io);
         }
         let wanted = (!self.config.save.is_empty() && !mode.nosave) || mode.save;
         if wanted && self.persist.restore_error.is_none() {

@@ -110,13 +110,17 @@ impl Server {
         offsets
     }
 
-    /// The offset that enough replicas have acknowledged for replies to leave, as far as it depends on them.
+    /// The offset up to which replies may leave: enough replicas have acknowledged it, and our own log has been written.
     pub fn acknowledged_offset(&self) -> u64 {
         let WriteAcks { replicas, fsync } = self.write_acks();
-        match replicas {
-            0 => u64::MAX,
-            n => self.acknowledged(fsync).get(n - 1).copied().unwrap_or(0),
+        if replicas == 0 {
+            return u64::MAX;
         }
+        let kept = match &self.managed {
+            Some(m) if m.is_oversealed() => 0,
+            _ => self.persist.handed_over(self.repl.offset()),
+        };
+        self.acknowledged(fsync).get(replicas - 1).copied().unwrap_or(0).min(kept)
     }
 
     /// Under a shard map only its members' acknowledgements count.

@@ -285,11 +285,14 @@ impl Server {
 
     /// Tells the master how far we are.
     pub(crate) fn acknowledge(&mut self, io: &mut Io) {
-        let offset = self.repl.offset();
+        let offset = self.persist.handed_over(self.repl.offset());
         if !self.may_acknowledge() || self.persist.is_abandoned() {
             return;
         }
         let durable = self.persist.durable_offset(offset);
+        // Under a shard map that waits for disks nothing else is said of what is in memory alone, to no master.
+        let waits = self.managed.is_some() && self.write_acks().fsync;
+        let offset = durable.filter(|_| waits).unwrap_or(offset);
         let Some(link) = self.repl.link.as_mut() else { return };
         let (Some(conn), State::Online) = (link.conn, &link.state) else { return };
         link.acked_at_ms = io.now.mono_ms();

@@ -64,6 +64,10 @@ impl Server {
                         false => None,
                     };
                     self.repl.acks_changed = true;
+                    if std::mem::take(&mut replica.awaits_ack) {
+                        self.stream_behind_snapshot(io, conn);
+                        self.repl.hold_for_replicas(&self.clients);
+                    }
                 }
                 return Ok(None);
             } else if args.is(i, "getack") {
@@ -252,10 +256,9 @@ impl Server {
         }
     }
 
-    /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows.
+    /// The snapshot has been handed to these replicas: the stream that has queued up behind it follows, or will once they
+    /// have acknowledged.
     pub fn finish_sync(&mut self, io: &mut Io, receivers: &[ConnId]) {
-        self.release_effects();
-        self.flush_stream(io);
         for &conn in receivers {
             let Some(client) = self.clients.get_mut(conn) else { continue };
             let Some(replica) = client.replica.as_mut() else { continue };
@@ -264,25 +267,36 @@ impl Server {
                 self.close_client(io, conn, true);
                 continue;
             }
-            let mut queued = Vec::new();
-            match self.repl.backlog().filter(|b| b.reaches(replica.resumes_at)) {
-                Some(backlog) => backlog.copy_from(replica.resumes_at, &mut queued),
-                None => {
-                    tracing::error!(
-                        "The stream behind the snapshot of replica {} is gone",
-                        client.peer.remote
-                    );
-                    self.close_client(io, conn, false);
-                    continue;
-                }
-            }
             replica.stage = Stage::Online;
             replica.acked_at_ms = io.now.mono_ms();
-            self.stats.repl_output_bytes += queued.len() as u64;
-            io.send(conn, &queued);
             tracing::info!("Synchronization with replica {} succeeded", client.peer.remote);
+            // A member of a shard map finds the mark anywhere.
+            replica.awaits_ack = replica.capa_eof && !replica.admitted;
+            if !replica.awaits_ack {
+                self.stream_behind_snapshot(io, conn);
+            }
         }
         self.replicas_changed();
+    }
+
+    /// Sends a replica what has queued up behind its snapshot. The stream itself has to go to it from now on.
+    fn stream_behind_snapshot(&mut self, io: &mut Io, conn: ConnId) {
+        let Some(resumes_at) = self.clients.get(conn).and_then(|c| Some(c.replica.as_ref()?.resumes_at))
+        else {
+            return;
+        };
+        match self.repl.backlog().filter(|b| b.reaches(resumes_at)) {
+            Some(backlog) => {
+                let mut queued = Vec::new();
+                backlog.copy_from(resumes_at, &mut queued);
+                self.stats.repl_output_bytes += queued.len() as u64;
+                io.send(conn, &queued);
+            }
+            None => {
+                tracing::error!("The stream behind the snapshot of replica {} is gone", self.peer_name(conn));
+                self.close_client(io, conn, false);
+            }
+        }
     }
 
     /// The snapshot could not be finished: the replicas have to ask again.
@@ -316,7 +330,7 @@ impl Server {
                     continue;
                 };
                 match replica.stage {
-                    Stage::Online if !replica.rdb_only => {
+                    Stage::Online if !replica.rdb_only && !replica.awaits_ack => {
                         self.stats.repl_output_bytes += bytes.len() as u64;
                         io.send(conn, &bytes);
                     }
@@ -437,6 +451,26 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::server::testing::Bench;
+
+    #[test]
+    fn nothing_follows_the_mark_at_the_end_of_a_snapshot_until_it_is_acknowledged() {
+        let mut b = Bench::new(Config { repl_diskless_sync_delay: 0, ..Config::default() });
+        let (client, replica) = (b.connect(), b.connect());
+        b.send(replica, "REPLCONF capa eof capa psync2");
+        let mut sent = b.send(replica, "PSYNC ? -1");
+        for _ in 0..20 {
+            b.pass(100);
+            b.settle();
+            b.send(client, "SET a 1");
+            sent += &b.take(replica);
+        }
+        let mark = &sent.split("$EOF:").nth(1).unwrap()[..40];
+        assert!(sent.ends_with(mark), "{sent:?}");
+        let stream = b.send(replica, "REPLCONF ACK 0");
+        assert_eq!(stream.matches("SET").count(), 20, "{stream:?}");
+        b.send(client, "SET a 2");
+        assert_eq!(b.take(replica).matches("SET").count(), 1);
+    }
 
     #[test]
     fn a_replica_gets_its_stream_at_once_unless_that_is_disabled() {

@@ -82,6 +82,9 @@ pub struct ReplicaState {
     pub unsent_since_ms: u64,
     /// First offset of the stream behind the snapshot that is being sent to it.
     pub resumes_at: u64,
+    /// It has been sent a snapshot that ends with a mark, which Redis looks for at the end of what it has read: nothing
+    /// may follow until it acknowledges.
+    pub awaits_ack: bool,
     /// The snapshot so far, for one that has to know its length beforehand.
     pub gathered: Option<Vec<u8>>,
     /// It only wants the snapshot (`redis-cli --rdb`).
@@ -109,6 +112,7 @@ impl ReplicaState {
             unsent_from: 0,
             unsent_since_ms: now.mono_ms(),
             resumes_at: 0,
+            awaits_ack: false,
             gathered: None,
             rdb_only: false,
             filter: None,
@@ -128,7 +132,7 @@ impl ReplicaState {
     }
 
     fn wants_stream_behind_snapshot(&self) -> bool {
-        self.stage == Stage::ReceivesSnapshot && !self.rdb_only
+        (self.stage == Stage::ReceivesSnapshot || self.awaits_ack) && !self.rdb_only
     }
 
     /// The address under which a shard map lists it.

@@ -61,6 +61,8 @@ pub struct Origins {
     pub executable: String,
     /// Process id.
     pub pid: u32,
+    /// The kernel's name for this start of the machine (`/proc/sys/kernel/random/boot_id`); empty if it has none.
+    pub boot: String,
 }
 
 /// Writes (or everything) of clients wait until a deadline: `CLIENT PAUSE`, or a planned move of mastership.
@@ -241,6 +243,7 @@ impl Server {
         self.flush_aof(io);
         self.sync_awaited(io);
         self.flush_stream(io);
+        self.renew_seal(io);
         if std::mem::take(&mut self.ack_due) {
             self.acknowledge(io);
         }

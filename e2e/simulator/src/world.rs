@@ -35,9 +35,6 @@ const FOUNDED_US: u64 = 60_000_000;
 const PEACE_US: u64 = 120_000_000;
 /// How long it must stay so, microseconds.
 const CALM_US: u64 = 3_000_000;
-/// How long an election waits for missing members, milliseconds: longer than faults last. Behind it members that lost power
-/// are believed though others are missing, as docs/guarantees.md says.
-const GRACE_MS: u64 = 60_000;
 /// Operators that run at the same time.
 const OPERATORS: usize = 2;
 /// How long who could not start waits before the next attempt, microseconds.
@@ -78,6 +75,8 @@ pub struct World {
     rng: Rng,
     desired: Desired,
     disks: Vec<FakeDisk>,
+    /// How often a machine has been started: what its kernel tells one start from another by.
+    boots: Vec<u64>,
     names: Vec<String>,
     /// When a machine's process is to be started again, microseconds, and whether a disk is to be mended.
     restarts: BTreeMap<usize, u64>,
@@ -121,6 +120,7 @@ impl World {
             sim,
             rng,
             desired,
+            boots: vec![0; disks.len()],
             disks,
             names,
             restarts: BTreeMap::new(),
@@ -218,7 +218,8 @@ impl World {
         let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
         let core = if node < members {
             let config = self.config(node);
-            match Server::new(config, Arc::new(disk), seed, now, Origins::default()) {
+            let origins = Origins { boot: self.boots[node].to_string(), ..Origins::default() };
+            match Server::new(config, Arc::new(disk), seed, now, origins) {
                 Ok(server) => Core::Data(Box::new(server)),
                 Err(e) => return self.start_failed(node, &e),
             }
@@ -481,7 +482,5 @@ fn desired(s: &Scenario) -> Desired {
         },
     });
     let resource: RedisReplicaSet = serde_json::from_value(object).expect("it is one");
-    let mut desired = Desired::of(&resource).expect("it contradicts nothing");
-    desired.grace = std::time::Duration::from_millis(GRACE_MS);
-    desired
+    Desired::of(&resource).expect("it contradicts nothing")
 }

@@ -28,6 +28,9 @@ impl World {
 
     /// From now on a machine's disk is what a crash has left of it.
     pub(super) fn crash_disk(&mut self, node: usize, survives: Survives) {
+        if !matches!(survives, Survives::Everything) {
+            self.boots[node] += 1;
+        }
         self.disks[node] = self.disks[node].after_crash(survives);
         self.sim.set_disk(node, self.disks[node].clone());
     }
@@ -39,10 +42,11 @@ impl World {
     }
 
     /// Its process may end. Without a log it loses what its last snapshot does not have, and under `everysec` a master what
-    /// it had put off to write.
+    /// it had put off to write, unless its replies wait for that, too.
     pub(super) fn may_restart(&mut self, node: usize) -> bool {
         let master = self.server(node).is_some_and(|s| s.is_master());
-        let keeps = self.scenario.synced() || (self.scenario.fsync.is_some() && !master);
+        let keeps =
+            self.scenario.synced() || (self.scenario.fsync.is_some() && (!master || self.scenario.acks > 0));
         let may = keeps || self.may_damage(node);
         if may && !keeps {
             self.damaged.insert(node);
