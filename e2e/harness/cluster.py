@@ -66,11 +66,36 @@ def frozen(node):
         run(DOCKER, "unpause", node)
 
 
-def thaw_all():
-    """Runs every node of the cluster that an earlier run left frozen."""
-    paused = run(DOCKER, "ps", "-q", "--filter", "status=paused", "--filter", f"name=^{NODE_PREFIX}-").stdout.split()
+# The packets that a node exchanges with the others; pods on it still reach each other, and `docker exec` needs no network.
+_PASSING = ("INPUT -i", "OUTPUT -o", "FORWARD -i", "FORWARD -o")
+_DEVICE = "device=$(ip -4 route show default | awk '{print $5; exit}')"
+_DROP = "\"$device\" -m comment --comment rrs-cut-off -j DROP"
+
+
+@contextlib.contextmanager
+def cut_off(node):
+    """Every packet between the node and the others is lost within the block, and nobody is told."""
+    try:
+        on_node(node, "; ".join([_DEVICE, *(f"iptables -I {where} {_DROP}" for where in _PASSING)]))
+        yield
+    finally:
+        join(node)
+
+
+def join(node):
+    """Ends what `cut_off` has begun, if anything."""
+    ends = (f"while iptables -D {where} {_DROP} 2>/dev/null; do :; done" for where in _PASSING)
+    on_node(node, "; ".join([_DEVICE, *ends]))
+
+
+def mend_all():
+    """Runs and joins every node of the cluster that an earlier run left frozen or cut off."""
+    named = ("--filter", f"name=^{NODE_PREFIX}-")
+    paused = run(DOCKER, "ps", "-q", "--filter", "status=paused", *named).stdout.split()
     if paused:
         run(DOCKER, "unpause", *paused)
+    for node in run(DOCKER, "ps", "-q", *named).stdout.split():
+        join(node)
 
 
 def workers():
@@ -408,6 +433,17 @@ class Instance:
         node = found["spec"]["nodeName"]
         pid = on_node(node, f"ctr -n k8s.io tasks ls | awk '$1 == \"{container}\" {{print $2}}'")
         return node, int(pid)
+
+    @contextlib.contextmanager
+    def network(self, pod):
+        """The pod's network namespace, a file descriptor: nodes are containers of this host."""
+        node, pid = self.process(pod)
+        init = run(DOCKER, "inspect", "--format", "{{.State.Pid}}", node).stdout.strip()
+        namespace = os.open(f"/proc/{init}/root/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield namespace
+        finally:
+            os.close(namespace)
 
     def volume(self, pod):
         """(node, directory on that node) of the pod's volume."""

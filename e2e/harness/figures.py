@@ -1,6 +1,6 @@
-"""Figures for people: every fault so many times on a real cluster, medians as a table.
+"""Figures for people: every fault so many times on a real cluster, as a table.
 
-usage: cluster/inside python -m harness.figures [--repeat 5] [--fault NAME]… [--sentinels 3 0]
+usage: cluster/inside python -m harness.figures [--repeat 20] [--fault NAME]… [--sentinels 3 0]
 """
 
 import argparse
@@ -11,12 +11,12 @@ from . import cluster, faults, results
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--fault", action="append", choices=faults.FAULTS, help="only this one; may be repeated")
     parser.add_argument("--sentinels", type=int, nargs="+", default=[3, 0])
     arguments = parser.parse_args()
     begun = time.time()
-    cluster.thaw_all()
+    cluster.mend_all()
     for sentinels in arguments.sentinels:
         namespace = cluster.Namespace("figures")
         try:
@@ -28,8 +28,7 @@ def main():
             for name in arguments.fault or faults.FAULTS:
                 for n in range(arguments.repeat):
                     outcome = faults.inflict(instance, name)
-                    print(f"sentinels {sentinels}, {name}, {n + 1}: outage {outcome.outage_s:.2f} s, "
-                          f"{outcome.acknowledged} acknowledged, {len(outcome.missing)} lost", flush=True)
+                    print(f"sentinels {sentinels}, {name}, {n + 1}: {outcome}", flush=True)
                     # A container killed often is started later and later; a new pod begins anew.
                     if instance.pod(outcome.old)["status"]["containerStatuses"][0]["restartCount"] > 1:
                         instance.delete_pods(outcome.old)

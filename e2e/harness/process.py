@@ -29,6 +29,7 @@ LOG_TAIL = 60
 NAMES = ("redis-server", "redis-sentinel", "redis-check-rdb", "redis-check-aof", "redis-cli")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PR_SET_PDEATHSIG = 1
+LOOPBACK = "127.0.0.1"
 
 
 class DidNotStart(Exception):
@@ -113,9 +114,11 @@ def render(directives):
 class Server:
     """One server process, which may be stopped and started again on the same directory, port and configuration."""
 
-    def __init__(self, implementation, directory, port, text, mode="redis-server", user=None, password=None):
+    def __init__(self, implementation, directory, port, text, mode="redis-server", user=None, password=None, machine=None):
         self.implementation = implementation
         self.dir = pathlib.Path(directory)
+        self.machine = machine
+        self.host = machine.address if machine else LOOPBACK
         self.port = port
         self.mode = mode
         self.user = user
@@ -125,7 +128,7 @@ class Server:
         self._log = self.dir / "stdout.log"
         self.process = None
 
-    address = property(lambda self: ("127.0.0.1", self.port))
+    address = property(lambda self: (self.host, self.port))
     pid = property(lambda self: self.process.pid)
 
     def spawn(self, *args):
@@ -134,9 +137,14 @@ class Server:
             self.process = subprocess.Popen(
                 [self.implementation.program(self.mode), str(self.conf), *args],
                 cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent, user=self.user,
+                preexec_fn=self._prepare, user=self.user,
             )
         return self
+
+    def _prepare(self):
+        if self.machine:
+            self.machine.enter()
+        _die_with_parent()
 
     def start(self, *args):
         """Starts the process and waits until it has loaded its data and answers."""
@@ -208,13 +216,15 @@ class Servers:
         self.all = []
 
     def new(self, implementation, directives=(), mode="redis-server", text="", directory=None, **options):
-        """A server that is not started: `directives` over the defaults, then `text` as it is."""
+        """A server that is not started: `directives` over the defaults, then `text` as it is. On a `machine` of network.py,
+        where one is given, else on loopback."""
         port = options.pop("port", None) or free_port()
         directory = pathlib.Path(directory or self._base / f"{len(self.all)}-{implementation}-{port}")
         directory.mkdir(exist_ok=True)
         if options.get("user") is not None:
             os.chown(directory, options["user"], -1)
-        defaults = {"port": port, "bind": "127.0.0.1", "dir": directory}
+        machine = options.get("machine")
+        defaults = {"port": port, "bind": machine.address if machine else LOOPBACK, "dir": directory}
         if mode == "redis-server":
             defaults.update({"save": '""', "repl-diskless-sync-delay": 0})
         password = options.pop("password", None) or dict(directives).get("requirepass")

@@ -6,12 +6,14 @@ import json
 
 import redis
 
+from .process import LOOPBACK
 from .wait import until
 
 NAME = "orders"
 PASSWORD = "e2e-secret"
 SLOTS = 16384
 DOWN_AFTER_MS = 1000
+FAILOVER_TIMEOUT_MS = 10000
 SETTLE_S = 40.0
 ERRORS = (redis.RedisError, OSError)
 
@@ -19,24 +21,29 @@ ERRORS = (redis.RedisError, OSError)
 class ReplicaSet:
     """`masters` shards of one master and `replicas` replicas, watched by `sentinels`; with several masters in cluster mode."""
 
-    def __init__(self, servers, implementation, masters=1, replicas=2, sentinels=3, acknowledge=1):
+    def __init__(self, servers, implementation, masters=1, replicas=2, sentinels=3, acknowledge=1, directives=(), machine=None):
+        """`directives` for the data servers, over those here; `machine` gives each server the machine that it runs on."""
         self.masters = masters
         common = {"managed": "yes", "requirepass": PASSWORD}
-        data = {**common, "masterauth": PASSWORD, "replica-announce-ip": "127.0.0.1", "appendonly": "yes",
-                "repl-ping-replica-period": 1}
+        machine = machine or (lambda: None)
+        data = {**common, "masterauth": PASSWORD, "appendonly": "yes", "repl-ping-replica-period": 1, **dict(directives)}
         if masters > 1:
             data.update({"cluster-enabled": "yes", "cluster-require-full-coverage": "no"})
-        self.shards = [[servers.new(implementation, {**data, "managed-shard": shard}) for _ in range(replicas + 1)]
+
+        def new(directives, announce, mode="redis-server"):
+            place = machine()
+            own = {announce: place.address if place else LOOPBACK}
+            return servers.new(implementation, {**directives, **own}, mode=mode, machine=place)
+        self.shards = [[new({**data, "managed-shard": shard}, "replica-announce-ip") for _ in range(replicas + 1)]
                        for shard in range(masters)]
-        self.sentinels = [servers.new(implementation, {**common, "sentinel announce-ip": "127.0.0.1"}, mode="redis-sentinel")
-                          for _ in range(sentinels)]
+        self.sentinels = [new(common, "sentinel announce-ip", "redis-sentinel") for _ in range(sentinels)]
         self.all = [*(node for shard in self.shards for node in shard), *self.sentinels]
         for server in self.all:
             server.spawn()
         for server in self.all:
             until("an answer to PING", server.answers, SETTLE_S, ignore=ERRORS)
         topology = {"name": NAME, "generation": 1, "settled": True, "quorum": sentinels // 2 + 1, "downAfterMs": DOWN_AFTER_MS,
-                    "failoverTimeoutMs": 10000, "graceMs": 30000, "parallelSyncs": 1, "writeAckReplicas": acknowledge,
+                    "failoverTimeoutMs": FAILOVER_TIMEOUT_MS, "graceMs": 30000, "parallelSyncs": 1, "writeAckReplicas": acknowledge,
                     "sentinels": [address(sentinel) for sentinel in self.sentinels],
                     "shards": [self._shard(index) for index in range(masters)]}
         for server in self.all:
@@ -48,6 +55,8 @@ class ReplicaSet:
         bounds = [index * SLOTS // self.masters, (index + 1) * SLOTS // self.masters - 1]
         return {"index": index, "slots": [bounds], "members": [address(node) for node in self.shards[index]],
                 "epoch": 0, "master": None, "dataset": None, "foundedAt": 0, "acceptLoss": 0}
+
+    members = property(lambda self: self.shards[0])
 
     def map(self):
         """What a sentinel takes for the newest map."""
@@ -113,4 +122,4 @@ class ReplicaSet:
 
 
 def address(server):
-    return f"127.0.0.1:{server.port}"
+    return f"{server.host}:{server.port}"

@@ -111,7 +111,7 @@ impl Sentinel {
         }
     }
 
-    /// Merges an offered map, durably, and follows it. True if something was new.
+    /// Merges an offered map, such that no crash loses what is new in it, and follows it. True if something was new.
     pub(super) fn learn(&mut self, io: &mut Io, offered: ShardMap) -> Result<bool, MapError> {
         let Some(managed) = &mut self.managed else {
             return Err(MapError("this sentinel is not managed by a shard map ('managed yes')".into()));
@@ -120,6 +120,14 @@ impl Sentinel {
         if !ShardMap::offer(&mut managed.map, offered)? {
             return Ok(false);
         }
+        // A crash loses nothing of what was accepted before, durably: nobody waits for the disk with that.
+        let mut known = before.clone();
+        for (shard, authority) in &managed.accepted {
+            if let Some(s) = known.as_mut().and_then(|map| map.shard_mut(*shard)) {
+                s.set_authority(authority.clone());
+            }
+        }
+        let kept = known == managed.map;
         let epoch_before = self.current_epoch;
         let settled = |shard: u32, a: &Authority| {
             managed.map.as_ref().and_then(|m| m.shard(shard)).is_some_and(|s| s.epoch >= a.epoch)
@@ -127,7 +135,9 @@ impl Sentinel {
         managed.accepted.retain(|shard, a| !settled(*shard, a));
         let epochs = managed.map.iter().flat_map(|m| m.shards.iter().map(|s| s.epoch));
         self.current_epoch = epochs.max().unwrap_or(0).max(self.current_epoch);
-        if let Err(e) = self.save() {
+        if kept {
+            self.save_soon();
+        } else if let Err(e) = self.save() {
             self.current_epoch = epoch_before;
             if let Some(managed) = &mut self.managed {
                 managed.map = before;

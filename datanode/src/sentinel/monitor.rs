@@ -14,7 +14,7 @@ pub(super) const PING_FRACTION: u64 = 4;
 pub(super) const PING_MANAGED_MS: std::ops::RangeInclusive<u64> = 20..=1000;
 const INFO_FAILOVER_PERIOD_MS: u64 = 1000;
 /// How long a living host must have refused connections, and how often, until that is evidence of death.
-const REFUSED_MS: u64 = 200;
+const REFUSED_MS: u64 = 100;
 pub(super) const REFUSED_TIMES: u32 = 3;
 
 impl Sentinel {

@@ -66,7 +66,7 @@ impl Sentinel {
     }
 
     /// Whether what is answered belongs to the present step of an attempt.
-    fn is_at(&self, name: &str, step: Step, epoch: u64) -> bool {
+    pub(super) fn is_at(&self, name: &str, step: Step, epoch: u64) -> bool {
         self.masters.get(name).is_some_and(|m| m.failover.step == step && m.failover.epoch == epoch)
     }
 
@@ -78,14 +78,19 @@ impl Sentinel {
     pub(super) fn drive_shard(&mut self, io: &mut Io, name: &str) {
         let now = io.now.mono_ms();
         let Some(shard) = self.shard_named(name).cloned() else { return };
-        let Some(m) = self.masters.get(name) else { return };
-        match m.failover.step {
+        let Some(step) = self.masters.get(name).map(|m| m.failover.step) else { return };
+        match step {
             Step::None => self.consider(io, name, &shard),
             Step::WaitStart => self.await_votes(io, name, shard.index),
             Step::Handover => self.await_handover(io, name, &shard),
             Step::Promises => self.await_promises(io, name, &self.as_voted(name, shard)),
             Step::Spread => self.spread(io, name, shard.index),
             _ => {}
+        }
+        let after = self.masters.get(name).map_or(Step::None, |m| m.failover.step);
+        if after != step && matches!(after, Step::Handover | Step::Promises) {
+            // Writes may be paused: what comes next does not wait for the timer.
+            return self.drive_shard(io, name);
         }
         let force = self.masters.get(name).is_some_and(|m| m.failover.started_ms == now);
         self.ask_peers(io, name, force);
@@ -299,7 +304,10 @@ impl Sentinel {
                     self.give_up_move(io, &name, &why);
                 }
             }
-            _ => self.enter_step(io, &name, Step::Promises),
+            _ => {
+                self.enter_step(io, &name, Step::Promises);
+                self.drive_shard(io, &name);
+            }
         }
     }
 

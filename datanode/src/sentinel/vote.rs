@@ -86,6 +86,7 @@ impl Sentinel {
             _ => None,
         };
         let Some(leader) = leader.text() else { return };
+        let managed = self.managed.is_some();
         let Some(p) = self.masters.get_mut(name).and_then(|m| m.peers.get_mut(&id)) else { return };
         p.answered_ms = now;
         p.master_down = *down == 1;
@@ -98,6 +99,9 @@ impl Sentinel {
             if news {
                 let voter = self.insts.get(&id).map(|i| i.run_id.clone()).unwrap_or_default();
                 tracing::info!("{voter} voted for {leader} {epoch}");
+                if managed && self.is_at(name, Step::WaitStart, epoch) {
+                    self.drive_shard(io, name);
+                }
             }
         }
     }

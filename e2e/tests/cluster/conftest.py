@@ -37,10 +37,10 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session", autouse=True)
 def running_nodes():
-    """No node stays frozen, neither from an earlier run nor after this one."""
-    cluster.thaw_all()
+    """No node stays frozen or cut off, neither from an earlier run nor after this one."""
+    cluster.mend_all()
     yield
-    cluster.thaw_all()
+    cluster.mend_all()
 
 
 @pytest.fixture
