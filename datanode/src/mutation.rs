@@ -34,6 +34,8 @@ pub enum Mutation {
     EmptyVolumeElected,
     /// A reply leaves before replicas have acknowledged its write.
     ReplyBeforeAck,
+    /// A reply leaves when replicas have its write in memory, though their disks are to be waited for.
+    DisksNotAwaited,
     /// The append-only file is not synced under `always`.
     FsyncLeftOut,
     /// A demoted master keeps its clients and what it still owes them.
@@ -60,6 +62,7 @@ impl Mutation {
         Mutation::ResyncUnguarded,
         Mutation::EmptyVolumeElected,
         Mutation::ReplyBeforeAck,
+        Mutation::DisksNotAwaited,
         Mutation::FsyncLeftOut,
         Mutation::ClientsKept,
         Mutation::RestartedCounts,

@@ -203,6 +203,9 @@ pub struct ShardMap {
     pub parallel_syncs: u32,
     /// Replicas that must have acknowledged a write before its client hears of it.
     pub write_ack_replicas: u32,
+    /// They, and the master, must have it on disk. Left out: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub write_ack_fsync: bool,
     /// All sentinels; none where the operator is the authority.
     pub sentinels: Vec<NodeAddr>,
     /// All shards, by index.

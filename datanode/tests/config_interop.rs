@@ -20,8 +20,15 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Directives that Redis does not have: what makes a node one of a RedisReplicaSet.
-const OURS: [&str; 6] =
-    ["managed", "managed-shard", "password-file", "write-ack-replicas", "metrics-port", "log-format"];
+const OURS: [&str; 7] = [
+    "managed",
+    "managed-shard",
+    "password-file",
+    "write-ack-replicas",
+    "write-ack-fsync",
+    "metrics-port",
+    "log-format",
+];
 
 /// A directory that goes away with the test.
 struct TempDir(PathBuf);

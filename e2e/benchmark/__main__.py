@@ -14,10 +14,10 @@ import time
 
 from harness.process import Servers
 
-from . import commands, files, growth, latency, memory, peers, report, stalls, sync
+from . import acks, commands, files, growth, latency, memory, peers, report, stalls, sync
 
 SUBJECTS = {"commands": commands, "latency": latency, "memory": memory, "stalls": stalls, "files": files, "sync": sync,
-            "growth": growth}
+            "growth": growth, "acks": acks}
 # The others take long: they fill servers with data again and again.
 USUAL = ("commands", "latency")
 
@@ -95,6 +95,7 @@ def main():
         servers.close()
         if rows:
             print("\n" + "\n".join(report.table(rows)), flush=True)
+            print("\n".join(acks.table(rows)), flush=True)
         if arguments.plot:
             growth.plot(rows, arguments.plot)
         if arguments.json:

@@ -20,6 +20,8 @@ class Row:
     note: str = ""
     # Processor time an operation took, where it was measured, by server and round.
     cpu: dict = dataclasses.field(default_factory=dict)
+    # What a subject's own table shows.
+    details: dict = dataclasses.field(default_factory=dict)
 
     def median(self, server):
         values = self.figures.get(server)

@@ -131,7 +131,7 @@ impl Server {
                 "slowlog-max-len" => self.slowlog.trim(&self.config),
                 "loglevel" => crate::logging::set_level(self.config.loglevel),
                 "aof-disable-auto-gc" => self.remove_history(io),
-                "write-ack-replicas" => self.repl.acks_changed = true,
+                "write-ack-replicas" | "write-ack-fsync" => self.write_acks_changed(),
                 _ => {}
             }
         }

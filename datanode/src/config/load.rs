@@ -308,6 +308,9 @@ impl Loader<'_> {
         if config.managed && config.replicaof.is_some() {
             return refuse("replicaof directive not allowed in managed mode");
         }
+        if let Some((_, reason)) = super::refuse::contradiction(config) {
+            return refuse(reason);
+        }
         if !config.logfile.is_empty() {
             let opened = self.source.disk.open_append(&config.dir.join(&config.logfile));
             if let Err(e) = opened {

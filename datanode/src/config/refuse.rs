@@ -87,3 +87,11 @@ const UNSUPPORTED: &[Unsupported] = &[
 pub fn unsupported(config: &Config, directive: &str) -> Option<&'static str> {
     UNSUPPORTED.iter().find(|(name, asked, _)| *name == directive && asked(config)).map(|(.., why)| *why)
 }
+
+/// Directives that are right by themselves and contradict each other: the one to blame, and why.
+pub fn contradiction(config: &Config) -> Option<(&'static str, &'static str)> {
+    (config.write_ack_fsync && !config.appendonly).then_some((
+        "write-ack-fsync",
+        "write-ack-fsync waits for the append-only file: it needs appendonly yes",
+    ))
+}

@@ -1,7 +1,7 @@
 //! CONFIG GET and CONFIG SET.
 
 use super::types::Guard;
-use super::{Config, DIRECTIVES, Directive, find};
+use super::{Config, DIRECTIVES, Directive, find, refuse};
 use crate::disk::Disk;
 use crate::glob::glob_match;
 
@@ -97,6 +97,12 @@ impl Config {
                 _ => vec![value],
             };
             directive.assign(&mut config, &words, context.disk).map_err(|reason| failed(&reason))?;
+        }
+        // The command is to blame only for what it has brought about.
+        if let Some((name, reason)) = refuse::contradiction(&config)
+            && refuse::contradiction(self).is_none()
+        {
+            return Err(apply_failed(name, reason));
         }
         let mut names: Vec<&str> = Vec::new();
         for (_, directive) in found {

@@ -568,6 +568,8 @@ directives! {
     password_file: String = String::new(), "password-file", OPTIONAL, OWN_FIXED;
     /// Replicas that must have acknowledged a write before its reply leaves.
     write_ack_replicas: u32 = 0, "write-ack-replicas", int(0, MAX_INT), LIVE;
+    /// They must have it on disk, and so must this node.
+    write_ack_fsync: bool = false, "write-ack-fsync", Kind::Bool, LIVE;
     /// Port of metrics and health; 0 is none.
     metrics_port: u16 = 0, "metrics-port", int(0, 65535), OWN_FIXED;
     /// Form of log lines.

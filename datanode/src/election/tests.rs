@@ -27,6 +27,7 @@ fn map(n: usize, acks: u32) -> ShardMap {
         grace_ms: GRACE,
         parallel_syncs: 1,
         write_ack_replicas: acks,
+        write_ack_fsync: false,
         sentinels: vec![],
         shards: vec![Shard {
             index: 0,

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::disk::{self, Disk};
 use crate::io::{ConnId, Io, Now};
 use crate::mutation::{self, Mutation};
+use crate::replication::acks::WriteAcks;
 use crate::replication::link::MasterLink;
 use crate::resp::parse::parse_i64;
 use crate::server::client::{Blocked, Client};
@@ -153,9 +154,11 @@ impl Managed {
         matches!(self.part, Part::Nobody)
     }
 
-    /// `writeAckReplicas` of the map.
-    pub fn write_ack_replicas(&self) -> usize {
-        self.map().map_or(0, |m| m.write_ack_replicas as usize)
+    /// `writeAckReplicas` and `writeAckFsync` of the map.
+    pub fn write_acks(&self) -> WriteAcks {
+        let rule =
+            |m: &ShardMap| WriteAcks { replicas: m.write_ack_replicas as usize, fsync: m.write_ack_fsync };
+        self.map().map(rule).unwrap_or_default()
     }
 
     /// True if the map lists this address in our shard.
@@ -226,6 +229,7 @@ impl Server {
             return Err(Error::err(e));
         }
         self.apply_map(io, Some(from));
+        self.write_acks_changed();
         self.managed_mut()?.renew_lease();
         Ok(self.managed_mut()?.map().map(ShardMap::to_json).unwrap_or_default())
     }
@@ -473,7 +477,7 @@ impl Server {
             syncing: link.is_some_and(MasterLink::is_syncing),
             lag_ms: link.map_or(0, |l| now.saturating_sub(l.last_io_ms)),
             master_host: link.and_then(|l| NodeAddr::new(&l.host, l.port).ok()),
-            writable: m.holds_lease(io.now) && self.persist.write_refusal(&self.config).is_none(),
+            writable: m.holds_lease(io.now) && self.write_refusal().is_none(),
             keys: (0..self.keyspace.databases()).map(|db| self.keyspace.len(db) as u64).sum(),
             used_memory: self.used_memory,
             disk_error: self.persist.disk_error(),

@@ -60,8 +60,12 @@ impl Server {
     /// What may be said of the files now: something only where clients are promised that their writes survive.
     fn deserved_seal(&self) -> Seal {
         let Some(m) = &self.managed else { return Seal::None };
+        let acks = m.write_acks();
+        // What is acknowledged from now on is synced before; what was acknowledged until now has to be first.
+        let synced = acks.fsync && (m.kept.seal == Seal::Power || self.persist.is_synced());
         match self.config.appendfsync {
-            _ if !m.intact || m.write_ack_replicas() == 0 || !self.persist.log_is_whole() => Seal::None,
+            _ if !m.intact || acks.replicas == 0 || !self.persist.log_is_whole() => Seal::None,
+            _ if synced => Seal::Power,
             Fsync::Always => Seal::Power,
             Fsync::Everysec | Fsync::No if self.origins.boot.is_empty() => Seal::None,
             Fsync::Everysec | Fsync::No => Seal::Process,
@@ -147,16 +151,28 @@ mod tests {
     fn lead(b: &mut Bench, acks: u32) {
         let conn = b.connect();
         assert!(b.send(conn, "REPLICASET PROMISE 0 1").starts_with('$'));
+        let answer = offer(b, 1, acks, false);
+        assert!(b.server.is_master() && is_intact(b), "{answer}");
+        b.settle();
+    }
+
+    /// The map, with other wishes.
+    fn ask(b: &mut Bench, generation: u64, fsync: bool) {
+        let answer = offer(b, generation, 1, fsync);
+        assert!(answer.starts_with('$'), "{answer}");
+    }
+
+    fn offer(b: &mut Bench, generation: u64, acks: u32, fsync: bool) -> String {
         let map = format!(
-            r#"{{"name": "orders", "generation": 1, "settled": true, "quorum": 2, "downAfterMs": 1000,
-            "failoverTimeoutMs": 10000, "graceMs": 30000, "parallelSyncs": 1, "writeAckReplicas": {acks}, "sentinels": [],
+            r#"{{"name": "orders", "generation": {generation}, "settled": true, "quorum": 2, "downAfterMs": 1000,
+            "failoverTimeoutMs": 10000, "graceMs": 30000, "parallelSyncs": 1, "writeAckReplicas": {acks},
+            "writeAckFsync": {fsync}, "sentinels": [],
             "shards": [{{"index": 0, "slots": [[0, 16383]], "members": ["127.0.0.1:6379", "127.0.0.1:6380"], "epoch": 1,
             "master": "127.0.0.1:6379", "dataset": "{}", "foundedAt": 1, "acceptLoss": 0}}]}}"#,
             "d".repeat(40)
         );
-        let answer = b.send(conn, &format!("REPLICASET OFFER '{}'", map.replace('\n', " ")));
-        assert!(b.server.is_master() && is_intact(b), "{answer}");
-        b.settle();
+        let conn = b.connect();
+        b.send(conn, &format!("REPLICASET OFFER '{}'", map.replace('\n', " ")))
     }
 
     fn ended(fsync: Fsync, acks: u32) -> FakeDisk {
@@ -185,6 +201,30 @@ mod tests {
     fn what_is_synced_first_outlives_a_loss_of_power() {
         let disk = ended(Fsync::Always, 1).after_crash(Survives::Nothing);
         assert!(is_intact(&start(&disk, LATER, Fsync::Always, true)));
+    }
+
+    /// Without `always` too, where replies and acknowledgements wait for the sync.
+    #[test]
+    fn so_does_what_is_synced_before_it_is_acknowledged() {
+        for fsync in [Fsync::Everysec, Fsync::No] {
+            let disk = FakeDisk::with_dir(Path::new(DIR));
+            let mut b = start(&disk, HERE, fsync, true);
+            lead(&mut b, 1);
+            let seal = |b: &Bench| b.server.managed.as_ref().unwrap().kept.seal;
+            assert_eq!(seal(&b), Seal::Process);
+            let conn = b.connect();
+            assert_eq!(b.send(conn, "SET in memory"), "", "held: there is no replica");
+            ask(&mut b, 2, true);
+            assert_eq!(seal(&b), Seal::Process, "what came before is not synced yet");
+            b.settle();
+            b.server.before_sleep(&mut b.io);
+            assert_eq!(seal(&b), Seal::Power);
+            assert_eq!(b.send(conn, "SET another one"), "");
+            assert!(is_intact(&start(&disk.after_crash(Survives::Nothing), LATER, fsync, true)));
+            ask(&mut b, 3, false);
+            assert_eq!(seal(&b), Seal::Process);
+            assert!(!is_intact(&start(&disk.after_crash(Survives::Nothing), LATER, fsync, true)));
+        }
     }
 
     #[test]

@@ -260,10 +260,12 @@ impl Log {
     }
 
     pub(super) fn sync_due(&self, now_ms: u64) -> bool {
-        self.syncing.is_none()
-            && !self.end.sync_failed()
-            && self.end.written() > self.end.synced()
-            && now_ms >= self.synced_at_ms + SYNC_PERIOD_MS
+        self.may_sync() && now_ms >= self.synced_at_ms + SYNC_PERIOD_MS
+    }
+
+    /// There is something to sync, and no sync under way.
+    pub(super) fn may_sync(&self) -> bool {
+        self.syncing.is_none() && !self.end.sync_failed() && self.end.written() > self.end.synced()
     }
 
     /// Writes down where in the stream the log stands.
@@ -473,6 +475,7 @@ impl Server {
     /// is put off while a sync is under way, which would hold up the write and with it everybody.
     pub(crate) fn flush_aof(&mut self, io: &mut Io) {
         let (always, master) = (self.config.appendfsync == Fsync::Always, self.is_master());
+        let synced = self.config.appendfsync == Fsync::Everysec || self.write_acks().fsync;
         let Some(log) = &mut self.persist.log else { return };
         let idle = if always { log.is_synced() } else { log.unwritten() == 0 };
         if idle && log.error().is_none() {
@@ -483,7 +486,7 @@ impl Server {
             return;
         }
         // What a member of a shard map acknowledges to its master it has handed to the kernel.
-        let may_wait = self.config.appendfsync == Fsync::Everysec && (self.managed.is_none() || master);
+        let may_wait = !always && synced && (self.managed.is_none() || master);
         if may_wait && (log.syncing.is_some() || self.persist.preparing_rewrite) {
             if log.postpones(io.now.mono_ms()) {
                 return;
@@ -503,6 +506,8 @@ impl Server {
                 if failed_before {
                     tracing::warn!("AOF write error looks solved, the server can write again.");
                 }
+                // Who waits for that hears of it in this round.
+                self.repl.acks_changed |= always;
                 if failed_before || put_off {
                     self.note_more_durable();
                 }
@@ -537,7 +542,7 @@ impl Server {
         io.ask(Action::Exit(1));
     }
 
-    pub(super) fn sync_log_in_background(&mut self, io: &mut Io) {
+    pub(crate) fn sync_log_in_background(&mut self, io: &mut Io) {
         // No job has been asked for since this number was given.
         let serial = self.next_job;
         let Some(log) = &mut self.persist.log else { return };

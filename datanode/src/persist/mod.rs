@@ -224,6 +224,16 @@ impl Persistence {
         if log.is_durable() { Some(offset) } else { log.durable_offset() }
     }
 
+    /// The append-only file has something to be synced, and no sync under way.
+    pub(crate) fn may_sync(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::may_sync)
+    }
+
+    /// All that the append-only file has been fed is durable.
+    pub fn is_synced(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_durable)
+    }
+
     /// Offset up to which the replication stream is in the append-only file, where one is kept, or at least with the kernel,
     /// given that it is at `offset` now.
     pub fn handed_over(&self, offset: u64) -> u64 {

@@ -183,6 +183,7 @@ impl Server {
                 if self.managed.is_some() {
                     self.drop_replicas(io);
                 }
+                self.drop_held(io);
                 // Without a shard map they stay: only another history is a reason to ask anew.
                 self.unblock_all(io, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.repl.link = Some(MasterLink::new(host, port, io.now.mono_ms()));
@@ -289,6 +290,9 @@ impl Server {
             return;
         }
         let durable = self.persist.durable_offset(offset);
+        // Under a shard map that waits for disks nothing else is said of what is in memory alone, to no master.
+        let waits = self.managed.is_some() && self.write_acks().fsync;
+        let offset = durable.filter(|_| waits).unwrap_or(offset);
         let Some(link) = self.repl.link.as_mut() else { return };
         let (Some(conn), State::Online) = (link.conn, &link.state) else { return };
         link.acked_at_ms = io.now.mono_ms();

@@ -4,7 +4,6 @@
 use super::{ReplicaState, Stage};
 use crate::command::{Args, Error};
 use crate::io::{Action, ConnId, Io, Tuning};
-use crate::mutation::{self, Mutation};
 use crate::resp::encode_command;
 use crate::resp::parse::{parse_i64, split_words};
 use crate::server::Server;
@@ -429,69 +428,9 @@ impl Server {
 
     fn replicas_changed(&mut self) {
         self.repl.acks_changed = true;
+        // A replica that has just come may have what clients wait for.
+        self.ask_for_acks();
         self.repl.hold_for_replicas(&self.clients);
-    }
-
-    /// How many replicas must have acknowledged a write before its reply leaves.
-    pub fn write_ack_replicas(&self) -> usize {
-        match &self.managed {
-            Some(_) if mutation::active(Mutation::ReplyBeforeAck) => 0,
-            Some(m) => m.write_ack_replicas(),
-            None => self.config.write_ack_replicas as usize,
-        }
-    }
-
-    /// The offset up to which replies may leave: enough replicas have acknowledged it, and our own log has been written.
-    pub fn acknowledged_offset(&self) -> u64 {
-        let needed = self.write_ack_replicas();
-        if needed == 0 {
-            return u64::MAX;
-        }
-        let mut acks: Vec<u64> =
-            self.repl.online(&self.clients).filter(|r| self.counts_as_member(r)).map(|r| r.acked).collect();
-        acks.sort_unstable_by(|a, b| b.cmp(a));
-        let kept = match &self.managed {
-            Some(m) if m.is_oversealed() => 0,
-            _ => self.persist.handed_over(self.repl.offset()),
-        };
-        acks.get(needed - 1).copied().unwrap_or(0).min(kept)
-    }
-
-    /// Under a shard map only its members' acknowledgements count.
-    fn counts_as_member(&self, replica: &ReplicaState) -> bool {
-        match &self.managed {
-            Some(m) => replica.admitted && replica.address().is_some_and(|a| m.is_member(&a)),
-            None => true,
-        }
-    }
-
-    /// Lets replies leave whose writes enough replicas have acknowledged, and ends WAITs.
-    pub(crate) fn release_holds(&mut self, io: &mut Io) {
-        if !std::mem::take(&mut self.repl.acks_changed) {
-            return;
-        }
-        if !self.held.is_empty() {
-            let reached = self.acknowledged_offset();
-            let mut held = std::mem::take(&mut self.held);
-            held.retain(|&conn| {
-                let (Some(client), Some(c)) = (self.clients.get_mut(conn), io.conn(conn)) else {
-                    return false;
-                };
-                let before = client.holds.len();
-                while client.holds.front().is_some_and(|h| h.offset <= reached) {
-                    client.holds.pop_front();
-                }
-                let next = client.holds.front().map(|h| h.at);
-                c.output.set_hold(next);
-                if client.holds.len() != before {
-                    io.flush(conn);
-                }
-                next.is_some()
-            });
-            self.held = held;
-        }
-        self.check_blocked(io);
-        self.resume_clients(io);
     }
 }
 

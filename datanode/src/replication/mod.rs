@@ -1,7 +1,8 @@
 //! Replication as in Redis 7 (<https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>): one stream
 //! with an id and an offset, a backlog for replicas that come back, a second id after a promotion. `master` serves
-//! replicas, `link` follows a master.
+//! replicas, `link` follows a master, `acks` holds replies until replicas have acknowledged.
 
+pub mod acks;
 pub mod backlog;
 pub mod failover;
 pub mod link;

@@ -264,6 +264,7 @@ fn map() -> ShardMap {
         grace_ms: 5000,
         parallel_syncs: 1,
         write_ack_replicas: 1,
+        write_ack_fsync: false,
         sentinels: (0..SENTINELS).map(|i| format!("s{i}:26379").parse().unwrap()).collect(),
         shards: vec![Shard {
             index: 0,

@@ -208,13 +208,13 @@ impl Server {
         {
             client.log_mark = mark;
         }
-        if offset != offset_before {
-            if let Some(client) = self.clients.get_mut(conn) {
-                client.write_offset = offset;
-            }
-            if self.write_ack_replicas() > 0 {
-                self.hold_reply(io, conn, 0, offset, &mut out);
-            }
+        if offset != offset_before
+            && let Some(client) = self.clients.get_mut(conn)
+        {
+            client.write_offset = offset;
+        }
+        if (offset != offset_before || mark > mark_before) && self.holds_replies() {
+            self.hold_reply(io, conn, 0, &mut out);
         }
         io.send(conn, &out);
         self.resume.push(conn);

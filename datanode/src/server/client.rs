@@ -126,13 +126,18 @@ pub struct Blocking {
     pub deadline_ms: u64,
 }
 
-/// Replies from stream position `at` on leave once replication offset `offset` has been acknowledged.
+/// Replies from stream position `at` on leave once replication offset `offset` has been acknowledged, and `mark` is durable
+/// where that is waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Hold {
     /// Position in the connection's output stream.
     pub at: u64,
     /// Offset to be acknowledged by enough replicas.
     pub offset: u64,
+    /// How far the append-only file had been fed.
+    pub mark: u64,
+    /// Since when it has been held, monotonic milliseconds.
+    pub since_ms: u64,
 }
 
 /// `CLIENT REPLY` mode.

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::Server;
-use super::client::{Blocked, Blocking, Hold, Multi, ReplyMode};
+use super::client::{Blocked, Blocking, Multi, ReplyMode};
 use super::effects::Targets;
 use super::front;
 use super::limits;
@@ -215,7 +215,6 @@ impl Server {
         }
         let pushed = self.own_invalidations();
         let (offset, mark) = (self.repl.offset(), self.persist.log_mark());
-        let holds = self.write_ack_replicas() > 0;
         let Some(client) = self.clients.get_mut(conn) else { return };
         if client.multi.is_none()
             && let Some(state) = client.tracking.as_deref_mut()
@@ -236,13 +235,14 @@ impl Server {
         if mark != mark_before {
             client.log_mark = mark;
         }
-        // Pushed messages are no replies: they come even where no replies are wanted.
-        out.extend_from_slice(&pushed);
         if offset != offset_before {
             client.write_offset = offset;
-            if holds && !client.is_replica() {
-                self.hold_reply(io, conn, start, offset, out);
-            }
+        }
+        let wrote = (offset != offset_before || mark > mark_before) && !client.is_replica();
+        // Pushed messages are no replies: they come even where no replies are wanted.
+        out.extend_from_slice(&pushed);
+        if wrote && self.holds_replies() {
+            self.hold_reply(io, conn, start, out);
         }
     }
 
@@ -263,28 +263,6 @@ impl Server {
             text.trim_end()
         );
         self.close_client(io, conn, false);
-    }
-
-    /// Lets the reply at `out[start..]` leave only once `offset` has been acknowledged.
-    pub(super) fn hold_reply(
-        &mut self,
-        io: &mut Io,
-        conn: ConnId,
-        start: usize,
-        offset: u64,
-        out: &mut Vec<u8>,
-    ) {
-        let (Some(c), Some(client)) = (io.conn(conn), self.clients.get_mut(conn)) else { return };
-        c.output.bytes().extend_from_slice(&out[..start]);
-        let at = c.output.end();
-        c.output.bytes().extend_from_slice(&out[start..]);
-        out.clear();
-        if client.holds.is_empty() {
-            c.output.set_hold(Some(at));
-            self.held.push(conn);
-        }
-        client.holds.push_back(Hold { at, offset });
-        io.flush(conn);
     }
 
     fn checked(
@@ -433,8 +411,14 @@ impl Server {
 
     /// Refuses where files cannot be written, on a master: what PING is refused for, too.
     fn disk_refusal(&self) -> Result<(), Error> {
-        let refusal = self.persist.write_refusal(&self.config).filter(|_| self.is_master());
+        let refusal = self.write_refusal().filter(|_| self.is_master());
         refusal.map_or(Ok(()), |text| Err(Error::Text(text.into())))
+    }
+
+    /// Why a master refuses writes, where files are the reason: they cannot be written, or one that replies wait for is
+    /// not kept.
+    pub(crate) fn write_refusal(&self) -> Option<String> {
+        self.persist.write_refusal(&self.config).or_else(|| self.ack_refusal().map(str::to_owned))
     }
 
     /// Runs a command and takes over its effects. Errors become the reply.

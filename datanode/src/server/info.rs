@@ -367,6 +367,16 @@ fn replication(p: &mut Page<'_>) {
     if s.config.min_replicas_to_write > 0 && s.config.min_replicas_max_lag > 0 {
         line!(p, "min_slaves_good_slaves:{}", r.good_replicas(&s.clients, &s.config, p.io.now));
     }
+    let acks = s.write_acks();
+    if acks.holds() && s.is_master() {
+        let waits = s.held_for(p.io).unwrap_or_default();
+        line!(p, "write_ack_replicas:{}", acks.replicas);
+        line!(p, "write_ack_fsync:{}", flag(acks.fsync));
+        line!(p, "write_ack_held_replies:{}", s.held_replies());
+        line!(p, "write_ack_oldest_ms:{}", waits.ms);
+        line!(p, "write_ack_missing_replicas:{}", waits.replicas);
+        line!(p, "write_ack_missing_own_fsync:{}", flag(waits.own_fsync));
+    }
     let replicas = r.replicas.iter().filter_map(|&c| s.clients.get(c)?.replica.as_deref());
     for (i, replica) in replicas.enumerate() {
         let state = replica.stage.name();
@@ -374,9 +384,14 @@ fn replication(p: &mut Page<'_>) {
             Stage::Online => now.saturating_sub(replica.acked_at_ms) / 1000,
             _ => 0,
         };
+        let durable = match (acks.fsync, replica.acked_durable) {
+            (false, _) => String::new(),
+            (true, None) => ",fsynced=none".into(),
+            (true, Some(offset)) => format!(",fsynced={offset}"),
+        };
         line!(
             p,
-            "slave{i}:ip={},port={},state={state},offset={},lag={lag}",
+            "slave{i}:ip={},port={},state={state},offset={},lag={lag}{durable}",
             replica.announced,
             replica.port,
             replica.acked

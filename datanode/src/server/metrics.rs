@@ -79,7 +79,7 @@ impl Server {
         if !self.is_master() {
             return Err("nobody has said yet who is master".into());
         }
-        if let Some(text) = self.persist.write_refusal(&self.config) {
+        if let Some(text) = self.write_refusal() {
             return Err(text);
         }
         Ok(())
@@ -203,6 +203,7 @@ impl Server {
         let (r, now) = (&self.repl, io.now.mono_ms());
         let replicas = || r.replicas.iter().filter_map(|&c| self.clients.get(c)?.replica.as_deref());
         p.gauge("connected_slaves", r.replicas.len());
+        p.gauge("write_ack_held_replies", self.held_replies());
         p.gauge("master_repl_offset", r.offset());
         p.gauge("second_repl_offset", if r.second_offset == 0 { -1 } else { r.second_offset as i64 });
         p.gauge("repl_backlog_is_active", bit(r.has_backlog()));

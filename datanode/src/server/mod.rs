@@ -224,6 +224,9 @@ pub enum JobKind {
     Quiet,
 }
 
+/// So often in one round clients go on who have waited for what the round has brought about, a sync mostly.
+const LAPS: usize = 16;
+
 impl Server {
     /// A name for a new background job.
     pub(crate) fn job(&mut self, kind: JobKind) -> JobId {
@@ -231,6 +234,19 @@ impl Server {
         let id = JobId(self.next_job);
         self.jobs.insert(id, kind);
         id
+    }
+
+    /// What has been written goes to the append-only file, the replicas, and what is applied to the master's knowledge.
+    fn flush_writes(&mut self, io: &mut Io) {
+        self.release_effects();
+        self.broadcast_invalidations(io);
+        self.flush_aof(io);
+        self.sync_awaited(io);
+        self.flush_stream(io);
+        self.renew_seal(io);
+        if std::mem::take(&mut self.ack_due) {
+            self.acknowledge(io);
+        }
     }
 
     /// Closes a client; `flush`: after what it may still get has been sent.
@@ -365,15 +381,14 @@ impl Service for Server {
     }
 
     fn before_sleep(&mut self, io: &mut Io) {
-        self.release_effects();
-        self.broadcast_invalidations(io);
-        self.flush_aof(io);
-        self.flush_stream(io);
-        self.renew_seal(io);
-        if std::mem::take(&mut self.ack_due) {
-            self.acknowledge(io);
+        self.flush_writes(io);
+        for _ in 0..LAPS {
+            if !self.release_holds(io) {
+                break;
+            }
+            // What they have written since is not to wait for the next event, nor their replies to be ahead of the log.
+            self.flush_writes(io);
         }
-        self.release_holds(io);
         self.check_output_limits(io);
         self.evict_clients(io);
         self.evictor.messages = 0;

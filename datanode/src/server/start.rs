@@ -83,8 +83,7 @@ impl Server {
         let managed = if config.managed { Some(Managed::load(&config, &*disk)?) } else { None };
         let acl = Acl::load(&config, &*disk)?;
         let run_id = random_id(&mut rng);
-        let mut repl = Replication::new(&mut rng);
-        repl.always_counts = managed.is_some();
+        let repl = Replication::new(&mut rng);
         let mut server = Server {
             limits: limits_of(&config, hash_seed),
             keyspace: Keyspace::new(config.databases as usize, hash_seed),
@@ -162,8 +161,8 @@ impl Server {
     pub fn start(&mut self, io: &mut Io) -> Result<(), String> {
         io.outgoing = outgoing(&self.config);
         self.load_dataset(io)?;
+        self.write_acks_changed();
         if self.managed.is_some() {
-            self.repl.ensure_backlog(&self.config);
             self.start_as_nobody(io);
         } else if let Some((host, port)) = self.config.replicaof.clone() {
             self.repl.ensure_backlog(&self.config);

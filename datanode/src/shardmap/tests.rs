@@ -16,6 +16,7 @@ fn example() -> ShardMap {
         grace_ms: 30_000,
         parallel_syncs: 1,
         write_ack_replicas: 1,
+        write_ack_fsync: false,
         sentinels: (0..3).map(|i| addr(&format!("s{i}:26379"))).collect(),
         shards: vec![Shard {
             index: 0,
@@ -44,6 +45,20 @@ fn json_is_as_documented() {
     });
     assert_eq!(json, documented);
     assert_eq!(ShardMap::from_json(documented.to_string().as_bytes()).unwrap(), example());
+}
+
+/// Whoever does not know the field takes the map, and passes it on without: that must not undo it.
+#[test]
+fn disks_that_are_waited_for_outlive_maps_without_the_field() {
+    let (without, with) = (example(), ShardMap { write_ack_fsync: true, ..example() });
+    assert!(with.to_json().contains("\"writeAckFsync\":true"));
+    assert_eq!(ShardMap::from_json(with.to_json().as_bytes()).unwrap(), with);
+    for (mut one, other) in [(with.clone(), without.clone()), (without.clone(), with.clone())] {
+        one.merge(&other);
+        assert_eq!(one, with);
+    }
+    let mut later = with.clone();
+    assert!(later.merge(&ShardMap { generation: 4, ..without }) && !later.write_ack_fsync);
 }
 
 #[test]

@@ -529,7 +529,7 @@ fn desired(s: &Scenario) -> Desired {
         "metadata": {"name": "orders", "namespace": "shop", "uid": "u-1", "generation": 1},
         "spec": {
             "replicas": s.members - 1, "sentinels": s.sentinels,
-            "durability": {"writeAckReplicas": s.acks, "minReplicasToWrite": 0},
+            "durability": {"writeAckReplicas": s.acks, "writeAckFsync": s.disks, "minReplicasToWrite": 0},
         },
     });
     let resource: RedisReplicaSet = serde_json::from_value(object).expect("it is one");

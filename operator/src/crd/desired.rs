@@ -84,6 +84,8 @@ pub struct Desired {
     pub parallel_syncs: u32,
     /// Replicas that must have a write before it is answered.
     pub write_ack_replicas: u32,
+    /// They, and the master, must have it on disk.
+    pub write_ack_fsync: bool,
     /// The volume of each data pod; None: nothing is kept.
     pub volume: Option<Volume>,
     /// Epoch up to which a person has accepted that data may be missing; 0: none.
@@ -131,6 +133,13 @@ impl Desired {
                 "durability.writeAckReplicas and minReplicasToWrite must not be larger than replicas".into(),
             ));
         }
+        let write_ack_fsync = spec.durability.write_ack_fsync;
+        if write_ack_fsync && (write_ack_replicas == 0 || !spec.persistence.aof.enabled) {
+            return Err(Refused::Rule(
+                "durability.writeAckFsync needs writeAckReplicas of at least 1, and persistence.aof.enabled"
+                    .into(),
+            ));
+        }
         if let Some(owned) =
             spec.config.keys().find(|key| OWNED_DIRECTIVES.contains(&key.to_lowercase().as_str()))
         {
@@ -156,6 +165,7 @@ impl Desired {
             grace: GRACE,
             parallel_syncs: spec.failover.parallel_syncs,
             write_ack_replicas,
+            write_ack_fsync,
             volume: volume(spec)?,
             accept_loss: match resource.annotations().get(ACCEPT_DATA_LOSS) {
                 None => 0,
@@ -342,6 +352,20 @@ pub mod tests {
             desired(json!({"replicas": 1, "durability": {"writeAckReplicas": 1}})).write_ack_replicas,
             1
         );
+    }
+
+    #[test]
+    fn disks_are_waited_for_only_where_there_are_some() {
+        let of = |spec| Desired::of(&resource(spec)).map(|d| (d.write_ack_replicas, d.write_ack_fsync));
+        assert_eq!(of(json!({})).unwrap(), (1, false));
+        assert_eq!(of(json!({"durability": {"writeAckFsync": true}})).unwrap(), (1, true));
+        for spec in [
+            json!({"replicas": 1, "durability": {"writeAckFsync": true}}),
+            json!({"durability": {"writeAckFsync": true, "writeAckReplicas": 0}}),
+            json!({"durability": {"writeAckFsync": true}, "persistence": {"aof": {"enabled": false}}}),
+        ] {
+            assert!(matches!(of(spec), Err(Refused::Rule(text)) if text.contains("writeAckFsync needs")));
+        }
     }
 
     #[test]

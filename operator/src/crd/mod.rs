@@ -259,6 +259,11 @@ pub struct Durability {
     #[schemars(range(min = 0, max = 9))]
     pub write_ack_replicas: Option<u32>,
 
+    /// A write is answered only when it is on the disks of its master and of `writeAckReplicas` replicas: then not even a
+    /// loss of power of all machines at once loses it. Needs the AOF, and `writeAckReplicas` of at least 1.
+    #[serde(default)]
+    pub write_ack_fsync: bool,
+
     /// A master refuses writes while fewer replicas than this are in sync. Left out: 1 with two or more replicas,
     /// else 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -425,6 +430,7 @@ impl Default for Durability {
     fn default() -> Self {
         Self {
             write_ack_replicas: None,
+            write_ack_fsync: false,
             min_replicas_to_write: None,
             min_replicas_max_lag: defaults::max_lag(),
         }

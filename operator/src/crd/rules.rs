@@ -75,6 +75,8 @@ pub const OWNED_DIRECTIVES: &[&str] = &[
     "unixsocket",
     "unixsocketperm",
     "user",
+    "write-ack-fsync",
+    "write-ack-replicas",
 ];
 
 /// Directives whose value is an amount of memory as redis.conf writes it.
@@ -146,6 +148,18 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
             ".durability.writeAckReplicas",
             "!has(self.durability.writeAckReplicas) || self.durability.writeAckReplicas <= self.replicas",
             "writeAckReplicas must not be larger than replicas: no write would ever be answered",
+        ),
+        blame(
+            "/properties/spec",
+            ".durability.writeAckFsync",
+            "!self.durability.writeAckFsync || (has(self.durability.writeAckReplicas) ? self.durability.writeAckReplicas > 0 : self.replicas >= 2)",
+            "writeAckFsync needs writeAckReplicas of at least 1 (left out it is 1 with two or more replicas, else 0): there would be no replica whose disk could be waited for",
+        ),
+        blame(
+            "/properties/spec",
+            ".durability.writeAckFsync",
+            "!self.durability.writeAckFsync || self.persistence.aof.enabled",
+            "writeAckFsync needs persistence.aof.enabled: without the AOF no write would ever be on a disk",
         ),
         blame(
             "/properties/spec",

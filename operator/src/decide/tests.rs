@@ -702,6 +702,17 @@ fn more_replicas_and_fewer() {
 }
 
 #[test]
+fn disks_to_be_waited_for_are_a_step_of_the_map() {
+    let mut world = World::reached(json!({}));
+    for (generation, fsync) in [(2, true), (3, false)] {
+        world.change(json!({"durability": {"writeAckFsync": fsync}}));
+        world.settle();
+        let map = world.map();
+        assert_eq!((map.generation, map.settled, map.write_ack_fsync), (generation, true, fsync));
+    }
+}
+
+#[test]
 fn members_that_stay_must_have_everything_before_others_leave() {
     let mut world = World::reached(json!({"replicas": 3}));
     world.change(json!({"replicas": 1}));

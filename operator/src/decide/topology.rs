@@ -158,6 +158,7 @@ fn topology_of(s: &Snapshot, members: impl Fn(u32, u32) -> u32) -> ShardMap {
         grace_ms: ms(desired.grace),
         parallel_syncs: desired.parallel_syncs,
         write_ack_replicas: desired.write_ack_replicas,
+        write_ack_fsync: desired.write_ack_fsync,
         sentinels: (0..desired.sentinels).map(|ordinal| address(desired.sentinel(ordinal))).collect(),
         shards: (0..desired.masters)
             .map(|index| {
@@ -268,15 +269,18 @@ fn tell_of_failover(old: Option<&Shard>, new: &Shard, plan: &mut Plan) {
 }
 
 fn describe(old: &ShardMap, new: &ShardMap) -> String {
+    let acknowledgement = |map: &ShardMap| {
+        format!("{} replicas{}", map.write_ack_replicas, if map.write_ack_fsync { "' disks" } else { "" })
+    };
     let members = |map: &ShardMap| map.shards.iter().map(|shard| shard.members.len()).max().unwrap_or(0);
     format!(
-        "generation {}: {} members a shard (was {}), {} sentinels (was {}), writes wait for {} replicas (was {})",
+        "generation {}: {} members a shard (was {}), {} sentinels (was {}), writes wait for {} (was {})",
         new.generation,
         members(new),
         members(old),
         new.sentinels.len(),
         old.sentinels.len(),
-        new.write_ack_replicas,
-        old.write_ack_replicas
+        acknowledgement(new),
+        acknowledgement(old)
     )
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use datanode::config::types::Fsync;
 use datanode::disk_fake::{FakeDisk, Fault, Survives};
 use datanode::io::{Action, Service, Signal};
 
@@ -48,11 +47,8 @@ impl World {
     /// it had put off to write, unless its replies wait for that, too.
     pub(super) fn may_restart(&mut self, node: usize) -> bool {
         let master = self.server(node).is_some_and(|s| s.is_master());
-        let keeps = match self.scenario.fsync {
-            Some(Fsync::Always) => true,
-            Some(_) => !master || self.scenario.acks > 0,
-            None => false,
-        };
+        let keeps =
+            self.scenario.synced() || (self.scenario.fsync.is_some() && (!master || self.scenario.acks > 0));
         let may = keeps || self.may_damage(node);
         if may && !keeps {
             self.damaged.insert(node);
