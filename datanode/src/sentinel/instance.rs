@@ -191,6 +191,8 @@ pub(super) struct Instance {
     pub status_ms: u64,
     pub status_asked_ms: u64,
     pub offered_ms: u64,
+    /// Managed, sentinels: the generation of the map that they have last answered with.
+    pub generation: u64,
     /// Managed, sentinels: their epoch and whether they know nothing yet.
     pub peer_epoch: Option<PeerEpoch>,
 }
@@ -238,6 +240,7 @@ impl Instance {
             status_ms: 0,
             status_asked_ms: 0,
             offered_ms: 0,
+            generation: 0,
             peer_epoch: None,
         }
     }

@@ -149,6 +149,11 @@ impl Sentinel {
         Ok(true)
     }
 
+    /// Has the next timer offer the map to the members.
+    fn offer_to_members_soon(&mut self) {
+        self.insts.values_mut().filter(|i| i.kind != Kind::Sentinel).for_each(|i| i.offered_ms = 0);
+    }
+
     /// Has the next timer offer the map to the other sentinels.
     pub(super) fn spread_soon(&mut self) {
         let peers: Vec<InstId> = self.managed.iter().flat_map(|g| g.peers.values().copied()).collect();
@@ -196,8 +201,22 @@ impl Sentinel {
         }
     }
 
-    /// Offers the map to one instance. What is in it has been accepted by a majority of sentinels.
+    /// A majority of the sentinels knows this generation of the map. So whoever is elected from now on decides by it, or by
+    /// a newer one.
+    fn generation_is_known(&self) -> bool {
+        let Some(managed) = &self.managed else { return false };
+        let Some(map) = &managed.map else { return false };
+        let peers = managed.peers.values().filter_map(|id| self.insts.get(id));
+        peers.filter(|peer| peer.generation >= map.generation).count() + 1 >= map.majority()
+    }
+
+    /// Offers the map to one instance: the authorities in it have been accepted by a majority of sentinels. Members hear of
+    /// a generation only once a majority has it, lest they acknowledge by rules that an election does not know.
     pub(super) fn offer_to(&mut self, io: &mut Io, id: InstId) {
+        let sentinel = self.insts.get(&id).is_some_and(|i| i.kind == Kind::Sentinel);
+        if !sentinel && !self.generation_is_known() {
+            return;
+        }
         let Some(json) = self.map().map(ShardMap::to_json) else { return };
         if self.send(io, id, Channel::Command, Expect::Offer, &["REPLICASET", "OFFER", &json])
             && let Some(i) = self.insts.get_mut(&id)
@@ -215,6 +234,13 @@ impl Sentinel {
         };
         match ShardMap::from_json(json) {
             Ok(map) => {
+                let knew = self.generation_is_known();
+                if let Some(i) = self.insts.get_mut(&id) {
+                    i.generation = map.generation;
+                }
+                if !knew && self.generation_is_known() {
+                    self.offer_to_members_soon();
+                }
                 if let Err(e) = self.learn(io, map) {
                     tracing::warn!("the map of {addr} is refused: {e}");
                 }

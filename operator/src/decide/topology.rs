@@ -57,16 +57,23 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
 }
 
 /// Offers the map to everyone who answers and knows another one, and to members that have not found their role in it
-/// yet: sentinels first, for a failover must not be decided by rules that the members no longer follow.
+/// yet. Sentinels first: members hear of a generation only once a majority of the sentinels knows it, for a failover must
+/// not be decided by rules that the members no longer follow.
 pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     let known = |seen: &Option<ShardMap>| seen.as_ref() == Some(&record.map);
     let sentinels =
         s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
+    let generation = record.map.generation;
+    let knows = |seen: &Option<ShardMap>| seen.as_ref().is_some_and(|map| map.generation >= generation);
+    let aware = record.map.sentinels.iter().filter(|at| {
+        s.sentinels.get(*at).is_some_and(|probe| probe.answer.as_ref().is_ok_and(|a| knows(&a.map)))
+    });
+    let decided = record.map.sentinels.is_empty() || aware.count() >= record.map.majority();
     let members = s.members.iter().filter(|(at, probe)| {
-        probe
-            .answer
-            .as_ref()
-            .is_ok_and(|answer| !known(&answer.map) || waits_for_role(record, at, &answer.status))
+        probe.answer.as_ref().is_ok_and(|answer| {
+            (decided || knows(&answer.map))
+                && (!known(&answer.map) || waits_for_role(record, at, &answer.status))
+        })
     });
     let to: Vec<&NodeAddr> = sentinels.map(|(to, _)| to).chain(members.map(|(to, _)| to)).collect();
     for to in to {
