@@ -12,8 +12,6 @@ pub enum Mutation {
     VoteGivenTwice,
     /// A vote is answered before it is durable.
     VoteNotKept,
-    /// A leader takes no notice of what an earlier one may have decided.
-    AcceptedForgotten,
     /// Whoever has one vote leads.
     OneVoteEnough,
     /// One sentinel's echo is enough for a lease.
@@ -36,6 +34,8 @@ pub enum Mutation {
     ReplyBeforeAck,
     /// A reply leaves when replicas have its write in memory, though their disks are to be waited for.
     DisksNotAwaited,
+    /// What the append-only file has only put off to write is acknowledged.
+    UnwrittenAcknowledged,
     /// The append-only file is not synced under `always`.
     FsyncLeftOut,
     /// A demoted master keeps its clients and what it still owes them.
@@ -51,7 +51,6 @@ impl Mutation {
         Mutation::LeaseNotAwaited,
         Mutation::VoteGivenTwice,
         Mutation::VoteNotKept,
-        Mutation::AcceptedForgotten,
         Mutation::OneVoteEnough,
         Mutation::OneEchoEnough,
         Mutation::OffsetWithoutEpoch,
@@ -63,6 +62,7 @@ impl Mutation {
         Mutation::EmptyVolumeElected,
         Mutation::ReplyBeforeAck,
         Mutation::DisksNotAwaited,
+        Mutation::UnwrittenAcknowledged,
         Mutation::FsyncLeftOut,
         Mutation::ClientsKept,
         Mutation::RestartedCounts,

@@ -21,6 +21,7 @@ use crate::config::types::Fsync;
 use crate::config::{Config, os_text};
 use crate::io::{Io, Now};
 use crate::managed::Lineage;
+use crate::mutation::{self, Mutation};
 use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
@@ -237,7 +238,8 @@ impl Persistence {
     /// Offset up to which the replication stream is in the append-only file, where one is kept, or at least with the kernel,
     /// given that it is at `offset` now.
     pub fn handed_over(&self, offset: u64) -> u64 {
-        self.log.as_ref().and_then(Log::behind).unwrap_or(offset)
+        let log = self.log.as_ref().filter(|_| !mutation::active(Mutation::UnwrittenAcknowledged));
+        log.and_then(Log::behind).unwrap_or(offset)
     }
 
     /// There is an append-only file, and with what was handed to the kernel it lacks nothing.

@@ -16,7 +16,6 @@ use super::vote::LEADER_LIFE_MS;
 use super::{PeerView, Sentinel};
 use crate::election::{self, Decision, Election};
 use crate::io::Io;
-use crate::mutation::{self, Mutation};
 use crate::resp::reader::Value;
 use crate::shardmap::{Authority, NodeAddr, NodeStatus, Shard, ShardMap};
 
@@ -239,9 +238,6 @@ impl Sentinel {
     /// The newest authority that this sentinel, or one that voted for it in `epoch`, had accepted.
     fn voted_authority(&self, name: &str, shard: u32, epoch: u64) -> Authority {
         let own = self.newest_authority(shard);
-        if mutation::active(Mutation::AcceptedForgotten) {
-            return own;
-        }
         let Some(m) = self.masters.get(name) else { return own };
         let mine = |p: &&PeerView| p.leader_epoch == epoch && p.leader.as_ref() == Some(&self.myid);
         m.peers.values().filter(mine).filter_map(|p| p.authority.clone()).fold(own, Authority::max)
