@@ -702,6 +702,26 @@ fn more_replicas_and_fewer() {
 }
 
 #[test]
+fn members_hear_of_a_topology_after_a_majority_of_the_sentinels() {
+    let mut world = World::reached(json!({}));
+    let known = |world: &World| -> BTreeSet<u64> {
+        world.nodes.values().map(|node| node.map.as_ref().unwrap().generation).collect()
+    };
+    world.sentinels_up = false;
+    world.change(json!({"durability": {"writeAckReplicas": 2}}));
+    for _ in 0..ENOUGH {
+        world.step();
+    }
+    assert_eq!((world.map().generation, known(&world)), (2, BTreeSet::from([1])));
+    world.sentinels_up = true;
+    world.settle();
+    assert_eq!(
+        (world.map().write_ack_replicas, known(&world)),
+        (2, BTreeSet::from([world.map().generation]))
+    );
+}
+
+#[test]
 fn disks_to_be_waited_for_are_a_step_of_the_map() {
     let mut world = World::reached(json!({}));
     for (generation, fsync) in [(2, true), (3, false)] {
