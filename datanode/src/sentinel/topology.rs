@@ -116,15 +116,23 @@ impl Sentinel {
             }
         }
         let Some(m) = self.masters.get_mut(name) else { return };
-        m.opt.config_epoch = shard.epoch;
+        let before = std::mem::replace(&mut m.opt.config_epoch, shard.epoch);
         let Some(addr) = &shard.master else { return };
         let current = self.master_inst(name).map(|i| i.addr.clone());
-        if current.as_ref() == Some(addr) {
-            return;
+        if current.as_ref() != Some(addr) {
+            self.appoint(io, name, addr, current.is_some());
         }
-        match current {
-            Some(_) => self.switch_master(io, name, addr, "observer"),
-            None => {
+        let master = self.masters.get(name).and_then(|m| m.inst);
+        if let Some(id) = master.filter(|_| before != shard.epoch) {
+            // It waits for its lease.
+            self.ask_status(io, id);
+        }
+    }
+
+    fn appoint(&mut self, io: &mut Io, name: &str, addr: &NodeAddr, in_place_of_another: bool) {
+        match in_place_of_another {
+            true => self.switch_master(io, name, addr, "observer"),
+            false => {
                 let id = self.member_at(name, addr.host(), addr.port());
                 if let (Some(id), Some(m)) = (id, self.masters.get_mut(name)) {
                     m.replicas.retain(|r| *r != id);
