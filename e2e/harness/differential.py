@@ -13,6 +13,7 @@ import random
 import re
 
 from . import resp
+from .wait import until
 
 # Replies whose order a server may choose, with the size of the groups that stay together.
 UNORDERED = {"SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "SPOP": 1, "KEYS": 1, "HKEYS": 1, "HVALS": 1, "HGETALL": 2,
@@ -24,6 +25,9 @@ MOMENTS = {b"idle", b"seen-time"}
 WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 REPEAT = re.compile(r"\{(\d+)\*([^}]*)\}")
 HISTORY = 25
+WATCHER = "watcher"
+MAY_WAIT = re.compile(r"B[LRZ]\w+|XREAD", re.IGNORECASE)
+READY_S = 0.001
 # Seeds of the random commands: $E2E_SEEDS of them, from $E2E_SEED on.
 SEEDS = range(int(os.environ.get("E2E_SEED", 1)), int(os.environ.get("E2E_SEED", 1)) + int(os.environ.get("E2E_SEEDS", 5)))
 COMMANDS = 600
@@ -100,7 +104,7 @@ class Pair:
     def __init__(self, ours, peer, protocol=2):
         self.servers = (ours, peer)
         self.protocol = protocol
-        self._connections = {}
+        self._connections, self._ids = {}, {}
         self.history = []
         self.ask("1", [b"FLUSHALL"])
 
@@ -116,6 +120,7 @@ class Pair:
                 if self.protocol != 2:
                     kind, _ = connection.call("HELLO", self.protocol)
                     assert kind == "%"
+            self._ids[name] = [connection.call("CLIENT", "ID")[1] for connection in pair]
             self._connections[name] = pair
         return self._connections[name]
 
@@ -123,6 +128,12 @@ class Pair:
         self.history.append(f"{name}> " + " ".join(map(shown, command)))
         for connection in self.connections(name):
             connection.send(*command)
+
+    def settle(self, name):
+        """Waits until what was sent last is answered or waits, on both servers: what others send then comes after it."""
+        for connection, watcher, client in zip(self.connections(name), self.connections(WATCHER), self._ids[name]):
+            until(f"client {name} waits, or has its reply",
+                  lambda: " flags=b " in watcher.call("CLIENT", "LIST", "ID", client)[1].decode() or not connection.silent(READY_S))
 
     def read(self, name, command):
         ours, peer = (connection.read() for connection in self.connections(name))
@@ -150,6 +161,8 @@ class Pair:
             elif mode == ">":
                 waiting[name] = words(rest)
                 self.send(name, waiting[name])
+                if MAY_WAIT.match(rest):
+                    self.settle(name)
             else:
                 replies.append(self.read(name, waiting.get(name, [b""])))
         return replies

@@ -174,7 +174,9 @@ async function follower(options) {
   const prefix = '{bull}';
   const open = () => ({ connection: connection(options), prefix });
   const queue = new Queue('follow', open());
-  const worker = new Worker('follow', async (job) => job.data.value, open());
+  // A job whose end was on its way when the master was lost is taken up again once its lock has run out.
+  const worker = new Worker('follow', async (job) => job.data.value,
+    { ...open(), lockDuration: 2000, stalledInterval: 1000, maxStalledCount: 10 });
   for (const one of [queue, worker]) one.on('error', () => {});
   await Promise.all([queue, worker].map((one) => one.waitUntilReady()));
   return {
