@@ -37,7 +37,7 @@ class Write:
     value: str
     sent: float
     acknowledged: float
-    server: tuple  # (host, port) of who acknowledged it
+    server: tuple | None  # (host, port) of who acknowledged it, where that is known
 
 
 def covered(error):
@@ -48,8 +48,10 @@ def covered(error):
 
 
 def server_of(client):
-    """(host, port) that a client with one connection at a time is connected to."""
-    pool = client.connection_pool
+    """(host, port) that a client with one connection at a time is connected to; None of a cluster's client, which has several."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return None
     found = getattr(pool, "master_address", None)
     return found or (pool.connection_kwargs.get("host"), pool.connection_kwargs.get("port"))
 

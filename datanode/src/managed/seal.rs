@@ -197,6 +197,27 @@ mod tests {
         );
     }
 
+    /// Else it could be given the rest of a history that it has left.
+    #[test]
+    fn a_restarted_member_knows_which_history_it_is_in() {
+        let disk = FakeDisk::with_dir(Path::new(DIR));
+        let mut b = start(&disk, HERE, Fsync::Everysec, true);
+        lead(&mut b, 1);
+        let conn = b.connect();
+        b.send(conn, "SET a 1");
+        let first = b.server.repl.id.clone();
+        let conn = b.connect();
+        b.send(conn, "REPLICASET PROMISE 0 2");
+        let map = b.send(conn, "REPLICASET MAP").split_once("\r\n").unwrap().1.trim_end().to_owned();
+        b.send(conn, &format!("REPLICASET OFFER '{}'", map.replace(r#""epoch":1"#, r#""epoch":2"#)));
+        assert!(b.server.is_master() && b.server.repl.id != first);
+        b.settle();
+        let conn = b.connect();
+        b.send(conn, "SET a 2");
+        let restarted = start(&disk, HERE, Fsync::Everysec, true).server.repl;
+        assert_eq!((&restarted.id, restarted.offset()), (&b.server.repl.id, b.server.repl.offset()));
+    }
+
     #[test]
     fn what_is_synced_first_outlives_a_loss_of_power() {
         let disk = ended(Fsync::Always, 1).after_crash(Survives::Nothing);

@@ -116,6 +116,8 @@ pub(super) struct Log {
     old: Option<Appender>,
     /// The offset of the replication stream that the next byte is expected to follow.
     expected: Option<u64>,
+    /// The id of the history that this is an offset in.
+    history: String,
     /// The file has just been begun: the database has to be named.
     fresh: bool,
     /// How far it has been fed.
@@ -171,6 +173,7 @@ impl Log {
             end,
             old: None,
             expected: None,
+            history: String::new(),
             fresh: true,
             fed: Fed { offset, mark: 0 },
             written: Fed { offset, mark: 0 },
@@ -270,6 +273,7 @@ impl Log {
 
     /// Writes down where in the stream the log stands.
     pub(super) fn annotate(&mut self, lineage: &Lineage, id: &str, offset: u64) {
+        id.clone_into(&mut self.history);
         let Some(dataset) = &lineage.dataset else { return };
         let line = format!("#RS:{dataset}:{}:{id}:{offset}\r\n", lineage.epoch);
         self.end.pending().extend_from_slice(line.as_bytes());
@@ -453,7 +457,7 @@ impl Server {
             log.stamped_s = now;
             timestamp(log.end.pending(), now);
         }
-        if counts && log.expected != Some(offset) {
+        if counts && (log.expected != Some(offset) || log.history != self.repl.id) {
             log.annotate(&self.persist.lineage, &self.repl.id, offset);
         }
         log.end.pending().extend_from_slice(unit);
