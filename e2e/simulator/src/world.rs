@@ -397,11 +397,11 @@ impl World {
                 // The power had failed; what was not synced is there in part.
                 let survives = Survives::Some(self.rng.next_u64());
                 self.crash_disk(node, survives);
-            } else if self.sim.alive(node) {
+            } else if !self.mended.contains_key(&node) {
                 // It was to crash at a change of a file, and made none.
-                if !self.mended.contains_key(&node) {
-                    self.disks[node].set_fault(Fault::None);
-                }
+                self.disks[node].set_fault(Fault::None);
+            }
+            if self.sim.alive(node) {
                 continue;
             }
             self.say(|| format!("{node} is started"));

@@ -317,6 +317,11 @@ impl World {
                 self.kill_member(node, 0);
             }
         }
+        for node in 0..self.names.len() {
+            if !self.sim.alive(node) {
+                self.restarts.entry(node).or_insert(now + RETRY_US);
+            }
+        }
         self.restarts.values_mut().for_each(|at| *at = (*at).min(now + RETRY_US));
     }
 }
