@@ -22,8 +22,6 @@ pub enum Mutation {
     OnePromiseEnough,
     /// A replica that has promised a newer epoch goes on acknowledging.
     PromiseIgnored,
-    /// A promise is answered before it is durable.
-    PromiseNotKept,
     /// A restarted master goes on at its old epoch.
     MasterGoesOn,
     /// A member copies whatever a master offers.
@@ -56,7 +54,6 @@ impl Mutation {
         Mutation::OffsetWithoutEpoch,
         Mutation::OnePromiseEnough,
         Mutation::PromiseIgnored,
-        Mutation::PromiseNotKept,
         Mutation::MasterGoesOn,
         Mutation::ResyncUnguarded,
         Mutation::EmptyVolumeElected,

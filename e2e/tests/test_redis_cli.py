@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -201,6 +202,8 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm", HOME="/nonexistent", COLUMNS="200")
+            # The end of the terminal is the end of the program, even where the tests themselves are to survive theirs.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.execv(words[0], words)
         self.text = ""
 

@@ -247,9 +247,7 @@ impl Server {
         if epoch > managed.kept.promised {
             let before = managed.kept.promised;
             managed.kept.promised = epoch;
-            if mutation::active(Mutation::PromiseNotKept) {
-                // It is only remembered.
-            } else if let Err(e) = managed.keep(&*disk) {
+            if let Err(e) = managed.keep(&*disk) {
                 managed.kept.promised = before;
                 return Err(Error::err(e));
             }
