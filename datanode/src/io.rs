@@ -155,7 +155,33 @@ pub struct LinkToken(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
-/// Work for the background thread. Jobs run one after another in the order they were given.
+/// The background threads: what is done on one does not wait for what is done on another. The jobs of each run one after
+/// another in the order they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Syncs of the append-only file, for which clients may be waiting.
+    Sync,
+    /// Files that are written or removed as a whole; the programs of a sentinel.
+    Files,
+    /// Freeing memory.
+    Free,
+}
+
+impl Lane {
+    /// All there are.
+    pub const ALL: [Lane; 3] = [Lane::Sync, Lane::Files, Lane::Free];
+
+    /// The name of its thread.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lane::Sync => "bio-sync",
+            Lane::Files => "bio-files",
+            Lane::Free => "bio-free",
+        }
+    }
+}
+
+/// Work for a background thread.
 pub type Job = Box<dyn FnOnce() -> std::io::Result<u64> + Send>;
 
 /// What the core asks its driver to do.
@@ -179,7 +205,7 @@ pub enum Action {
         flush: bool,
     },
     /// Run a job in the background; answered by [`Service::job_done`].
-    Run(JobId, Job),
+    Run(Lane, JobId, Job),
     /// Set an option of a connection.
     Tune {
         /// Which connection.

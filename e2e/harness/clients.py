@@ -47,9 +47,9 @@ def work(language, client, protocol, mode, addresses):
     """Runs the program's work, which must succeed; the names of what it has checked."""
     command, environment = program(language)
     done = subprocess.run([*command, "work", client, str(protocol), mode, PASSWORD, *addresses], env=environment, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=WORK_MAX_S,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WORK_MAX_S,
                           preexec_fn=_die_with_parent)
-    assert done.returncode == 0, f"{client} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+    assert done.returncode == 0, f"{client} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [report["checked"] for report in reports]
 
@@ -62,14 +62,20 @@ class Follower:
         self.client = client
         self._process = subprocess.Popen([*command, "follow", client, str(protocol), mode, PASSWORD, *addresses], env=environment,
                                          text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, preexec_fn=_die_with_parent)
+                                         stderr=subprocess.PIPE, preexec_fn=_die_with_parent)
         self._lines, self._seen = queue.Queue(), []
         threading.Thread(target=self._read, daemon=True).start()
+        # Apart: what a library's threads log must not get into the midst of a report.
+        threading.Thread(target=self._read_log, daemon=True).start()
 
     def _read(self):
         for line in self._process.stdout:
             self._lines.put(line)
         self._lines.put(None)
+
+    def _read_log(self):
+        for line in self._process.stderr:
+            self._seen.append(line)
 
     def report(self, field):
         """Waits for the next report that has this field."""

@@ -1,4 +1,4 @@
-//! The driver of a [`Service`] on a real machine: one epoll loop on the calling thread, a worker thread for background
+//! The driver of a [`Service`] on a real machine: one epoll loop on the calling thread, threads for background
 //! jobs, short-lived threads for name resolution and connecting, and a thread that waits for signals.
 
 mod connect;
@@ -139,7 +139,7 @@ struct Loop {
     started: Instant,
     inbox: mpsc::Receiver<Message>,
     connector: connect::Connector,
-    worker: worker::Worker,
+    workers: worker::Workers,
     /// Slots with `unread` set.
     unread: Vec<usize>,
     /// What the last poll has filled.
@@ -299,7 +299,7 @@ impl Loop {
             started: Instant::now(),
             inbox,
             connector: connect::Connector::new(post.clone()),
-            worker: worker::Worker::start(post)?,
+            workers: worker::Workers::start(&post)?,
             unread: Vec::new(),
             polled: Events::with_capacity(EVENTS_PER_POLL),
             spin: spin::Spin::default(),
@@ -508,7 +508,7 @@ impl Loop {
                             self.gone(service, conn, Gone::Asked);
                         }
                     }
-                    Action::Run(id, job) => self.worker.run(id, job),
+                    Action::Run(lane, id, job) => self.workers.run(lane, id, job),
                     Action::Tune { conn, tuning } => {
                         let socket = self.sockets.get(conn.slot()).and_then(Option::as_ref);
                         if let Some(socket) = socket.filter(|s| s.id == conn)

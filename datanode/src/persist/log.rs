@@ -6,16 +6,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::PersistJob;
-use crate::aof::files::{AofFiles, BaseFormat, FilesError};
+use super::shared_files::SharedFiles;
+use crate::aof::files::{AofFiles, BaseFormat};
 use crate::aof::write::{Appender, timestamp};
 use crate::command::Args;
 use crate::config::types::Fsync;
 use crate::disk::{Disk, DiskFile};
-use crate::io::{Action, Io};
+use crate::io::{Action, Io, Lane};
 use crate::managed::Lineage;
 use crate::mutation::{self, Mutation};
 use crate::resp::encode_command;
@@ -29,83 +30,6 @@ const LONGEST_POSTPONEMENT_MS: u64 = 2000;
 
 /// Marks where in the replication stream the log stands.
 pub(super) const POSITION: &[u8] = b"RS:";
-
-/// The files of a log, to be worked on in the background. None once the log is given up: what is still to be done then
-/// is not done.
-#[derive(Clone)]
-pub(super) struct SharedFiles(Arc<Mutex<Option<Files>>>);
-
-struct Files {
-    files: AofFiles,
-    /// No log is written: a base that is published stands alone.
-    alone: bool,
-    /// A new end that has been prepared.
-    next: Option<Appender>,
-}
-
-impl SharedFiles {
-    fn new(files: AofFiles, alone: bool) -> SharedFiles {
-        SharedFiles(Arc::new(Mutex::new(Some(Files { files, alone, next: None }))))
-    }
-
-    /// Files to put a base in while no log is written.
-    pub(super) fn alone(files: AofFiles) -> Result<SharedFiles, String> {
-        files.create_dir().map_err(|e| e.to_string())?;
-        Ok(SharedFiles::new(files, true))
-    }
-
-    /// Waits for what is being done with the files, and keeps from being done what has not begun: they may be opened
-    /// again.
-    pub(super) fn give_up(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Files>> {
-        // Whoever panicked has left files as a crash would: in order.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Does something with the files, unless the log has been given up.
-    pub(super) fn with<R>(&self, f: impl FnOnce(&mut AofFiles) -> Result<R, FilesError>) -> io::Result<R> {
-        let mut shared = self.lock();
-        let shared = shared.as_mut().ok_or_else(switched_off)?;
-        f(&mut shared.files).map_err(io::Error::other)
-    }
-
-    /// Publishes a base, if `may` says by then that it still may be.
-    pub(super) fn publish_base(
-        &self,
-        file: &dyn DiskFile,
-        format: BaseFormat,
-        may: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
-        // Asked with the files locked: whoever begins another base afterwards has taken the permission back before.
-        let mut shared = self.lock();
-        let shared = shared.as_mut().ok_or_else(switched_off)?;
-        may()?;
-        match shared.alone {
-            true => shared.files.publish_alone(file, format),
-            false => shared.files.publish_base(file, format),
-        }
-        .map_err(io::Error::other)
-    }
-
-    /// Prepares a new end for the log.
-    fn prepare(&self) -> io::Result<()> {
-        // One may be left over from a rewrite that was given up.
-        if self.lock().as_ref().is_none_or(|shared| shared.next.is_none()) {
-            let next = self.with(AofFiles::next_incr)?;
-            if let Some(shared) = self.lock().as_mut() {
-                shared.next = Some(next);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn switched_off() -> io::Error {
-    io::Error::other("the append-only file was switched off")
-}
 
 /// The open append-only file.
 pub(super) struct Log {
@@ -355,9 +279,7 @@ impl Log {
         // Until the new base is there: what is on disk lacks what could not be synced.
         self.anew = true;
         let end = self.files.with(AofFiles::begin_anew).map_err(|e| e.to_string())?;
-        if let Some(shared) = self.files.lock().as_mut() {
-            shared.next = None;
-        }
+        self.files.take_prepared();
         self.old = None;
         self.fed.offset = offset;
         // Counts from the base on, which holds it.
@@ -369,8 +291,7 @@ impl Log {
     /// Directs what follows into the file that has been prepared, from whose start on the coming base completes the log.
     /// `wait`: makes the old one durable at once, which else [`Log::note_old_synced`] has to say.
     pub(super) fn begin_rewrite(&mut self, wait: bool) -> Result<(), String> {
-        let next = self.files.lock().as_mut().and_then(|f| f.next.take());
-        let Some(next) = next else { return Err("no file has been prepared".into()) };
+        let Some(next) = self.files.take_prepared() else { return Err("no file has been prepared".into()) };
         let outcome = if wait { self.sync() } else { self.flush() };
         outcome.map_err(|e| e.to_string())?;
         self.before = self.size();
@@ -553,8 +474,8 @@ impl Server {
         log.synced_at_ms = io.now.mono_ms();
         log.syncing = Some(Syncing { serial, len: log.end.written(), fed: log.written });
         let file = log.end.file();
-        let id = self.job(JobKind::Persist(PersistJob::SyncLog(serial)));
-        io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
+        let kind = JobKind::Persist(PersistJob::SyncLog(serial));
+        self.background(io, Lane::Sync, kind, move || file.sync().map(|()| 0));
     }
 
     /// Prepares, in the background, a file for the log to go on in: makes durable what there is, so that little is left to
@@ -563,9 +484,8 @@ impl Server {
         let Some(log) = &mut self.persist.log else { return };
         self.persist.preparing_rewrite = true;
         let (file, files) = (log.end.file(), log.files());
-        let id = self.job(JobKind::Persist(PersistJob::PrepareRewrite));
         let prepare = move || file.sync().and_then(|()| files.prepare()).map(|()| 0);
-        io.ask(Action::Run(id, Box::new(prepare)));
+        self.background(io, Lane::Sync, JobKind::Persist(PersistJob::PrepareRewrite), prepare);
     }
 
     /// Directs the log into the file that has been prepared. What the old one still lacks is synced in the background.
@@ -577,8 +497,8 @@ impl Server {
         log.begin_rewrite(always)?;
         let fed = log.fed;
         if let Some(file) = log.old.as_ref().map(Appender::file) {
-            let id = self.job(JobKind::Persist(PersistJob::SyncOld(fed)));
-            io.ask(Action::Run(id, Box::new(move || file.sync().map(|()| 0))));
+            let kind = JobKind::Persist(PersistJob::SyncOld(fed));
+            self.background(io, Lane::Sync, kind, move || file.sync().map(|()| 0));
         }
         Ok(())
     }
@@ -594,8 +514,7 @@ impl Server {
         let Some(files) = self.base_files().filter(|_| !self.config.aof_disable_auto_gc) else { return };
         self.persist.removing_history = true;
         let disk: Arc<dyn Disk> = self.disk.clone();
-        let id = self.job(JobKind::Persist(PersistJob::RemoveHistory));
-        let remove = move || {
+        self.background(io, Lane::Files, JobKind::Persist(PersistJob::RemoveHistory), move || {
             for path in files.with(|f| Ok(f.history()))? {
                 match disk.remove(&path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -603,8 +522,7 @@ impl Server {
                 }
             }
             files.with(AofFiles::forget_history).map(|()| 0)
-        };
-        io.ask(Action::Run(id, Box::new(remove)));
+        });
     }
 
     /// `CONFIG SET appendonly`: begins a log with a rewrite, or ends it.
@@ -672,188 +590,5 @@ impl Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::disk;
-    use crate::disk_fake::{FakeDisk, Fault};
-    use crate::io::Service;
-    use crate::server::testing::Bench;
-
-    fn begin(disk: &FakeDisk) -> Log {
-        let files = AofFiles::open(Arc::new(disk.clone()), Path::new("/data"), "aof", "log").unwrap();
-        Log::begin(files, 0).unwrap()
-    }
-
-    fn publish(disk: &FakeDisk, log: &mut Log) -> Result<(), String> {
-        let file = disk.create(&log.temp_base()).unwrap();
-        log.publish_base(&*file, 0, BaseFormat::Rdb)
-    }
-
-    fn feed(log: &mut Log) -> u64 {
-        log.end.pending().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
-        log.fed.mark += 1;
-        log.mark()
-    }
-
-    #[test]
-    fn only_what_is_synced_behind_a_base_counts_as_durable() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let mut log = begin(&disk);
-        let first = feed(&mut log);
-        log.sync().unwrap();
-        assert!(!log.is_durable(), "what came before the log is on no disk as long as its base is not");
-        assert_eq!((log.durable_mark(), log.durable_offset()), (None, None));
-        publish(&disk, &mut log).unwrap();
-        assert!(log.is_durable() && log.durable_mark() >= Some(first));
-        let second = feed(&mut log);
-        assert!(!log.is_durable() && log.durable_mark() < Some(second));
-        log.flush().unwrap();
-        assert!(!log.is_durable(), "it is written, but not synced");
-        log.sync().unwrap();
-        assert!(log.is_durable() && log.durable_mark() == Some(second));
-    }
-
-    #[test]
-    fn after_a_failed_sync_a_rewrite_may_fail_and_be_tried_again() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let mut log = begin(&disk);
-        publish(&disk, &mut log).unwrap();
-        let mark = feed(&mut log);
-        log.flush().unwrap();
-        disk.set_fault(Fault::FailAt(0));
-        log.sync().unwrap_err();
-        disk.set_fault(Fault::None);
-        assert!(!log.is_durable() && log.durable_mark() < Some(mark));
-        assert!(log.must_begin_anew());
-        log.begin_anew(0).unwrap();
-        disk.set_fault(Fault::FailAt(1));
-        publish(&disk, &mut log).unwrap_err();
-        disk.set_fault(Fault::None);
-        assert_eq!(log.durable_mark(), None, "what is on disk lacks what could not be synced");
-        assert!(log.must_begin_anew());
-        log.begin_anew(0).unwrap();
-        publish(&disk, &mut log).unwrap();
-        assert!(log.is_durable() && log.durable_mark() == Some(mark));
-    }
-
-    #[test]
-    fn a_sync_that_failed_elsewhere_is_not_made_good_by_the_next_one() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let mut log = begin(&disk);
-        publish(&disk, &mut log).unwrap();
-        feed(&mut log);
-        log.end.flush().unwrap();
-        let background = log.end.file();
-        disk.set_fault(Fault::BreakAt(0));
-        background.sync().unwrap_err();
-        disk.set_fault(Fault::None);
-        assert!(log.error().is_some() && log.needs_base());
-        let written = log.end.written();
-        feed(&mut log);
-        log.sync().unwrap_err();
-        assert_eq!(log.end.written(), written, "behind a hole nothing could be read");
-    }
-
-    /// A log that goes on in another file; what it had been fed up to there.
-    fn gone_on(disk: &FakeDisk) -> (Log, Fed) {
-        let mut log = begin(disk);
-        publish(disk, &mut log).unwrap();
-        feed(&mut log);
-        log.files().prepare().unwrap();
-        log.begin_rewrite(false).unwrap();
-        let fed = log.fed;
-        (log, fed)
-    }
-
-    #[test]
-    fn behind_a_file_that_is_not_durable_nothing_is() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let (mut log, fed) = gone_on(&disk);
-        assert!(!log.is_durable() && log.durable_mark() < Some(fed.mark));
-        log.note_old_synced(fed, Ok(0));
-        assert!(log.is_durable() && log.durable_mark() == Some(fed.mark));
-    }
-
-    #[test]
-    fn begun_anew_it_counts_from_its_base_on() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let (mut log, fed) = gone_on(&disk);
-        let given_up = disk.create(&log.temp_base()).unwrap();
-        log.begin_anew(7).unwrap();
-        let may_not = || Err(io::ErrorKind::Other.into());
-        log.files().publish_base(&*given_up, BaseFormat::Rdb, may_not).unwrap_err();
-        assert_eq!((log.durable_offset(), log.durable_mark()), (None, None));
-        publish(&disk, &mut log).unwrap();
-        assert_eq!((log.durable_offset(), log.durable_mark()), (Some(7), Some(fed.mark)));
-        assert!(log.is_durable());
-    }
-
-    #[test]
-    fn a_sync_of_a_file_before_says_nothing_about_the_present_one() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let mut log = begin(&disk);
-        publish(&disk, &mut log).unwrap();
-        log.begin_anew(0).unwrap();
-        publish(&disk, &mut log).unwrap();
-        let mark = feed(&mut log);
-        log.flush().unwrap();
-        log.syncing = Some(Syncing { serial: 2, len: log.end.written(), fed: log.fed });
-        log.synced(1, Ok(0));
-        assert!(!log.is_durable() && log.durable_mark() < Some(mark));
-        log.synced(2, Ok(0));
-        assert!(log.is_durable() && log.durable_mark() == Some(mark));
-    }
-
-    #[test]
-    fn writes_wait_for_a_sync_under_way_but_not_for_ever() {
-        let dir = Path::new("/data");
-        let disk = FakeDisk::with_dir(dir);
-        let config = Config { appendonly: true, dir: dir.into(), ..Config::default() };
-        assert_eq!(config.appendfsync, Fsync::Everysec);
-        let mut b = Bench::on(config, Arc::new(disk.clone()));
-        b.server.start(&mut b.io).unwrap();
-        b.settle();
-        let c = b.connect();
-        let written = || {
-            let log = disk::read(&disk, &dir.join("appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
-            String::from_utf8(log).unwrap().matches("SET").count()
-        };
-        b.send(c, "SET a 1");
-        assert_eq!(written(), 1);
-        b.pass(SYNC_PERIOD_MS);
-        assert!(b.server.persist.log.as_ref().unwrap().is_syncing());
-        b.send(c, "SET a 2");
-        assert_eq!((written(), b.server.persist_info().aof_buffer_length > 0), (1, true));
-        let mark = b.server.persist.log_mark();
-        b.settle();
-        b.server.before_sleep(&mut b.io);
-        assert_eq!(written(), 2);
-        assert!(!b.server.persist.is_durable(mark), "the sync that has ended did not know of it");
-        b.pass(SYNC_PERIOD_MS);
-        b.send(c, "SET a 3");
-        b.pass(LONGEST_POSTPONEMENT_MS - 1);
-        assert_eq!((written(), b.server.persist_info().aof_delayed_fsync), (2, 0));
-        b.pass(1);
-        assert_eq!((written(), b.server.persist_info().aof_delayed_fsync), (3, 1));
-        b.send(c, "SET a 4");
-        let mark = b.server.persist.log_mark();
-        b.server.persist.log.as_mut().unwrap().sync().unwrap();
-        assert!(written() == 4 && b.server.persist.is_durable(mark));
-    }
-
-    #[test]
-    fn a_base_stands_for_the_file_before_it() {
-        let disk = FakeDisk::with_dir(Path::new("/data"));
-        let (mut log, fed) = gone_on(&disk);
-        disk.set_fault(Fault::BreakAt(0));
-        let outcome = log.old.as_ref().unwrap().file().sync();
-        disk.set_fault(Fault::None);
-        log.note_old_synced(fed, outcome.map(|()| 0));
-        assert!(log.must_begin_anew() && !log.is_durable() && log.durable_mark() < Some(fed.mark));
-        publish(&disk, &mut log).unwrap();
-        assert!(log.error().is_none() && log.is_durable() && log.durable_mark() == Some(fed.mark));
-    }
-}
+#[path = "log_tests.rs"]
+mod tests;

@@ -10,6 +10,8 @@ mod load;
 mod log;
 pub(crate) mod progress;
 pub(crate) mod reload;
+mod shared_files;
+mod sink;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -26,7 +28,8 @@ use crate::rdb::decode::Counts;
 use crate::server::Server;
 use crate::server::start::ShutdownMode;
 
-use log::{Fed, Log, SharedFiles};
+use log::{Fed, Log};
+use shared_files::SharedFiles;
 use snapshot::Running;
 
 /// After a failed snapshot the next one by save points is tried this much later, milliseconds (Redis'

@@ -4,7 +4,7 @@
 use super::load::Facts;
 use crate::aof::files::LoadPart;
 use crate::command::Error;
-use crate::io::{Action, Io};
+use crate::io::{Io, Lane};
 use crate::rdb::decode::Expired;
 use crate::server::{JobKind, Server};
 use crate::store::keyspace::{KeyEntry, Keyspace};
@@ -93,12 +93,10 @@ impl Server {
     pub(super) fn take_keyspace(&mut self, io: &mut Io, keyspace: Keyspace) {
         self.abort_snapshot(io);
         let old = std::mem::replace(&mut self.keyspace, keyspace);
-        let id = self.job(JobKind::Quiet);
-        let free = move || {
+        self.background(io, Lane::Free, JobKind::Quiet, move || {
             drop(old);
             Ok(0)
-        };
-        io.ask(Action::Run(id, Box::new(free)));
+        });
     }
 
     /// `DEBUG LOADAOF`

@@ -5,20 +5,20 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::log::SharedFiles;
+use super::shared_files::SharedFiles;
+use super::sink::{CHUNK, FileSink, Form};
 use super::{PersistJob, SNAPSHOT_RETRY_MS, rewrite_pause_ms, turn};
 use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
 use crate::aof::write::timestamp;
 use crate::config::REDIS_VERSION;
 use crate::disk::{self, DiskFile};
-use crate::io::{Action, ConnId, Io};
-use crate::rdb::Meta;
-use crate::rdb::encode::{Encoder, Preamble, Replication, ValueWriter};
+use crate::io::{ConnId, Io, Lane};
+use crate::rdb::encode::{Encoder, Preamble, Replication};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
 use crate::replication::random_id;
 use crate::server::{JobKind, Server};
-use crate::store::keyspace::{KeyEntry, SnapshotSink};
+use crate::store::keyspace::SnapshotSink;
 
 /// Bytes encoded per tick, about: what takes a few tenths of a millisecond.
 const BYTES_PER_TICK: usize = 32 * 1024;
@@ -27,13 +27,11 @@ const BUCKETS_PER_STEP: usize = 16;
 const STEPS_PER_TICK: usize = 64;
 /// The same while `rdb-key-save-delay` has it rest behind each bucket: only for those that are empty.
 const DELAYED_STEPS: usize = 4096;
-/// Encoded bytes that are handed on together.
-const CHUNK: usize = 128 * 1024;
 /// The walk waits while so many bytes are on their way to the disk.
 const IN_FLIGHT_MAX: u64 = 1 << 20;
-
-/// Elements by which the memory of what is encoded before its turn is estimated.
-const EARLY_SAMPLE: usize = 5;
+/// A file under way is synced whenever so many bytes have been written to it, as in Redis: a sync of all of it at its end
+/// would hold up the append-only file's.
+const SYNC_EVERY: u64 = 4 << 20;
 
 /// What a snapshot is for.
 enum Target {
@@ -55,6 +53,8 @@ pub(super) struct Running {
     dirty_before: u64,
     in_flight: u64,
     written: u64,
+    /// How much of that has not been synced on the way.
+    unsynced: u64,
     /// The first write that failed, as the background thread notes it: what comes after must not publish the file.
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
@@ -74,86 +74,6 @@ pub(super) struct Progress {
     pub(super) all: u64,
     /// Memory of what was encoded before its turn because commands were about to change it, bytes.
     pub(super) early: u64,
-}
-
-/// How a snapshot is written.
-enum Form {
-    Rdb(Encoder),
-    /// `aof-use-rdb-preamble no`
-    Commands(CommandWriter),
-}
-
-/// Encodes entries as the walk and the commands give them.
-struct FileSink {
-    form: Form,
-    out: Vec<u8>,
-    /// Keys that have been encoded.
-    keys: u64,
-    /// Entries come from the walk, not from a command that is about to change them.
-    walking: bool,
-    /// Memory of the entries that commands have had encoded before it was their turn, bytes.
-    early: u64,
-}
-
-impl SnapshotSink for FileSink {
-    fn entry(&mut self, db: usize, e: &KeyEntry) {
-        let db = db as u32;
-        self.note(e);
-        match &mut self.form {
-            Form::Rdb(encoder) => {
-                let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-                encoder.entry(&mut self.out, db, e.key(), e.value(), meta);
-            }
-            Form::Commands(writer) => writer.entry(&mut self.out, db, e.key(), e.value(), e.expire_at()),
-        }
-    }
-
-    fn in_parts(&self, e: &KeyEntry) -> bool {
-        matches!(self.form, Form::Rdb(_)) && ValueWriter::is_large(e.value())
-    }
-
-    fn part(&mut self, db: usize, e: &KeyEntry, from: usize) -> Option<usize> {
-        let Form::Rdb(encoder) = &mut self.form else {
-            self.entry(db, e);
-            return None;
-        };
-        let meta = Meta { expire_at_ms: e.expire_at(), ..Meta::default() };
-        let next = encoder.entry_part(&mut self.out, db as u32, e.key(), e.value(), meta, from);
-        if next.is_none() {
-            self.note(e);
-        }
-        next
-    }
-}
-
-impl FileSink {
-    fn new(form: Form, out: Vec<u8>) -> FileSink {
-        FileSink { form, out, keys: 0, walking: false, early: 0 }
-    }
-
-    /// A key has been encoded.
-    fn note(&mut self, e: &KeyEntry) {
-        self.keys += 1;
-        if !self.walking {
-            self.early += e.memory_usage(EARLY_SAMPLE) as u64;
-        }
-    }
-
-    /// What has been encoded, to be handed on.
-    fn take(&mut self) -> Vec<u8> {
-        if let Form::Rdb(encoder) = &mut self.form {
-            encoder.sum(&self.out);
-        }
-        std::mem::replace(&mut self.out, Vec::with_capacity(CHUNK + CHUNK / 4))
-    }
-
-    /// What was encoded last, with the end of the file.
-    fn end(mut self) -> Vec<u8> {
-        if let Form::Rdb(encoder) = self.form {
-            encoder.end(&mut self.out);
-        }
-        self.out
-    }
 }
 
 impl Running {
@@ -472,6 +392,7 @@ impl Server {
             dirty_before: self.persist.dirty,
             in_flight: 0,
             written: 0,
+            unsynced: 0,
             failure: Arc::default(),
             resting,
             progress: Progress { all: self.keyspace.all_keys() as u64, ..Progress::default() },
@@ -585,19 +506,27 @@ impl Server {
         let Some(s) = &mut self.persist.snapshot else { return };
         let bytes = chunk.len() as u64;
         s.written += bytes;
+        s.unsynced += bytes;
         if let Target::Replicas { receivers, .. } = &s.target {
             for conn in receivers.clone() {
                 self.send_snapshot(io, conn, &chunk);
             }
         } else if let Some(file) = s.file.clone() {
             s.in_flight += bytes;
-            let failure = s.failure.clone();
-            let id = self.job(JobKind::Persist(PersistJob::WriteSnapshot(bytes)));
-            let write = move || {
-                file.append(&chunk).map_err(|e| failure.get_or_init(|| e.to_string())).ok();
-                Ok(0)
+            let piecemeal = match s.target {
+                Target::Base { .. } => self.config.aof_rewrite_incremental_fsync,
+                _ => self.config.rdb_save_incremental_fsync,
             };
-            io.ask(Action::Run(id, Box::new(write)));
+            let syncs = piecemeal && s.unsynced >= SYNC_EVERY;
+            if syncs {
+                s.unsynced = 0;
+            }
+            let failure = s.failure.clone();
+            self.background(io, Lane::Files, JobKind::Persist(PersistJob::WriteSnapshot(bytes)), move || {
+                let outcome = file.append(&chunk).and_then(|()| if syncs { file.sync() } else { Ok(()) });
+                outcome.map_err(|e| failure.get_or_init(|| e.to_string())).ok();
+                Ok(0)
+            });
         }
     }
 
@@ -630,8 +559,12 @@ impl Server {
             (_, None) => None,
         };
         if let Some(job) = job {
-            let id = self.job(JobKind::Persist(PersistJob::FinishSnapshot(serial)));
-            return io.ask(Action::Run(id, job));
+            return self.background(
+                io,
+                Lane::Files,
+                JobKind::Persist(PersistJob::FinishSnapshot(serial)),
+                job,
+            );
         }
         let Some(s) = self.persist.snapshot.take() else { return };
         if let Target::Replicas { receivers, mark } = s.target {
@@ -804,3 +737,7 @@ fn remove_quietly(disk: &dyn disk::Disk, path: &Path) {
     // A left-over is removed at the next start as well.
     let _ = disk.remove(path);
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

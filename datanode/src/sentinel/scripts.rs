@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Sentinel;
 use super::commands::Call;
-use crate::io::{Action, Io, Job, JobId};
+use crate::io::{Action, Io, Job, JobId, Lane};
 
 /// Runs waiting at most; the oldest is given up for a new one (as Redis).
 const MAX_QUEUE: usize = 256;
@@ -140,7 +140,7 @@ impl Sentinel {
     fn script_job(&mut self, io: &mut Io, job: Job) -> JobId {
         let id = JobId(self.next_id);
         self.next_id += 1;
-        io.ask(Action::Run(id, job));
+        io.ask(Action::Run(Lane::Files, id, job));
         id
     }
 

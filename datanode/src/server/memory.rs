@@ -3,7 +3,7 @@
 use super::{JobKind, Server};
 use crate::config::Config;
 use crate::config::types::EvictionPolicy;
-use crate::io::{Action, ConnId, Io, Now, Output};
+use crate::io::{ConnId, Io, Lane, Now, Output};
 use crate::store::rng::Rng;
 use crate::store::value::Value;
 
@@ -125,7 +125,7 @@ impl Server {
         self.ahead.shrink(KEPT_BUFFER);
     }
 
-    /// Hands what was set aside to the background thread.
+    /// Hands what was set aside to the background.
     pub(super) fn free_garbage(&mut self, io: &mut Io) {
         let (values, tables) = (std::mem::take(&mut self.lazy), self.keyspace.take_garbage());
         if values.is_empty() && tables.is_empty() {
@@ -136,15 +136,12 @@ impl Server {
         if flushed {
             self.flushes.begin(io.now.mono_ms());
         }
-        let id = self.job(if flushed { JobKind::Flush } else { JobKind::Quiet });
-        io.ask(Action::Run(
-            id,
-            Box::new(move || {
-                drop(values);
-                drop(tables);
-                Ok(0)
-            }),
-        ));
+        let kind = if flushed { JobKind::Flush } else { JobKind::Quiet };
+        self.background(io, Lane::Free, kind, move || {
+            drop(values);
+            drop(tables);
+            Ok(0)
+        });
     }
 
     /// Looks at the memory in use.

@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::config::types::ShutdownFlags;
 use crate::disk::Disk;
 use crate::io::{
-    Action, ConnId, ConnectError, Gone, Io, JobId, LinkToken, Now, Peer, Service, Signal, Tuning,
+    Action, ConnId, ConnectError, Gone, Io, JobId, Lane, LinkToken, Now, Peer, Service, Signal, Tuning,
 };
 use crate::managed::Managed;
 use crate::persist::Persistence;
@@ -228,12 +228,18 @@ pub enum JobKind {
 const LAPS: usize = 16;
 
 impl Server {
-    /// A name for a new background job.
-    pub(crate) fn job(&mut self, kind: JobKind) -> JobId {
+    /// Has a job done in the background.
+    pub(crate) fn background(
+        &mut self,
+        io: &mut Io,
+        lane: Lane,
+        kind: JobKind,
+        job: impl FnOnce() -> std::io::Result<u64> + Send + 'static,
+    ) {
         self.next_job += 1;
         let id = JobId(self.next_job);
         self.jobs.insert(id, kind);
-        id
+        io.ask(Action::Run(lane, id, Box::new(job)));
     }
 
     /// What has been written goes to the append-only file, the replicas, and what is applied to the master's knowledge.

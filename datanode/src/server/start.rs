@@ -7,7 +7,7 @@ use super::{JobKind, Origins, Server};
 use crate::acl::Acl;
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::io::{Action, Io, Now, Outgoing};
+use crate::io::{Action, Io, Lane, Now, Outgoing};
 use crate::managed::Managed;
 use crate::persist::Persistence;
 use crate::replication::link::MasterLink;
@@ -172,15 +172,16 @@ impl Server {
         self.adjust_oom_score();
         watchdog::set(self.config.watchdog_period.into());
         if !self.config.bio_cpulist.is_empty() {
-            // The first job says where all jobs run.
-            let (id, list) = (self.job(JobKind::Quiet), self.config.bio_cpulist.clone());
-            let bind = move || {
-                kernel::run_on(&list)
-                    .inspect_err(|e| tracing::warn!("bio_cpulist: {e}"))
-                    .map_err(std::io::Error::other)?;
-                Ok(0)
-            };
-            io.ask(Action::Run(id, Box::new(bind)));
+            // The first job of a thread says where it runs.
+            for lane in Lane::ALL {
+                let list = self.config.bio_cpulist.clone();
+                self.background(io, lane, JobKind::Quiet, move || {
+                    kernel::run_on(&list)
+                        .inspect_err(|e| tracing::warn!("bio_cpulist: {e}"))
+                        .map_err(std::io::Error::other)?;
+                    Ok(0)
+                });
+            }
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Bench {
                 Action::Connect { token, .. } => {
                     self.server.connected(&mut self.io, token, Err(ConnectError::Refused));
                 }
-                Action::Run(id, job) => {
+                Action::Run(_, id, job) => {
                     let result = job();
                     self.server.job_done(&mut self.io, id, result);
                 }

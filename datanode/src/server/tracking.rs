@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::client::{Clients, ReplyMode};
 use super::{JobKind, Server};
 use crate::command::{Args, Flags, Spec};
-use crate::io::{Action, ConnId, Io};
+use crate::io::{ConnId, Io, Lane};
 use crate::resp::writer::Reply;
 use crate::store::dict::{Dict, Entry, HashSeed};
 
@@ -240,12 +240,10 @@ impl Server {
         let old = std::mem::replace(&mut self.tracking.keys, Dict::new(self.tracking.seed));
         self.tracking.items = 0;
         if old.len() > LAZY_KEYS {
-            let id = self.job(JobKind::Quiet);
-            let free = move || {
+            self.background(io, Lane::Free, JobKind::Quiet, move || {
                 drop(old);
                 Ok(0)
-            };
-            io.ask(Action::Run(id, Box::new(free)));
+            });
         }
     }
 

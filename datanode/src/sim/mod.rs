@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 
 use crate::disk_fake::FakeDisk;
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, LinkToken, Now, Peer, Service};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, Lane, LinkToken, Now, Peer, Service};
 use crate::rng::Rng;
 
 /// Wall clock at the start of a run, milliseconds.
@@ -60,10 +60,12 @@ enum Event {
     Work {
         node: usize,
         life: u64,
+        lane: Lane,
     },
     Worked {
         node: usize,
         life: u64,
+        lane: Lane,
         id: JobId,
         result: std::io::Result<u64>,
     },
@@ -144,7 +146,7 @@ struct Node<S> {
     /// Its files, where a crash of theirs is to end it.
     disk: Option<FakeDisk>,
     /// Jobs that wait, and how long each takes, microseconds.
-    jobs: VecDeque<(JobId, Job)>,
+    jobs: BTreeMap<Lane, VecDeque<(JobId, Job)>>,
     job_us: u64,
     /// The code it ended with by itself.
     exit: Option<i32>,
@@ -266,7 +268,7 @@ impl<S: Service> Sim<S> {
             stopped_until_us: 0,
             waiting: VecDeque::new(),
             disk: None,
-            jobs: VecDeque::new(),
+            jobs: BTreeMap::new(),
             job_us: 0,
             exit: None,
         });
@@ -424,10 +426,11 @@ impl<S: Service> Sim<S> {
                     }
                 }
             }
-            Event::Work { node, life } if self.lives(node, life) => {
+            Event::Work { node, life, lane } if self.lives(node, life) => {
                 let Some((id, job)) = self.nodes[node]
                     .jobs
-                    .front_mut()
+                    .get_mut(&lane)
+                    .and_then(VecDeque::front_mut)
                     .map(|(id, job)| (*id, std::mem::replace(job, Box::new(|| Ok(0)))))
                 else {
                     return;
@@ -437,12 +440,13 @@ impl<S: Service> Sim<S> {
                     return self.crash(node);
                 }
                 let at = self.now_us + self.nodes[node].job_us;
-                self.at(at, Event::Worked { node, life, id, result });
+                self.at(at, Event::Worked { node, life, lane, id, result });
             }
-            Event::Worked { node, life, id, result } if self.lives(node, life) => {
-                self.nodes[node].jobs.pop_front();
-                if !self.nodes[node].jobs.is_empty() {
-                    self.at(self.now_us, Event::Work { node, life });
+            Event::Worked { node, life, lane, id, result } if self.lives(node, life) => {
+                let jobs = self.nodes[node].jobs.entry(lane).or_default();
+                jobs.pop_front();
+                if !jobs.is_empty() {
+                    self.at(self.now_us, Event::Work { node, life, lane });
                 }
                 self.call(node, |s, io| s.job_done(io, id, result));
             }
@@ -535,11 +539,11 @@ impl<S: Service> Sim<S> {
                         }
                         self.gone(node, conn, Gone::Asked);
                     }
-                    Action::Run(id, job) => {
-                        let n = &mut self.nodes[node];
-                        n.jobs.push_back((id, job));
-                        if n.jobs.len() == 1 {
-                            self.at(self.now_us, Event::Work { node, life });
+                    Action::Run(lane, id, job) => {
+                        let jobs = self.nodes[node].jobs.entry(lane).or_default();
+                        jobs.push_back((id, job));
+                        if jobs.len() == 1 {
+                            self.at(self.now_us, Event::Work { node, life, lane });
                         }
                     }
                     Action::Tune { .. } => {}

@@ -55,7 +55,7 @@ fn tell(machine: &mut Machine, context: &str) {
         match (words[0], words.get(1)) {
             ("pass", Some(ms)) => machine.pass(ms.parse().unwrap()),
             ("job", _) => {
-                machine.run_job();
+                machine.run_job(0);
             }
             ("settle", _) => machine.settle(),
             _ => {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::types::Fsync;
 use crate::disk::Disk;
 use crate::disk_fake::{FakeDisk, Survives};
-use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, Now, Peer, Service};
+use crate::io::{Action, ConnId, ConnectError, Gone, Io, Job, JobId, Lane, Now, Peer, Service};
 use crate::resp::encode_command;
 use crate::server::Server;
 use crate::server::testing::Bench;
@@ -21,6 +21,8 @@ pub(super) const DIR: &str = "/data";
 
 /// A background job is done after so long at the latest, milliseconds.
 pub(super) const JOB_MS: u64 = 100;
+/// The other lanes' jobs come after the syncs that were asked for at the same time, or later ones.
+const FILE_JOB_MS: u64 = 250;
 
 /// Ticks are so far apart where much time passes, milliseconds.
 const LONG_TICK_MS: u64 = 100;
@@ -95,7 +97,7 @@ pub(super) struct Machine {
     pub(super) bench: Bench,
     pub(super) disk: FakeDisk,
     pub(super) book: Book,
-    jobs: VecDeque<(u64, JobId, Job)>,
+    jobs: VecDeque<(u64, Lane, JobId, Job)>,
     done: Vec<(JobId, std::io::Result<u64>)>,
     pub(super) exited: Option<i32>,
     client: ConnId,
@@ -225,8 +227,9 @@ impl Machine {
             let now = self.now_ms();
             self.deliver();
             self.round("", [|server: &mut Server, io: &mut Io| server.tick(io)]);
-            while self.jobs.front().is_some_and(|(since, ..)| now >= since + JOB_MS) {
-                self.run_job();
+            // Those of a lane have one delay, and so keep their order.
+            while let Some(i) = self.jobs.iter().position(|(since, lane, ..)| now >= since + lane_ms(*lane)) {
+                self.run_job(i);
             }
             self.exchange();
         }
@@ -234,15 +237,22 @@ impl Machine {
 
     /// Everything that is under way comes to its end.
     pub(super) fn settle(&mut self) {
-        while self.exited.is_none() && self.run_job() {
+        while self.exited.is_none() && self.run_job(0) {
             self.deliver();
         }
         self.deliver();
     }
 
-    /// Does the oldest job, of which the server does not hear yet; false if there is none.
-    pub(super) fn run_job(&mut self) -> bool {
-        let Some((_, id, job)) = self.jobs.pop_front() else { return false };
+    /// Does the oldest job of this lane, if there is one.
+    pub(super) fn run_job_of(&mut self, lane: Lane) {
+        if let Some(at) = self.jobs.iter().position(|(_, l, ..)| *l == lane) {
+            self.run_job(at);
+        }
+    }
+
+    /// Does the job at this place in the queue, of which the server does not hear yet; false if there is none.
+    pub(super) fn run_job(&mut self, at: usize) -> bool {
+        let Some((_, _, id, job)) = self.jobs.remove(at) else { return false };
         self.done.push((id, job()));
         self.note_moments("job", &self.bench.server.config.clone());
         true
@@ -363,7 +373,7 @@ impl Machine {
         let now = self.now_ms();
         while let Some(action) = self.bench.io.next_action() {
             match action {
-                Action::Run(id, job) => self.jobs.push_back((now, id, job)),
+                Action::Run(lane, id, job) => self.jobs.push_back((now, lane, id, job)),
                 Action::Exit(code) => self.exited = Some(code),
                 Action::Close { conn, .. } => {
                     let Bench { server, io } = &mut self.bench;
@@ -427,4 +437,12 @@ pub(super) fn temporary_files(disk: &FakeDisk) -> Vec<PathBuf> {
 fn shortened(text: &str) -> String {
     const MOST: usize = 200;
     text.chars().take(MOST).collect()
+}
+
+/// How long a job of this lane waits.
+fn lane_ms(lane: Lane) -> u64 {
+    match lane {
+        Lane::Sync => JOB_MS,
+        Lane::Files | Lane::Free => FILE_JOB_MS,
+    }
 }

@@ -1,6 +1,7 @@
 //! What happens to a server, from a seed: clients' commands of all kinds, with what an operator does in between.
 
 use super::machine::Machine;
+use crate::io::Lane;
 use crate::rng::Rng;
 
 /// Which kinds of things happen.
@@ -33,7 +34,8 @@ pub(super) fn play(machine: &mut Machine, rng: &mut Rng, mix: Mix) {
             write(machine, rng, step);
         }
         if rng.below(3) == 0 {
-            machine.run_job();
+            let lane = Lane::ALL[rng.below(3) as usize];
+            machine.run_job_of(lane);
         }
         if rng.below(2) == 0 {
             let longest = if rng.below(8) == 0 { 1500 } else { 60 };
