@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An open file that is written by appending.
 pub trait DiskFile: Send + Sync {
@@ -13,6 +14,38 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
+}
+
+/// A file that is synced on the way, whenever so many bytes have been appended. A sync of a large file in one piece at its end
+/// takes long, and holds up the syncs of others meanwhile.
+pub struct SyncedOnTheWay {
+    file: Arc<dyn DiskFile>,
+    every: u64,
+    unsynced: AtomicU64,
+}
+
+impl SyncedOnTheWay {
+    /// `file`, synced every so many bytes.
+    pub fn new(file: Arc<dyn DiskFile>, every: u64) -> Arc<dyn DiskFile> {
+        Arc::new(SyncedOnTheWay { file, every, unsynced: AtomicU64::new(0) })
+    }
+}
+
+impl DiskFile for SyncedOnTheWay {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)?;
+        let len = bytes.len() as u64;
+        if self.unsynced.fetch_add(len, Ordering::Relaxed) + len < self.every { Ok(()) } else { self.sync() }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.file.sync()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
 }
 
 /// A file system.

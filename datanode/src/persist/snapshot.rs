@@ -12,7 +12,7 @@ use crate::aof::commands::CommandWriter;
 use crate::aof::files::BaseFormat;
 use crate::aof::write::timestamp;
 use crate::config::REDIS_VERSION;
-use crate::disk::{self, DiskFile};
+use crate::disk::{self, DiskFile, SyncedOnTheWay};
 use crate::io::{ConnId, Io, Lane};
 use crate::rdb::encode::{Encoder, Preamble, Replication};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
@@ -29,8 +29,7 @@ const STEPS_PER_TICK: usize = 64;
 const DELAYED_STEPS: usize = 4096;
 /// The walk waits while so many bytes are on their way to the disk.
 const IN_FLIGHT_MAX: u64 = 1 << 20;
-/// A file under way is synced whenever so many bytes have been written to it, as in Redis: a sync of all of it at its end
-/// would hold up the append-only file's.
+/// A file under way is synced every so many bytes, as in Redis.
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// What a snapshot is for.
@@ -53,8 +52,6 @@ pub(super) struct Running {
     dirty_before: u64,
     in_flight: u64,
     written: u64,
-    /// How much of that has not been synced on the way.
-    unsynced: u64,
     /// The first write that failed, as the background thread notes it: what comes after must not publish the file.
     failure: Arc<OnceLock<String>>,
     /// Nothing is to be encoded yet, or no more: what is left is the disk's.
@@ -379,6 +376,12 @@ impl Server {
             return tracing::error!("a snapshot was begun while another one was under way");
         }
         self.stats.snapshots += 1;
+        let piecemeal = if aof_base {
+            self.config.aof_rewrite_incremental_fsync
+        } else {
+            self.config.rdb_save_incremental_fsync
+        };
+        let file = if piecemeal { file.map(|f| SyncedOnTheWay::new(f, SYNC_EVERY)) } else { file };
         self.persist.snapshot = Some(self.running(io, target, file, false));
     }
 
@@ -392,7 +395,6 @@ impl Server {
             dirty_before: self.persist.dirty,
             in_flight: 0,
             written: 0,
-            unsynced: 0,
             failure: Arc::default(),
             resting,
             progress: Progress { all: self.keyspace.all_keys() as u64, ..Progress::default() },
@@ -506,25 +508,15 @@ impl Server {
         let Some(s) = &mut self.persist.snapshot else { return };
         let bytes = chunk.len() as u64;
         s.written += bytes;
-        s.unsynced += bytes;
         if let Target::Replicas { receivers, .. } = &s.target {
             for conn in receivers.clone() {
                 self.send_snapshot(io, conn, &chunk);
             }
         } else if let Some(file) = s.file.clone() {
             s.in_flight += bytes;
-            let piecemeal = match s.target {
-                Target::Base { .. } => self.config.aof_rewrite_incremental_fsync,
-                _ => self.config.rdb_save_incremental_fsync,
-            };
-            let syncs = piecemeal && s.unsynced >= SYNC_EVERY;
-            if syncs {
-                s.unsynced = 0;
-            }
             let failure = s.failure.clone();
             self.background(io, Lane::Files, JobKind::Persist(PersistJob::WriteSnapshot(bytes)), move || {
-                let outcome = file.append(&chunk).and_then(|()| if syncs { file.sync() } else { Ok(()) });
-                outcome.map_err(|e| failure.get_or_init(|| e.to_string())).ok();
+                file.append(&chunk).map_err(|e| failure.get_or_init(|| e.to_string())).ok();
                 Ok(0)
             });
         }

@@ -1,20 +1,16 @@
 //! The replica's side: a link to the master that is made, introduced, synchronised and followed; and made again
 //! whenever it breaks.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use crate::command::{Args, Flags, OwnedArgs, table};
-use crate::config::types::PropagationError;
-use crate::disk::{self, DiskFile};
+use super::transfer::Transfer;
+use crate::command::OwnedArgs;
+use crate::disk;
 use crate::io::{Action, ConnId, ConnectError, Gone, Io, LinkToken, Peer};
 use crate::logging::{self, Role};
 use crate::replication::parse_offset;
 use crate::resp::encode_command;
-use crate::resp::parse::{ArgRanges, Half, Parsed};
+use crate::resp::parse::Half;
 use crate::resp::reader;
 use crate::server::Server;
-use crate::server::dispatch::{Origin, make_room_for};
 
 /// Pause between two attempts to connect, milliseconds.
 const RETRY_MS: u64 = 1000;
@@ -26,8 +22,6 @@ const CONNECT_TIMEOUT_MS: u64 = 5000;
 const ACK_PERIOD_MS: u64 = 1000;
 /// What the log says when the connection ends.
 const LOST: &str = "Connection with master lost.";
-/// Length of the mark that ends a snapshot of unknown length.
-const EOF_MARK_LEN: usize = 40;
 
 /// How far the link is.
 enum State {
@@ -57,22 +51,6 @@ enum Step {
     Psync,
 }
 
-/// A snapshot being received into a file beside the old one.
-struct Transfer {
-    id: String,
-    offset: u64,
-    temp: PathBuf,
-    file: Arc<dyn DiskFile>,
-    /// Length where it was announced.
-    left: Option<u64>,
-    /// The mark that ends it otherwise.
-    mark: Vec<u8>,
-    /// The last bytes received: the mark may arrive in pieces.
-    tail: Vec<u8>,
-    received: u64,
-    begun: bool,
-}
-
 /// The link to our master.
 pub struct MasterLink {
     /// Where the master is.
@@ -89,11 +67,11 @@ pub struct MasterLink {
     pub down_since_ms: u64,
     acked_at_ms: u64,
     /// A transaction of the stream that has not been closed by EXEC yet.
-    transaction: Option<Vec<OwnedArgs>>,
+    pub(super) transaction: Option<Vec<OwnedArgs>>,
     /// A command of the stream of which only the first part has arrived.
-    half: Option<Box<Half>>,
+    pub(super) half: Option<Box<Half>>,
     /// `CLIENT PAUSE` holds up the stream.
-    waits: bool,
+    pub(super) waits: bool,
 }
 
 impl MasterLink {
@@ -146,7 +124,7 @@ impl MasterLink {
     /// Bytes of the snapshot received so far, and how many are missing where that is known.
     pub fn progress(&self) -> Option<(u64, Option<u64>)> {
         match &self.state {
-            State::Receiving(t) => Some((t.received, t.left)),
+            State::Receiving(t) => Some(t.progress()),
             _ => None,
         }
     }
@@ -260,7 +238,7 @@ impl Server {
         }
     }
 
-    fn link_failed(&mut self, io: &mut Io, why: &str) {
+    pub(super) fn link_failed(&mut self, io: &mut Io, why: &str) {
         let managed = self.managed.is_some();
         let Some(link) = self.repl.link.as_mut() else { return };
         tracing::warn!("{why}");
@@ -529,17 +507,7 @@ impl Server {
         let temp = disk::temp_name(&self.synced_path());
         match self.disk.create(&temp) {
             Ok(file) => {
-                let transfer = Transfer {
-                    id,
-                    offset,
-                    temp,
-                    file,
-                    left: None,
-                    mark: Vec::new(),
-                    tail: Vec::new(),
-                    received: 0,
-                    begun: false,
-                };
+                let transfer = Transfer::new(id, offset, temp, file);
                 if let Some(link) = self.repl.link.as_mut() {
                     link.state = State::Receiving(Box::new(transfer));
                 }
@@ -621,126 +589,6 @@ impl Server {
         self.followed_master(io);
         self.acknowledge(io);
     }
-
-    /// Applies the commands of the stream that have arrived.
-    fn follow_stream(&mut self, io: &mut Io, conn: ConnId) {
-        let Some(c) = io.conn(conn) else { return };
-        let input = std::mem::take(&mut c.input);
-        let mut half = self.repl.link.as_mut().and_then(|link| link.half.take());
-        let mut ranges = ArgRanges::default();
-        let (mut at, mut missing) = (0, 0);
-        let mut asked = false;
-        while at < input.len() {
-            match Server::next_command(&input, at, &mut ranges, &mut half) {
-                Parsed::Request { consumed } => {
-                    let raw = &input[at..at + consumed];
-                    let args = Args::new(&input, &ranges);
-                    if self.stream_waits(io, args) {
-                        break;
-                    }
-                    at += consumed;
-                    asked |= args.is(0, "replconf") && args.is(1, "getack");
-                    self.apply_from_master(io, args, raw);
-                }
-                Parsed::Incomplete { need } => {
-                    missing = need;
-                    break;
-                }
-                Parsed::Invalid(text) => {
-                    self.link_failed(io, &format!("The master's stream cannot be understood: {text}"));
-                    return;
-                }
-            }
-            if self.repl.link_conn() != Some(conn) {
-                return;
-            }
-        }
-        if let Some(link) = self.repl.link.as_mut() {
-            link.half = half;
-        }
-        if let Some(c) = io.conn(conn) {
-            let newer = std::mem::replace(&mut c.input, input);
-            c.input.drain(..at);
-            c.input.extend_from_slice(&newer);
-            make_room_for(&mut c.input, missing);
-        }
-        self.stats.repl_input_bytes += at as u64;
-        if asked || self.acks_at_once() {
-            self.ack_due = true;
-        }
-    }
-
-    /// Notes whether a command of the stream has to wait for the end of `CLIENT PAUSE`, and all that follow it.
-    fn stream_waits(&mut self, io: &Io, args: Args<'_>) -> bool {
-        let changes = || table::find(args).is_ok_and(|s| s.flags.any(Flags::WRITE | Flags::MAY_REPLICATE));
-        let waits = self.client_pause.until_ms > io.now.mono_ms() && (self.client_pause.all || changes());
-        if let Some(link) = self.repl.link.as_mut() {
-            link.waits = waits;
-        }
-        waits
-    }
-
-    /// One command of the stream. A transaction is applied as a whole, at its EXEC.
-    fn apply_from_master(&mut self, io: &mut Io, args: Args<'_>, raw: &[u8]) {
-        self.note_applied(args, raw);
-        // Backlog and sub-replicas get the stream byte for byte.
-        self.repl.feed(raw);
-        if args.is_empty() || args.is(0, "ping") || args.is(0, "replconf") {
-            return;
-        }
-        let Some(link) = self.repl.link.as_mut() else { return };
-        if args.is(0, "multi") {
-            link.transaction = Some(Vec::new());
-        } else if args.is(0, "exec") {
-            for command in link.transaction.take().unwrap_or_default() {
-                self.apply_one(io, command.as_args());
-            }
-            self.after_unit(io);
-        } else if let Some(queue) = &mut link.transaction {
-            queue.push(args.to_owned());
-        } else {
-            self.apply_one(io, args);
-            self.after_unit(io);
-        }
-    }
-
-    fn apply_one(&mut self, io: &mut Io, args: Args<'_>) {
-        if self.disk_forbids(io, args) {
-            return;
-        }
-        self.stats.commands_processed += 1;
-        let conn = self.repl.link_conn().unwrap_or(ConnId(u64::MAX));
-        let applied = table::find(args).and_then(|spec| self.apply(io, conn, spec, args, Origin::Master));
-        if let Err(e) = applied {
-            self.stats.unexpected_errors += 1;
-            let name = table::find(args).map(|s| s.name).unwrap_or("?");
-            tracing::error!(
-                "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
-                e.text()
-            );
-            // A replica that takes writes of its own differs from its master anyway.
-            let follows = self.config.replica_read_only && self.managed.is_none();
-            if follows && self.config.propagation_error_behavior != PropagationError::Ignore {
-                self.abandon(io, "The data would no longer be the master's: exiting");
-            }
-        }
-    }
-}
-
-impl Server {
-    /// Whether a write of the master cannot be written to disk here, and `replica-ignore-disk-write-errors` does not
-    /// make light of it: then the process ends. Under a shard map it is for the authority to decide about the node.
-    fn disk_forbids(&mut self, io: &mut Io, args: Args<'_>) -> bool {
-        let ignored = self.managed.is_some() || self.config.replica_ignore_disk_write_errors;
-        if ignored || self.persist.write_refusal(&self.config).is_none() {
-            return false;
-        }
-        let writes = table::find(args).is_ok_and(|spec| spec.flags.any(Flags::WRITE));
-        if writes {
-            self.abandon(io, "Replica was unable to write command to disk.");
-        }
-        writes
-    }
 }
 
 impl Step {
@@ -752,99 +600,6 @@ impl Step {
             Step::Address => Step::Capabilities,
             Step::Capabilities => Step::Epoch,
             Step::Epoch | Step::Psync => Step::Psync,
-        }
-    }
-}
-
-impl Transfer {
-    /// Moves what belongs to the snapshot from `input` to the file; true when it is complete. What follows stays.
-    fn take(&mut self, input: &mut Vec<u8>) -> Result<bool, String> {
-        if !self.begun {
-            while input.first() == Some(&b'\n') {
-                input.remove(0);
-            }
-            let Some(end) = input.windows(2).position(|w| w == b"\r\n") else {
-                return if input.len() > 128 { Err("no snapshot header".into()) } else { Ok(false) };
-            };
-            let line: Vec<u8> = input.drain(..end + 2).collect();
-            let line = &line[..end];
-            if let Some(mark) = line.strip_prefix(b"$EOF:") {
-                if mark.len() != EOF_MARK_LEN {
-                    return Err("the snapshot's end mark has a wrong length".into());
-                }
-                self.mark = mark.to_vec();
-            } else {
-                let length = line.strip_prefix(b"$").and_then(crate::resp::parse::parse_i64);
-                match length.and_then(|n| u64::try_from(n).ok()) {
-                    Some(n) => self.left = Some(n),
-                    None => return Err(format!("bad snapshot header {:?}", String::from_utf8_lossy(line))),
-                }
-            }
-            self.begun = true;
-        }
-        match self.left {
-            Some(left) => {
-                let n = (input.len() as u64).min(left) as usize;
-                self.store(&input[..n])?;
-                input.drain(..n);
-                self.left = Some(left - n as u64);
-                Ok(left == n as u64)
-            }
-            None => {
-                // The mark may be cut anywhere: the last bytes are kept back until more have come.
-                self.tail.append(input);
-                if let Some(at) = find(&self.tail, &self.mark) {
-                    *input = self.tail.split_off(at + EOF_MARK_LEN);
-                    self.tail.truncate(at);
-                    let rest = std::mem::take(&mut self.tail);
-                    self.store(&rest)?;
-                    return Ok(true);
-                }
-                let keep = self.tail.len().min(EOF_MARK_LEN - 1);
-                let rest: Vec<u8> = self.tail.drain(..self.tail.len() - keep).collect();
-                self.store(&rest)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn store(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.received += bytes.len() as u64;
-        self.file.append(bytes).map_err(|e| format!("write error: {e}"))
-    }
-}
-
-/// Where `needle` first is. After R. N. Horspool, "Practical fast searching in strings" (1980): the last byte of a place
-/// that does not fit says how far the next one is that could, which for data and a mark of hex digits is mostly its length.
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let Some((_, but_last)) = needle.split_last() else { return Some(0) };
-    let mut step = [needle.len(); 256];
-    for (i, &b) in but_last.iter().enumerate() {
-        step[usize::from(b)] = but_last.len() - i;
-    }
-    let mut at = 0;
-    while let Some(place) = haystack.get(at..at + needle.len()) {
-        if place == needle {
-            return Some(at);
-        }
-        at += step[usize::from(place[but_last.len()])];
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::find;
-    use crate::store::rng::Rng;
-
-    #[test]
-    fn the_mark_is_found_wherever_it_is() {
-        let mut rng = Rng::new(3);
-        for _ in 0..20_000 {
-            let haystack: Vec<u8> = (0..rng.below(40)).map(|_| b'a' + rng.below(3) as u8).collect();
-            let needle: Vec<u8> = (0..1 + rng.below(5)).map(|_| b'a' + rng.below(3) as u8).collect();
-            let want = haystack.windows(needle.len()).position(|w| w == needle);
-            assert_eq!(find(&haystack, &needle), want);
         }
     }
 }

@@ -7,6 +7,8 @@ pub mod backlog;
 pub mod failover;
 pub mod link;
 pub mod master;
+mod stream;
+mod transfer;
 
 use crate::config::Config;
 use crate::io::{ConnId, Now};
