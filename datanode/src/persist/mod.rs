@@ -10,6 +10,7 @@ mod load;
 mod log;
 pub(crate) mod progress;
 pub(crate) mod reload;
+mod save;
 mod shared_files;
 mod sink;
 mod snapshot;
