@@ -16,19 +16,16 @@ pub trait DiskFile: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
-/// A file that is synced on the way, whenever so many bytes have been appended. A sync of a large file in one piece at its end
-/// takes long, and holds up the syncs of others meanwhile.
-pub struct SyncedOnTheWay {
+/// `file`, which is synced on the way, whenever so many bytes have been appended. A sync of a large file in one piece at its
+/// end takes long, and holds up the syncs of others meanwhile.
+pub fn synced_on_the_way(file: Arc<dyn DiskFile>, every: u64) -> Arc<dyn DiskFile> {
+    Arc::new(SyncedOnTheWay { file, every, unsynced: AtomicU64::new(0) })
+}
+
+struct SyncedOnTheWay {
     file: Arc<dyn DiskFile>,
     every: u64,
     unsynced: AtomicU64,
-}
-
-impl SyncedOnTheWay {
-    /// `file`, synced every so many bytes.
-    pub fn new(file: Arc<dyn DiskFile>, every: u64) -> Arc<dyn DiskFile> {
-        Arc::new(SyncedOnTheWay { file, every, unsynced: AtomicU64::new(0) })
-    }
 }
 
 impl DiskFile for SyncedOnTheWay {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::sink::{CHUNK, FileSink};
 use super::{PersistJob, SNAPSHOT_RETRY_MS, rewrite_pause_ms, turn};
-use crate::disk::{self, DiskFile, SyncedOnTheWay};
+use crate::disk::{self, DiskFile};
 use crate::io::{ConnId, Io, Lane};
 use crate::replication::master::SNAPSHOT_HIGH_WATER;
 use crate::server::{JobKind, Server};
@@ -111,7 +111,7 @@ impl Server {
         } else {
             self.config.rdb_save_incremental_fsync
         };
-        let file = if piecemeal { file.map(|f| SyncedOnTheWay::new(f, SYNC_EVERY)) } else { file };
+        let file = if piecemeal { file.map(|f| disk::synced_on_the_way(f, SYNC_EVERY)) } else { file };
         self.persist.snapshot = Some(self.running(io, target, file, false));
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{DiskFile, SyncedOnTheWay};
+use crate::disk::{self, DiskFile};
 
 /// Length of the mark that ends a snapshot of unknown length.
 const EOF_MARK_LEN: usize = 40;
@@ -29,7 +29,7 @@ pub(super) struct Transfer {
 impl Transfer {
     /// Of a snapshot of this history up to this offset, none of which has arrived yet.
     pub(super) fn new(id: String, offset: u64, temp: PathBuf, file: Arc<dyn DiskFile>) -> Self {
-        let file = SyncedOnTheWay::new(file, SYNC_EVERY);
+        let file = disk::synced_on_the_way(file, SYNC_EVERY);
         let (mark, tail) = (Vec::new(), Vec::new());
         Transfer { id, offset, temp, file, left: None, mark, tail, received: 0, begun: false }
     }
