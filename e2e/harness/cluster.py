@@ -413,13 +413,17 @@ class Instance:
         except (*PROBLEMS, KeyError, IndexError) as error:
             raise AssertionError(repr(error)) from error
 
-    def wait_new_master(self, old, shard=0, timeout=READY_S):
-        """Waits until a member other than `old` says that it is master; its pod. Asks the members only, so that it works with
-        the operator down."""
+    def wait_elected(self, epoch, shard=0, timeout=READY_S):
+        """Waits until a member says that it is master at a later epoch than this; its pod. It may be the one that was master
+        before, if that has come back in time. Asks the members only, so that it works with the operator down."""
         def probe():
-            masters = [pod for pod, (role, _) in self.roles(shard).items() if role == "master" and pod != old]
-            return masters[0] if masters else None
-        return self.explained(f"{self.name}: another master than {old}", probe, timeout)
+            for pod in self.data_pods(shard):
+                with contextlib.suppress(*PROBLEMS), self.member(pod) as client:
+                    status = json.loads(client.execute_command("REPLICASET", "STATUS"))
+                    if status["role"] == "master" and status["epoch"] > epoch:
+                        return pod
+            return None
+        return self.explained(f"{self.name}: a master after epoch {epoch}", probe, timeout)
 
     # Harm.
 

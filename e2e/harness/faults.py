@@ -74,14 +74,14 @@ def staying(instance, pod):
 def inflict(instance, name, changes_master=True, recorded_as=None):
     """Does it under a stream of writes; returns the Outcome once everybody agrees again, and records its figures. What the old
     master has accepted after the new one is known with sentinels only: else clients are not told who answers them."""
-    old = instance.wait_agreed()
+    old, epoch = instance.wait_agreed(), instance.epoch()
     stays = staying(instance, old) if name in HELD and instance.spec["sentinels"] else outcome.nobody()
     with Writer(connect(instance)) as writer, stays as stayed:
         until("writes before the fault", lambda: writer.count() >= BEFORE, RECOVERY_S)
         with FAULTS[name](instance, old):
             struck = time.monotonic()
             if changes_master:
-                instance.wait_new_master(old, timeout=RECOVERY_S)
+                instance.wait_elected(epoch, timeout=RECOVERY_S)
             until(f"writes go on; errors: {dict(writer.errors)}", lambda: writer.acknowledged_after(struck) >= AFTER, RECOVERY_S)
         returned = time.monotonic()
         new = instance.wait_agreed()

@@ -89,8 +89,8 @@ def test_sentinels_from_three_to_five_and_back(instance):
 
 @pytest.mark.only(sentinels=3)
 def test_planned_failover_by_sentinel_loses_nothing_and_hardly_pauses(instance):
-    old = instance.wait_agreed()
+    old, epoch = instance.wait_agreed(), instance.epoch()
     with writing(instance, "SENTINEL FAILOVER", 3):
         with instance.sentinel(instance.sentinel_pods()[0], socket_timeout=5) as client:
             assert client.execute_command("SENTINEL", "FAILOVER", instance.name) == "OK"
-        assert instance.wait_new_master(old) == instance.wait_agreed()
+        assert old != instance.wait_elected(epoch) == instance.wait_agreed()

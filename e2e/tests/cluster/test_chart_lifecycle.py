@@ -56,8 +56,9 @@ def test_taken_away_and_installed_again_while_instances_run(instance, values):
         until("writes go on without it", lambda: writer.acknowledged_after(gone) >= 200, 30)
         assert {pod["metadata"]["uid"] for pod in instance.pods()} == uids
         old = next(pod for pod, (role, _) in instance.roles().items() if role == "master")
+        epoch = instance.epoch()
         instance.kill(old)
-        new = instance.wait_new_master(old)
+        new = instance.wait_elected(epoch)
         install(values)
         assert instance.wait_agreed() == new
     assert {pod["metadata"]["uid"] for pod in instance.pods()} == uids

@@ -15,8 +15,9 @@ def test_master_is_lost(instance, fault):
     outcome = faults.inflict(instance, fault)
     assert outcome.missing == [], f"{len(outcome.missing)} of {outcome.acknowledged} lost; errors: {outcome.errors}"
     assert outcome.late == [], "the old master has accepted writes after the new one"
-    assert outcome.new != outcome.old
-    assert instance.roles()[outcome.old] == ("slave", instance.host(outcome.new))
+    # Only a process that is started again at once can be back before the election is over, and be chosen.
+    assert outcome.new != outcome.old or fault == "process killed"
+    assert outcome.new == outcome.old or instance.roles()[outcome.old] == ("slave", instance.host(outcome.new))
     assert outcome.outage_s < OUTAGE_MAX_S[fault], outcome.errors
     instance.wait_reached()
 
@@ -26,11 +27,11 @@ def test_emptied_volume_is_filled_from_the_replicas(instance):
         expected = dataset.write(client, "emptied:")
         assert client.wait(2, 5000) == 2
         size = client.dbsize()
-    old = instance.wait_agreed()
+    old, epoch = instance.wait_agreed(), instance.epoch()
     dataset_id = instance.get()["status"]["shards"][0]["dataset"]
     instance.empty_and_kill(old)
-    new = instance.wait_new_master(old)
-    assert instance.wait_agreed() == new
+    new = instance.wait_elected(epoch)
+    assert old != new == instance.wait_agreed()
     for pod in instance.data_pods():
         with instance.member(pod, socket_timeout=10) as client:
             until(f"{pod} has everything", lambda: dataset.read(client, "emptied:") == expected and client.dbsize() >= size, 30)

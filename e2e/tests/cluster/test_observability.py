@@ -101,9 +101,9 @@ def test_probes(instance):
 
 
 def test_every_decision_is_an_event(instance):
-    old = instance.wait_agreed()
+    old, epoch = instance.wait_agreed(), instance.epoch()
     instance.kill(old)
-    new = instance.wait_new_master(old)
+    new = instance.wait_elected(epoch)
     instance.wait_agreed()
 
     def told():

@@ -14,7 +14,7 @@ def test_sentinels_decision_stands(instance):
             until("writes", lambda: writer.count() >= 200, 30)
             struck = faults.time.monotonic()
             instance.delete_pods(old, force=True)
-            new = instance.wait_new_master(old)
+            new = instance.wait_elected(epoch)
             until("writes go on", lambda: writer.acknowledged_after(struck) >= 200, 60)
             until("the old master follows", lambda: instance.roles().get(old) == ("slave", instance.host(new)), 90, poll=0.3)
     assert instance.wait_agreed() == new

@@ -148,7 +148,7 @@ def test_failover_of_one_shard_leaves_the_others_undisturbed(shards, masters):
         until("writes to every shard", lambda: all(writer.count() >= 100 for writer in writers), 60)
         struck = faults.time.monotonic()
         shards.kill(masters[1])
-        new = shards.wait_new_master(masters[1], shard=1)
+        new = shards.wait_elected(epochs[1], shard=1)
         until("writes to it go on", lambda: writers[1].acknowledged_after(struck + 0.5) >= 100, 60)
         assert shards.wait_agreed(1) == new
     with contextlib.closing(shards.cluster_client()) as client:
