@@ -235,10 +235,13 @@ impl Sentinel {
         if self.managed.is_some() {
             return;
         }
-        let Some(inst) = self.insts.get_mut(&id) else { return };
-        for conn in
-            [Channel::Command, Channel::Second].map(|channel| inst.link(channel).conn).into_iter().flatten()
-        {
+        self.close_link(io, id, Channel::Command);
+        self.close_link(io, id, Channel::Second);
+    }
+
+    /// Closes a link, which is then made anew.
+    pub(super) fn close_link(&mut self, io: &mut Io, id: InstId, channel: Channel) {
+        if let Some(conn) = self.insts.get_mut(&id).and_then(|inst| inst.link(channel).conn) {
             io.close(conn, false);
         }
     }

@@ -274,6 +274,8 @@ impl Sentinel {
             }
         }
         if now.saturating_sub(since) > limit {
+            // Nothing else goes over this link that would show whether it still leads anywhere.
+            self.close_link(io, master, Channel::Second);
             self.give_up(io, name, "-failover-abort-slave-timeout", "#handover");
             // Writes have waited for it long enough.
             self.give_up_move(io, name, "the handover did not end in time");
