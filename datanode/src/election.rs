@@ -72,7 +72,7 @@ pub fn decide(e: &Election<'_>) -> Decision {
     let promised: Vec<&NodeStatus> = e
         .promises
         .iter()
-        .filter(|p| p.promised == e.epoch && !p.loading && e.shard.has_member(&p.node))
+        .filter(|p| p.promised == e.epoch && !p.loading && e.shard.electors().any(|m| *m == p.node))
         .collect();
     if e.shard.dataset.is_none() { e.found(&promised) } else { e.succeed(&promised) }
 }
@@ -87,7 +87,7 @@ impl Election<'_> {
     }
 
     fn missing(&self, promised: &[&NodeStatus]) -> Vec<&NodeAddr> {
-        self.shard.members.iter().filter(|m| !promised.iter().any(|p| p.node == **m)).collect()
+        self.shard.electors().filter(|m| !promised.iter().any(|p| p.node == **m)).collect()
     }
 
     /// The first master of a shard.
@@ -134,7 +134,7 @@ impl Election<'_> {
 
     /// The next master of a founded shard.
     fn succeed(&self, promised: &[&NodeStatus]) -> Decision {
-        let members = self.shard.members.len();
+        let members = self.shard.electors().count();
         let acks = self.map.write_ack_replicas as usize;
         let missing = self.missing(promised);
         let all = missing.is_empty();
@@ -165,7 +165,9 @@ impl Election<'_> {
         let master = holders.iter().any(|p| {
             counts(&p) && p.epoch == self.shard.epoch && self.shard.master.as_ref() == Some(&p.node)
         });
-        let enough = master || (holders.len() >= needed && (self.map.settled || all));
+        // Whoever is master and no member counts by an older map than this one, which has fewer members.
+        let settled = self.map.settled && !self.shard.master_is_gone();
+        let enough = master || (holders.len() >= needed && (settled || all));
 
         // Members that were restarted may have lost what they had acknowledged. The others alone must suffice, or
         // all must be heard. Where nothing was promised to survive, those are waited for only so long.
@@ -200,11 +202,11 @@ impl Election<'_> {
     }
 
     fn risk(&self, promised: &[&NodeStatus], holders: &[&NodeStatus], needed: usize) -> String {
-        let members = self.shard.members.len();
+        let members = self.shard.electors().count();
         let mut text =
             format!("epoch {}: {} of {members} members hold the dataset", self.epoch, holders.len());
-        if !self.map.settled {
-            text += ", all must answer while members are being changed";
+        if !self.map.settled || self.shard.master_is_gone() {
+            text += ", all must answer while members or writeAckReplicas are being changed";
         } else {
             text += &format!(", {needed} are needed");
         }
@@ -234,7 +236,8 @@ impl Election<'_> {
         text
     }
 
-    /// The largest (epoch, offset); ties go to the preferred member, the present master, the lowest ordinal.
+    /// The largest (epoch, offset); ties go to the preferred member, one that is not to leave, the present master, the
+    /// lowest ordinal.
     fn elect(&self, holders: &[&NodeStatus]) -> Decision {
         let by_epoch = !mutation::active(Mutation::OffsetWithoutEpoch);
         let rank = |p: &NodeStatus| {
@@ -243,6 +246,7 @@ impl Election<'_> {
                 if by_epoch { p.epoch } else { 0 },
                 p.offset,
                 self.preferred == Some(&p.node),
+                self.shard.counts(&p.node),
                 self.shard.master.as_ref() == Some(&p.node),
                 std::cmp::Reverse(ordinal),
             )

@@ -40,6 +40,12 @@ pub enum Mutation {
     ClientsKept,
     /// A member that was restarted counts as if it had lost nothing.
     RestartedCounts,
+    /// An election asks members that may not have everything yet.
+    JoiningAsked,
+    /// An election asks no member that is to leave.
+    LeavingNotAsked,
+    /// What a member acknowledges that is to leave is enough for a reply.
+    LeavingCounts,
 }
 
 impl Mutation {
@@ -63,6 +69,9 @@ impl Mutation {
         Mutation::FsyncLeftOut,
         Mutation::ClientsKept,
         Mutation::RestartedCounts,
+        Mutation::JoiningAsked,
+        Mutation::LeavingNotAsked,
+        Mutation::LeavingCounts,
     ];
 }
 

@@ -3,9 +3,12 @@
 //!
 //! Contract: merging is commutative, associative and idempotent, so maps may arrive late, twice and in any order.
 
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mutation::{self, Mutation};
 
 /// Highest hash slot.
 pub const MAX_SLOT: u16 = 16383;
@@ -139,6 +142,13 @@ pub struct Shard {
     pub slots: Vec<[u16; 2]>,
     /// All members, by ordinal.
     pub members: Vec<NodeAddr>,
+    /// Those of them that have not had everything yet: elections do not ask them, and what they acknowledge does not count.
+    // Here and not at the end, so that it wins over the same topology without it: see `merge`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joining: Vec<NodeAddr>,
+    /// Those of them that are to leave: elections still ask them, but what they acknowledge does not count any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<NodeAddr>,
     /// See [`Authority::epoch`].
     pub epoch: u64,
     /// See [`Authority::master`].
@@ -175,6 +185,29 @@ impl Shard {
         self.members.contains(node)
     }
 
+    /// True if what the node acknowledges counts.
+    pub fn counts(&self, node: &NodeAddr) -> bool {
+        let leaves = self.leaving.contains(node) && !mutation::active(Mutation::LeavingCounts);
+        self.has_member(node) && !self.joining.contains(node) && !leaves
+    }
+
+    /// The members whose acknowledgements count.
+    pub fn counting(&self) -> impl Iterator<Item = &NodeAddr> {
+        self.members.iter().filter(|m| self.counts(m))
+    }
+
+    /// The members that an election asks: those whose acknowledgements count, or did.
+    pub fn electors(&self) -> impl Iterator<Item = &NodeAddr> {
+        let joins = |m: &NodeAddr| self.joining.contains(m) && !mutation::active(Mutation::JoiningAsked);
+        let leaves = |m: &NodeAddr| self.leaving.contains(m) && mutation::active(Mutation::LeavingNotAsked);
+        self.members.iter().filter(move |m| !joins(m) && !leaves(m))
+    }
+
+    /// Its master is no member any more: it was elected while it was being removed.
+    pub fn master_is_gone(&self) -> bool {
+        self.master.as_ref().is_some_and(|master| !self.has_member(master))
+    }
+
     /// Number of hash slots.
     pub fn slot_count(&self) -> usize {
         self.slots.iter().map(|&[a, b]| usize::from(b) + 1 - usize::from(a)).sum()
@@ -189,7 +222,7 @@ pub struct ShardMap {
     pub name: String,
     /// Revision of the topology; only the operator raises it.
     pub generation: u64,
-    /// False while members or `write_ack_replicas` are being changed.
+    /// False while `write_ack_replicas` is being changed.
     pub settled: bool,
     /// Sentinels that must see a master down before it is failed over.
     pub quorum: u32,
@@ -339,12 +372,13 @@ impl ShardMap {
                     s.members.len()
                 ));
             }
-            if self.write_ack_replicas as usize >= s.members.len() {
+            if let Some(stranger) = s.joining.iter().chain(&s.leaving).find(|m| !s.has_member(m)) {
+                return fail(format!("shard {n}: {stranger} is joining or leaving, and is no member"));
+            }
+            let counting = s.counting().count();
+            if self.write_ack_replicas as usize >= counting {
                 let w = self.write_ack_replicas;
-                return fail(format!(
-                    "writeAckReplicas {w} needs more than shard {n}'s {} members",
-                    s.members.len()
-                ));
+                return fail(format!("writeAckReplicas {w} needs more than shard {n}'s {counting} members"));
             }
             if let Some(twice) = s.members.iter().find(|m| !nodes.insert(*m)) {
                 return fail(format!("{twice} is listed twice"));

@@ -39,9 +39,23 @@ def volume_emptied(instance, pod):
     return _at_once(lambda: instance.empty_and_kill(pod))
 
 
+def planned_move(instance, _pod):
+    def move():
+        with instance.sentinel(instance.sentinel_pods()[0], socket_timeout=5) as client:
+            client.execute_command("SENTINEL", "FAILOVER", instance.name)
+    return _at_once(move)
+
+
+def all_killed(instance, _pod):
+    return _at_once(lambda: instance.kill_all(instance.data_pods()))
+
+
 # Name → function (instance, master's pod) → context manager: the fault holds within the block.
 FAULTS = {"process killed": process_killed, "pod deleted": pod_deleted, "pod deleted by force": pod_deleted_by_force,
           "node frozen": node_frozen, "node cut off": node_cut_off, "volume emptied, process killed": volume_emptied}
+# What is measured beside them. A planned move takes sentinels.
+PLANNED = "planned move"
+ALL = {PLANNED: planned_move, **FAULTS, "all processes killed": all_killed}
 # After these the old master comes back as it was.
 HELD = {"node frozen", "node cut off"}
 
@@ -78,7 +92,7 @@ def inflict(instance, name, changes_master=True, recorded_as=None):
     stays = staying(instance, old) if name in HELD and instance.spec["sentinels"] else outcome.nobody()
     with Writer(connect(instance)) as writer, stays as stayed:
         until("writes before the fault", lambda: writer.count() >= BEFORE, RECOVERY_S)
-        with FAULTS[name](instance, old):
+        with ALL[name](instance, old):
             struck = time.monotonic()
             if changes_master:
                 instance.wait_elected(epoch, timeout=RECOVERY_S)

@@ -12,7 +12,7 @@ from . import cluster, faults, results
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--fault", action="append", choices=faults.FAULTS, help="only this one; may be repeated")
+    parser.add_argument("--fault", action="append", choices=faults.ALL, help="only this one; may be repeated")
     parser.add_argument("--sentinels", type=int, nargs="+", default=[3, 0])
     arguments = parser.parse_args()
     begun = time.time()
@@ -25,7 +25,9 @@ def main():
             instance.wait_condition("Ready")
             results.record("apply to Ready", kind=f"sentinels: {sentinels}", seconds=round(time.monotonic() - applied, 1))
             instance.wait_reached()
-            for name in arguments.fault or faults.FAULTS:
+            for name in arguments.fault or faults.ALL:
+                if name == faults.PLANNED and not sentinels:
+                    continue
                 for n in range(arguments.repeat):
                     outcome = faults.inflict(instance, name)
                     print(f"sentinels {sentinels}, {name}, {n + 1}: {outcome}", flush=True)

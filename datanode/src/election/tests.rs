@@ -33,6 +33,8 @@ fn map(n: usize, acks: u32) -> ShardMap {
             index: 0,
             slots: vec![[0, 16383]],
             members: (0..n).map(node).collect(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
             epoch: 4,
             master: Some(node(0)),
             dataset: Some(dataset('a')),
@@ -241,6 +243,39 @@ fn while_members_change_all_must_answer() {
     assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 11)], GRACE - 1), Short::Wait);
     assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 11)], GRACE), Short::Risk);
     assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 11), empty(0)], 0), Short::Master(2));
+}
+
+/// A write may be on the master and on one who is to leave alone.
+#[test]
+fn who_is_to_leave_is_still_asked() {
+    let mut m = map(3, 1);
+    m.shards[0].leaving = vec![node(2)];
+    assert_eq!(run(&m, &[holder(1, 4, 10)], GRACE), Short::Risk);
+    assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 11)], 0), Short::Master(2));
+    assert_eq!(run(&m, &[holder(1, 4, 10), empty(0)], GRACE), Short::Risk);
+    // Of equals one that stays.
+    m.shards[0].leaving = vec![node(1)];
+    assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 10)], 0), Short::Master(2));
+}
+
+/// It has nothing yet that the others do not have, and may be empty.
+#[test]
+fn who_is_joining_is_not_asked() {
+    let mut m = map(3, 1);
+    m.shards[0].joining = vec![node(2)];
+    assert_eq!(run(&m, &[holder(1, 4, 10)], 0), Short::Master(1));
+    assert_eq!(run(&m, &[holder(1, 4, 10), holder(2, 4, 11)], 0), Short::Master(1));
+    assert_eq!(run(&m, &[holder(2, 4, 11)], GRACE), Short::Risk);
+}
+
+/// It was elected just before it was removed: what it has acknowledged is on one of those who are left.
+#[test]
+fn after_a_master_that_is_no_member_all_must_answer() {
+    let mut m = map(2, 1);
+    assert_eq!(run(&m, &[holder(1, 4, 10)], 0), Short::Master(1));
+    m.shards[0].master = Some(node(7));
+    assert_eq!(run(&m, &[holder(1, 4, 10)], GRACE), Short::Risk);
+    assert_eq!(run(&m, &[holder(1, 4, 10), holder(0, 4, 11)], 0), Short::Master(0));
 }
 
 #[test]

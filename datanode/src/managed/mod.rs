@@ -166,6 +166,11 @@ impl Managed {
         self.own_shard().is_some_and(|s| s.has_member(node))
     }
 
+    /// True if what this member acknowledges counts.
+    pub fn counts(&self, node: &NodeAddr) -> bool {
+        self.own_shard().is_some_and(|s| s.counts(node))
+    }
+
     /// The epoch at which it is master.
     pub fn master_epoch(&self) -> Option<u64> {
         match self.part {

@@ -126,7 +126,7 @@ impl Server {
     /// Under a shard map only its members' acknowledgements count.
     fn counts_as_member(&self, replica: &ReplicaState) -> bool {
         match &self.managed {
-            Some(m) => replica.admitted && replica.address().is_some_and(|a| m.is_member(&a)),
+            Some(m) => replica.admitted && replica.address().is_some_and(|a| m.counts(&a)),
             None => true,
         }
     }

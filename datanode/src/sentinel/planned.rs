@@ -92,6 +92,9 @@ impl Sentinel {
             if to == master {
                 return Err(format!("ERR {to} is the master already"));
             }
+            if !shard.counts(to) {
+                return Err(format!("ERR {to} is joining or leaving shard {}", shard.index));
+            }
         }
         let none = || "NOGOODSLAVE No suitable replica to promote".into();
         self.best_target(name, shard, to).ok_or_else(none)
@@ -103,7 +106,9 @@ impl Sentinel {
             .members
             .iter()
             .enumerate()
-            .filter(|(_, m)| Some(*m) != shard.master.as_ref() && to.is_none_or(|t| t == *m))
+            .filter(|(_, m)| {
+                Some(*m) != shard.master.as_ref() && shard.counts(m) && to.is_none_or(|t| t == *m)
+            })
             .filter_map(|(ordinal, m)| {
                 let i = self.member_at(name, m.host(), m.port()).and_then(|id| self.insts.get(&id))?;
                 let s = i.status.as_ref()?;

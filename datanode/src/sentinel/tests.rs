@@ -270,6 +270,8 @@ fn map() -> ShardMap {
             index: 0,
             slots: vec![[0, 16383]],
             members: (0..MEMBERS).map(|i| member(i).parse().unwrap()).collect(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
             epoch: 0,
             master: None,
             dataset: None,

@@ -22,6 +22,8 @@ fn example() -> ShardMap {
             index: 0,
             slots: vec![[0, 16383]],
             members: (0..3).map(|i| addr(&format!("n{i}:6379"))).collect(),
+            joining: Vec::new(),
+            leaving: Vec::new(),
             epoch: 4,
             master: Some(addr("n1:6379")),
             dataset: Some("3f".repeat(20)),
@@ -45,6 +47,33 @@ fn json_is_as_documented() {
     });
     assert_eq!(json, documented);
     assert_eq!(ShardMap::from_json(documented.to_string().as_bytes()).unwrap(), example());
+}
+
+/// Whoever does not know the field takes the map, and passes it on without: that must not undo it.
+#[test]
+fn joining_and_leaving_members_outlive_maps_without_the_fields() {
+    let without = example();
+    let mut with = example();
+    with.shards[0].leaving = vec![addr("n2:6379")];
+    with.validate().unwrap();
+    assert_eq!(ShardMap::from_json(with.to_json().as_bytes()).unwrap(), with);
+    let mut joins = example();
+    joins.shards[0].joining = vec![addr("n2:6379")];
+    for with in [&with, &joins] {
+        for (mut one, other) in [(with.clone(), without.clone()), (without.clone(), with.clone())] {
+            one.merge(&other);
+            assert_eq!(one, *with);
+        }
+        let shard = &with.shards[0];
+        assert_eq!(shard.counting().collect::<Vec<_>>(), [&addr("n0:6379"), &addr("n1:6379")]);
+    }
+    assert_eq!((with.shards[0].electors().count(), joins.shards[0].electors().count()), (3, 2));
+    with.shards[0].leaving = vec![addr("n1:6379"), addr("n2:6379")];
+    assert!(
+        with.validate().unwrap_err().0.contains("writeAckReplicas 1 needs more than shard 0's 1 members")
+    );
+    with.shards[0].leaving = vec![addr("n9:6379")];
+    assert!(with.validate().unwrap_err().0.contains("n9:6379 is joining or leaving, and is no member"));
 }
 
 /// Whoever does not know the field takes the map, and passes it on without: that must not undo it.
@@ -166,6 +195,8 @@ fn lookups() {
         index: 1,
         slots: vec![[8192, 16383]],
         members: vec![addr("x:1"), addr("y:1")],
+        joining: Vec::new(),
+        leaving: Vec::new(),
         epoch: 0,
         master: None,
         dataset: None,

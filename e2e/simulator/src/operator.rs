@@ -19,8 +19,8 @@ use operator::decide::{self, Action, Plan};
 use operator::observe::memory::Memory;
 use operator::observe::resp::PROBE;
 use operator::observe::{patience, remember};
-use operator::render::Settings;
-use operator::snapshot::{Answer, Failure, Failures, Record, Secret, Snapshot};
+use operator::render::{Kind, Settings};
+use operator::snapshot::{Answer, Failure, Failures, Record, Secret, SetView, Snapshot};
 use serde::de::DeserializeOwned;
 
 /// Pause after a failure.
@@ -37,6 +37,8 @@ pub struct ApiServer {
     pub down: bool,
     /// Readers see the version before the newest.
     pub stale: bool,
+    /// Pods that the shard's StatefulSet is to have, once there is one.
+    pub pods: Option<u32>,
 }
 
 impl ApiServer {
@@ -147,12 +149,10 @@ impl Operator {
     fn look(&mut self, io: &mut Io) {
         let now = io.now.unix_ms as u64;
         let d = self.desired.borrow().clone();
-        let mut places: Vec<String> = (0..d.members_per_shard()).map(|i| d.member(0, i)).collect();
-        places.extend((0..d.sentinels).map(|i| d.sentinel(i)));
+        let (members, sentinels) = operator::observe::places(&d, self.api.borrow().read().as_ref());
         let words = |sub: &str| vec!["REPLICASET".to_owned(), sub.to_owned()];
         self.phase = Phase::Looking;
-        for place in places {
-            let place: NodeAddr = place.parse().expect("names make addresses");
+        for place in members.into_iter().chain(sentinels) {
             let limit = patience(self.memory.heard.get(&place).copied(), now);
             self.ask(io, &place, &[words("STATUS"), words("MAP")], limit);
         }
@@ -204,7 +204,7 @@ impl Operator {
             settings: Settings { image: "datanode".into(), pull_policy: "Never".into() },
             secret: Secret::Usable,
             objects: BTreeMap::new(),
-            sets: BTreeMap::new(),
+            sets: self.sets(),
             pods: BTreeMap::new(),
             claims: BTreeMap::new(),
             config: Some(self.desired.borrow().directives.clone()),
@@ -216,6 +216,16 @@ impl Operator {
             last_disruption_ms: self.memory.last_disruption_ms,
             fresh_dataset: self.rng.hex40(),
         })
+    }
+
+    fn sets(&self) -> BTreeMap<String, SetView> {
+        let pods = self.api.borrow().pods;
+        pods.map(|pods| (self.set_name(), SetView { pods, claim: None })).into_iter().collect()
+    }
+
+    /// The StatefulSet of the only shard.
+    fn set_name(&self) -> String {
+        self.desired.borrow().shard_name(0)
     }
 
     /// Carries out the next actions, up to the first that has to be waited for.
@@ -255,7 +265,22 @@ impl Operator {
                     ];
                     vec![(master.clone(), words, Duration::from_millis(*timeout_ms) + HANDOVER_SLACK)]
                 }
-                // Objects of the cluster: they are as they should be.
+                Action::Switchover { sentinel, shard, to } => {
+                    *done += 1;
+                    let order = ["REPLICASET", "SWITCHOVER", &shard.to_string(), "TO", to.as_str()];
+                    vec![(sentinel.clone(), order.map(str::to_owned).to_vec(), PROBE)]
+                }
+                Action::Apply(object)
+                    if object.kind == Kind::StatefulSet && object.name == self.set_name() =>
+                {
+                    if self.api.borrow().down {
+                        return self.rest(io, AFTER_FAILURE);
+                    }
+                    let pods = object.body["spec"]["replicas"].as_u64();
+                    self.api.borrow_mut().pods = pods.and_then(|pods| pods.try_into().ok());
+                    continue;
+                }
+                // The cluster's other objects are as they should be.
                 _ => continue,
             };
             if calls.is_empty() {
@@ -296,6 +321,10 @@ impl Operator {
                     self.memory.handover_failed(epoch, why, now);
                 }
                 done
+            }
+            Some(Action::Switchover { .. }) => {
+                self.memory.last_disruption_ms = now;
+                outcomes.iter().all(|(_, outcome, _)| matches!(outcome.as_deref(), Ok([Value::Simple(_)])))
             }
             _ => outcomes.iter().all(|(_, outcome, _)| matches!(outcome.as_deref(), Ok([Value::Bulk(_)]))),
         }

@@ -6,11 +6,16 @@ use datanode::sim::Weather;
 
 use crate::story::{Aim, Deed};
 
+/// Most members that a shard ever has.
+pub const MOST_MEMBERS: usize = 5;
+
 /// The deployment of a run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Members of the shard: 1, 2 or 4 replicas and the master.
+    /// Members of the shard at first: 1, 2 or 4 replicas and the master.
     pub members: usize,
+    /// Machines for members: more than there are at first where a user changes their number.
+    pub places: usize,
     /// 0, 3 or 5.
     pub sentinels: usize,
     /// `writeAckReplicas`.
@@ -49,10 +54,13 @@ impl Scenario {
             _ => None,
         };
         // Drawn aside: all else of a seed's run is as it would be without.
-        let disks = acks > 0 && fsync.is_some() && rng.clone().below(3) == 0;
+        let mut aside = rng.clone();
+        let disks = aside.below(3) == 0 && acks > 0 && fsync.is_some();
+        let places = if aside.below(3) == 0 { MOST_MEMBERS } else { members };
         let slow = [2_000, 10_000, 60_000][rng.below(3) as usize];
         Scenario {
             members,
+            places,
             sentinels,
             acks,
             fsync,
@@ -132,18 +140,38 @@ pub enum Step {
     OwnVolume(usize),
     /// A user changes `writeAckReplicas`.
     WriteAcks(u32),
+    /// A user changes `replicas`, so that there are so many members.
+    Members(usize),
 }
 
 impl Step {
+    /// The machine of a member or sentinel that something happens to.
+    pub fn machine(&self) -> Option<usize> {
+        match *self {
+            Step::KillMember(i, _)
+            | Step::CrashMember(i, _, _)
+            | Step::WipeMember(i, _)
+            | Step::Isolate(i)
+            | Step::Refuse(i)
+            | Step::FillDisk(i, _)
+            | Step::BreakDisk(i, _)
+            | Step::Terminate(i, _)
+            | Step::Snapshot(i)
+            | Step::Rewrite(i)
+            | Step::ForeignVolume(i) => Some(i),
+            _ => None,
+        }
+    }
+
     /// The next step; machines are numbered: members, sentinels, operators, clients.
     pub fn next(rng: &mut Rng, s: &Scenario, machines: usize) -> Step {
-        let member = rng.below(s.members as u64) as usize;
+        let member = rng.below(s.places as u64) as usize;
         let sentinel = rng.below(s.sentinels.max(1) as u64) as usize;
         let any = rng.below(machines as u64) as usize;
         let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
         let away = 50 + rng.below(3000);
         let soon = rng.below(12);
-        match rng.below(37) {
+        match rng.below(39) {
             0..=2 => Step::KillMember(member, away),
             3 | 4 => Step::CrashMember(member, soon, away),
             5 => Step::WipeMember(member, away),
@@ -168,6 +196,7 @@ impl Step {
             30 => Step::Rewrite(member),
             31 | 32 => Step::WriteAcks(1 + rng.below(2) as u32),
             33..=35 => Step::Aim(Aim::any(rng)),
+            36 | 37 => Step::Members(2 + rng.below(MOST_MEMBERS as u64 - 1) as usize),
             _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
         }
     }

@@ -12,6 +12,8 @@ pub enum Deed {
     Kill(u64),
     /// It loses power.
     PowerOff(u64),
+    /// Its process is killed and its volume emptied.
+    Wipe(u64),
     /// It stands still, milliseconds.
     Stop(u64),
     /// It is cut off from all others.
@@ -26,12 +28,13 @@ impl Deed {
     /// Any.
     pub fn any(rng: &mut Rng) -> Deed {
         let away = 20 + rng.below(1500);
-        match rng.below(6) {
+        match rng.below(7) {
             0 => Deed::Kill(away),
             1 => Deed::PowerOff(away),
             2 => Deed::Stop(away),
             3 => Deed::Isolate,
             4 => Deed::PartFromSentinels,
+            5 => Deed::Wipe(away),
             _ => Deed::PartFromMembers,
         }
     }
@@ -63,12 +66,13 @@ pub type Plan = Vec<(Step, u64)>;
 
 /// Any story that the deployment allows.
 pub fn tell(rng: &mut Rng, s: &Scenario) -> Plan {
-    match rng.below(7) {
+    match rng.below(8) {
         0 => succession(rng),
         1 => emptied(rng, s),
         2 | 3 if s.sentinels == 3 => forgotten_vote(rng, s),
         4 | 5 if s.sentinels == 3 => behind_the_times(rng, s),
         6 => foreign(rng, s),
+        7 if s.members > 2 => shrinking(rng, s),
         _ => succession(rng),
     }
 }
@@ -115,7 +119,7 @@ fn forgotten_vote(rng: &mut Rng, s: &Scenario) -> Plan {
     let lost = if rng.below(2) == 0 { Deed::Kill(away) } else { Deed::PowerOff(away) };
     let voted = |sender, deed| (Step::Aim(Aim { kind: Kind::Voted, after: 0, sender, deed }), 0);
     vec![
-        (Step::Cut(s.members, s.members + 1), 0),
+        (Step::Cut(s.places, s.places + 1), 0),
         voted(true, lost),
         voted(false, Deed::PartFromMembers),
         (Step::Master(Deed::Kill(1500)), 1200 + rng.below(800)),
@@ -125,7 +129,7 @@ fn forgotten_vote(rng: &mut Rng, s: &Scenario) -> Plan {
 
 /// A sentinel misses an election. Then it is one of two that are left, and of the members it sees the old master alone.
 fn behind_the_times(rng: &mut Rng, s: &Scenario) -> Plan {
-    let [late, other, _] = three(rng, s.sentinels).map(|i| s.members + i);
+    let [late, other, _] = three(rng, s.sentinels).map(|i| s.places + i);
     let missed = 1200 + rng.below(900);
     vec![
         (Step::Isolate(late), 0),
@@ -135,6 +139,17 @@ fn behind_the_times(rng: &mut Rng, s: &Scenario) -> Plan {
         (Step::Isolate(other), 0),
         (Step::Master(Deed::Kill(2500)), 1500 + rng.below(1500)),
         (Step::Mend, 0),
+    ]
+}
+
+/// All but two are to leave, one of the two is behind, and the master's volume is lost.
+fn shrinking(rng: &mut Rng, s: &Scenario) -> Plan {
+    vec![
+        (Step::Isolate(rng.below(2) as usize), 200 + rng.below(1000)),
+        (Step::Members(2), 500 + rng.below(1500)),
+        (Step::Master(Deed::Wipe(50)), 500 + rng.below(2500)),
+        (Step::Mend, rng.below(1500)),
+        (Step::Members(s.members), 0),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod foreign;
+mod pods;
 mod report;
 
 use std::cell::RefCell;
@@ -91,6 +92,8 @@ pub struct World {
     mended: BTreeMap<usize, u64>,
     /// Members that may have lost something that they had acknowledged and have not got back.
     damaged: BTreeSet<usize>,
+    /// Members that have been told to end because they are too many, and until when they may take their time.
+    leaving: BTreeMap<usize, u64>,
     /// Connections of living machines have been refused.
     resets: bool,
     history: Rc<RefCell<History>>,
@@ -116,7 +119,7 @@ impl World {
             println!("seed {seed}: {scenario:?}");
         }
         let desired = desired(&scenario);
-        let mut names: Vec<String> = (0..scenario.members as u32).map(|i| desired.member(0, i)).collect();
+        let mut names: Vec<String> = (0..scenario.places as u32).map(|i| desired.member(0, i)).collect();
         names.extend((0..scenario.sentinels as u32).map(|i| desired.sentinel(i)));
         names.extend((0..OPERATORS).map(|i| format!("operator-{i}:1")));
         names.extend((0..scenario.writers).map(|i| format!("writer-{i}:1")));
@@ -141,6 +144,7 @@ impl World {
             restarts: BTreeMap::new(),
             mended: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             resets: false,
             history: Rc::default(),
             claims: Rc::default(),
@@ -153,7 +157,8 @@ impl World {
             verbose,
         };
         world.observe();
-        (0..world.names.len()).for_each(|node| world.start(node));
+        world.keep_pods();
+        (world.scenario.places..world.names.len()).for_each(|node| world.start(node));
         world
     }
 
@@ -178,7 +183,7 @@ impl World {
         self.end_faults();
         // Who has been told to end takes its time.
         self.until("orderly ends", PEACE_US, |w| {
-            (0..w.scenario.members).all(|i| w.server(i).is_none_or(|s| s.shutdown.is_none()))
+            (0..w.scenario.places).all(|i| w.server(i).is_none_or(|s| s.shutdown.is_none()))
         })?;
         let acknowledged = self.history.borrow().acknowledged.len();
         self.until("peace", PEACE_US, |w| w.well() && w.history.borrow().acknowledged.len() > acknowledged)?;
@@ -241,15 +246,15 @@ impl World {
     }
 
     fn sentinel_node(&self, i: usize) -> usize {
-        self.scenario.members + i
+        self.scenario.places + i
     }
 
     fn operator_node(&self, i: usize) -> usize {
-        self.scenario.members + self.scenario.sentinels + i
+        self.scenario.places + self.scenario.sentinels + i
     }
 
     fn is_member(&self, node: usize) -> bool {
-        node < self.scenario.members
+        node < self.scenario.places
     }
 
     /// Starts the process of a machine, unless it runs. One whose files cannot be used is started again later.
@@ -261,7 +266,7 @@ impl World {
         let name = self.names[node].clone();
         let disk = self.disks[node].clone();
         let now = self.sim.now_at(node);
-        let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
+        let (members, sentinels) = (self.scenario.places, self.scenario.sentinels);
         let core = if node < members {
             let config = self.config(node);
             let origins = Origins { boot: self.boots[node].to_string(), ..Origins::default() };
@@ -365,6 +370,7 @@ impl World {
             self.sim.run((self.sim.now_us + SLICE_US).min(end));
             let hits = std::mem::take(&mut *self.hits.borrow_mut());
             hits.into_iter().for_each(|(deed, node)| self.inflict(deed, node));
+            self.keep_pods();
             self.restart_due();
             self.check()?;
         }
@@ -387,6 +393,9 @@ impl World {
         for node in 0..self.names.len() {
             if let Some(code) = self.sim.take_exit(node) {
                 self.say(|| format!("{node} has ended with {code}"));
+                if !self.is_used(node) {
+                    continue;
+                }
                 self.restarts.entry(node).or_insert(now + 200_000);
             }
         }
@@ -420,7 +429,7 @@ impl World {
         let mut claims = claims.borrow_mut();
         let mut writable = Vec::new();
         let leases = self.scenario.sentinels > 0 && !self.resets;
-        for node in 0..self.scenario.members {
+        for node in 0..self.scenario.places {
             let (now, name, acks) =
                 (self.sim.now_at(node), short(&self.names[node]).to_owned(), self.scenario.acks);
             let Some(server) = self.server(node) else { continue };
@@ -461,8 +470,12 @@ impl World {
     /// One master, and everybody knows it, follows it, and has the same.
     fn well(&mut self) -> bool {
         let newest = self.newest_epoch();
+        let wanted = self.pods();
+        if self.is_changing() || (wanted..self.scenario.places).any(|node| self.sim.alive(node)) {
+            return false;
+        }
         let (mut masters, mut digests, mut offsets) = (0, BTreeSet::new(), BTreeSet::new());
-        for node in 0..self.scenario.members {
+        for node in 0..wanted {
             let now = self.sim.now_at(node);
             let Some(server) = self.server(node) else { return false };
             let Some(m) = &server.managed else { return false };
@@ -480,7 +493,7 @@ impl World {
         if masters != 1 || offsets.len() != 1 {
             return false;
         }
-        for node in 0..self.scenario.members {
+        for node in 0..wanted {
             digests.extend(self.server(node).map(|s| digest::of_all(&s.keyspace)));
         }
         if digests.len() != 1 {
@@ -489,7 +502,7 @@ impl World {
             return false;
         }
         (0..self.scenario.sentinels).all(|i| {
-            let now = self.sim.now_at(self.scenario.members + i).mono_ms();
+            let now = self.sim.now_at(self.sentinel_node(i)).mono_ms();
             let Some(status) = self.sentinel(i).and_then(|s| s.status(now)) else { return false };
             status.shards.first().is_some_and(|s| s.epoch == newest && s.state == ShardState::Ok)
         })
@@ -499,7 +512,7 @@ impl World {
         if self.scenario.acks == 0 {
             return Ok(());
         }
-        for node in 0..self.scenario.members {
+        for node in 0..self.scenario.places {
             let now = self.sim.now_at(node);
             let history = self.history.clone();
             let Some(server) = self.server(node) else { continue };

@@ -23,8 +23,8 @@ pub(super) fn sets(s: &Snapshot, record: &Record) -> Vec<(String, Set)> {
     let shape = |name: &String, wanted: u32| {
         let present = s.sets.get(name);
         let pods = match present {
-            // Pods leave only once the map is settled without them.
-            Some(set) if !record.map.settled => set.pods.max(wanted),
+            // Pods leave only when nothing is being changed any more.
+            Some(set) if super::topology::changes(&record.map) => set.pods.max(wanted),
             _ => wanted,
         };
         Shape { pods, claim: present.and_then(|set| set.claim.clone()) }

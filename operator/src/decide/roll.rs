@@ -123,7 +123,7 @@ fn outdated<'a>(s: &'a Snapshot, record: &Record) -> Vec<(&'a String, &'a PodVie
 /// What is missing, if anything: then nothing is to be taken down.
 fn shortage(s: &Snapshot, record: &Record) -> Option<String> {
     let map = &record.map;
-    if !map.settled {
+    if super::topology::changes(map) {
         return Some("members are being changed".into());
     }
     if let Some((name, _)) = s.pods.iter().find(|(_, pod)| pod.deleting) {

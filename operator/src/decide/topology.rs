@@ -1,8 +1,10 @@
 //! The map's topology: what the operator alone writes, as a new generation, and offers to everyone.
 //!
-//! Growing is one step. Members leave in three: the map without them, unsettled, so that an election asks every member
-//! that stays; then those must have all that the master had when it stopped counting the others; then the map is
-//! settled, and only then are the pods removed.
+//! Every change of members is two steps. Who joins does not count until it has everything: no election asks it, and what it
+//! acknowledges is not enough for anything. Who leaves is still asked by elections, but what it acknowledges does not count
+//! any more; once those who stay have all that the master had when it stopped counting the others, these are no members any
+//! more, and their pods are removed. A change of `writeAckReplicas` is two steps as well: the map is unsettled meanwhile, and
+//! an election asks everybody.
 
 use datanode::shardmap::{NodeAddr, NodeRole, NodeStatus, Shard, ShardMap};
 
@@ -38,9 +40,6 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
         let mut next = wanted;
         next.generation = generation;
         next.settled = settled;
-        if !settled {
-            record.marks.clear();
-        }
         if s.record.is_some() {
             plan.news("TopologyChanged", describe(&record.map, &next));
         }
@@ -130,19 +129,22 @@ fn recover(s: &Snapshot, plan: &mut Plan) -> Option<ShardMap> {
 /// The topology that should be next, at the generation and settledness of the present one.
 fn wanted(s: &Snapshot, record: &Record) -> ShardMap {
     let present = &record.map;
+    let wanted = s.desired.members_per_shard() as usize;
+    let founded = |shard: &&Shard| shard.dataset.is_some();
     let mut next = topology_of(s, |index, count| {
-        let Some(shard) = present.shard(index) else { return count };
-        // A master that is to leave hands over first.
-        let leaving = shard.master.as_ref().and_then(|master| shard.members.iter().position(|m| m == master));
-        match leaving {
-            Some(ordinal) if ordinal as u32 >= count && shard.members.len() as u32 > count => {
-                shard.members.len() as u32
-            }
-            _ => count,
-        }
+        present.shard(index).filter(founded).map_or(count, |shard| count.max(shard.members.len() as u32))
     });
-    // While a master that is to leave is still there, its shard has the members it had.
-    let fewest = next.shards.iter().map(|shard| shard.members.len() as u32).min().unwrap_or(1);
+    for shard in &mut next.shards {
+        let Some(before) = present.shard(shard.index).filter(founded) else { continue };
+        let joins = |m: &&NodeAddr| !before.has_member(m) || before.joining.contains(m);
+        shard.joining = shard.members.iter().filter(joins).cloned().collect();
+        let to_leave: Vec<NodeAddr> = shard.members.iter().skip(wanted).cloned().collect();
+        // A master that is to leave hands over first.
+        if !before.master.as_ref().is_some_and(|master| to_leave.contains(master)) {
+            shard.leaving = to_leave;
+        }
+    }
+    let fewest = next.shards.iter().map(|shard| shard.counting().count()).min().unwrap_or(1) as u32;
     next.write_ack_replicas = next.write_ack_replicas.min(fewest.saturating_sub(1));
     next.generation = present.generation;
     next.settled = present.settled;
@@ -175,6 +177,8 @@ fn topology_of(s: &Snapshot, members: impl Fn(u32, u32) -> u32) -> ShardMap {
                     index,
                     slots: vec![[first, last]],
                     members: (0..count).map(|ordinal| address(desired.member(index, ordinal))).collect(),
+                    joining: Vec::new(),
+                    leaving: Vec::new(),
                     epoch: 0,
                     master: None,
                     dataset: None,
@@ -197,23 +201,23 @@ fn topology(map: &ShardMap) -> ShardMap {
     topology
 }
 
-/// Whether the next topology is settled from the start. Growing is: a write that was acknowledged is on as many
-/// members as before, and whoever does not hold the dataset does not count in an election. Nothing is at stake before
-/// the first dataset.
+/// Whether the next topology is settled from the start. It is where only members change: a write that was acknowledged is
+/// on as many members as before, all of which are asked, and whoever does not hold the dataset does not count in an
+/// election. Nothing is at stake before the first dataset.
 fn settled_after(present: &ShardMap, next: &ShardMap) -> bool {
-    let founded = |shard: &&Shard| shard.dataset.is_some();
-    if !present.shards.iter().any(|shard| founded(&shard)) {
-        return true;
-    }
-    let leaves = present.shards.iter().any(|shard| {
-        next.shard(shard.index).is_none_or(|kept| shard.members.iter().any(|member| !kept.has_member(member)))
-    });
-    present.settled && !leaves && present.write_ack_replicas == next.write_ack_replicas
+    let founded = present.shards.iter().any(|shard| shard.dataset.is_some());
+    !founded || (present.settled && present.write_ack_replicas == next.write_ack_replicas)
 }
 
-/// Settles an unsettled map once all who stay have what the master had when it last counted those who leave.
+/// Whether members are joining or leaving, or what writes wait for is being changed.
+pub(super) fn changes(map: &ShardMap) -> bool {
+    !map.settled || map.shards.iter().any(|shard| !shard.joining.is_empty() || !shard.leaving.is_empty())
+}
+
+/// Ends a change once all who stay have what the master had when it had heard of it: the map is settled then, those who have
+/// joined count, and those who leave are no members any more.
 fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
-    if record.map.settled {
+    if !changes(&record.map) {
         record.marks.clear();
         return;
     }
@@ -235,7 +239,8 @@ fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
         if mark.epoch != shard.epoch || mark.generation != generation {
             *mark = Mark { epoch: shard.epoch, offset: master.offset, generation };
         }
-        for member in shard.members.iter().filter(|member| Some(*member) != shard.master.as_ref()) {
+        let followers = shard.members.iter().filter(|member| Some(*member) != shard.master.as_ref());
+        for member in followers.filter(|member| !shard.leaving.contains(member)) {
             let reached = s
                 .status(member)
                 .is_some_and(|status| status.generation >= generation && status.offset >= mark.offset);
@@ -247,6 +252,11 @@ fn settle(s: &Snapshot, record: &mut Record, plan: &mut Plan) {
     if waiting.is_empty() {
         record.map.settled = true;
         record.map.generation += 1;
+        for shard in &mut record.map.shards {
+            shard.joining.clear();
+            let leaving = std::mem::take(&mut shard.leaving);
+            shard.members.retain(|member| !leaving.contains(member));
+        }
         record.marks.clear();
         plan.news("TopologySettled", "the members that stay have all the data");
     } else {
@@ -279,7 +289,8 @@ fn describe(old: &ShardMap, new: &ShardMap) -> String {
     let acknowledgement = |map: &ShardMap| {
         format!("{} replicas{}", map.write_ack_replicas, if map.write_ack_fsync { "' disks" } else { "" })
     };
-    let members = |map: &ShardMap| map.shards.iter().map(|shard| shard.members.len()).max().unwrap_or(0);
+    let to_be = |shard: &Shard| shard.members.len() - shard.leaving.len();
+    let members = |map: &ShardMap| map.shards.iter().map(to_be).max().unwrap_or(0);
     format!(
         "generation {}: {} members a shard (was {}), {} sentinels (was {}), writes wait for {} (was {})",
         new.generation,

@@ -88,6 +88,22 @@ pub fn pods(caches: &Caches, desired: &Desired) -> BTreeMap<String, Pod> {
     ours.into_iter().map(|pod| (pod.name_any(), (*pod).clone())).collect()
 }
 
+/// The members and the sentinels to ask: those that are wanted, and those that there still are.
+pub fn places(desired: &Desired, record: Option<&Record>) -> (BTreeSet<NodeAddr>, BTreeSet<NodeAddr>) {
+    let place = |text: String| NodeAddr::try_from(text).ok();
+    let ordinals = || 0..desired.members_per_shard();
+    let mut members: BTreeSet<NodeAddr> = (0..desired.masters)
+        .flat_map(|shard| ordinals().filter_map(move |ordinal| place(desired.member(shard, ordinal))))
+        .collect();
+    let mut sentinels: BTreeSet<NodeAddr> =
+        (0..desired.sentinels).filter_map(|ordinal| place(desired.sentinel(ordinal))).collect();
+    if let Some(record) = record {
+        members.extend(record.map.shards.iter().flat_map(|shard| shard.members.iter().cloned()));
+        sentinels.extend(record.map.sentinels.iter().cloned());
+    }
+    (members, sentinels)
+}
+
 /// Looks at everything.
 ///
 /// # Errors
@@ -104,19 +120,7 @@ pub async fn observe(
     let secret = secret(client, &desired, memory, now).await?;
     let pods = pods(caches, &desired);
 
-    let mut members: BTreeSet<NodeAddr> = BTreeSet::new();
-    let mut sentinels: BTreeSet<NodeAddr> = BTreeSet::new();
-    let place = |text: String| NodeAddr::try_from(text).ok();
-    for shard in 0..desired.masters {
-        members.extend(
-            (0..desired.members_per_shard()).filter_map(|ordinal| place(desired.member(shard, ordinal))),
-        );
-    }
-    sentinels.extend((0..desired.sentinels).filter_map(|ordinal| place(desired.sentinel(ordinal))));
-    if let Some(record) = &record {
-        members.extend(record.map.shards.iter().flat_map(|shard| shard.members.iter().cloned()));
-        sentinels.extend(record.map.sentinels.iter().cloned());
-    }
+    let (members, sentinels) = places(&desired, record.as_ref());
     let password = memory.password.as_ref().map(|(password, _)| password.clone());
     let limit = |place: &NodeAddr| patience(memory.heard.get(place).copied(), now);
     let (members, sentinels) = tokio::join!(

@@ -22,6 +22,13 @@ impl World {
         self.buried(node, survives, away_ms);
     }
 
+    /// Kills a process and empties its volume.
+    fn wipe(&mut self, node: usize, away_ms: u64) {
+        self.sim.crash(node);
+        self.disks[node] = FakeDisk::with_dir(Path::new(DIR));
+        self.buried(node, Survives::Everything, away_ms);
+    }
+
     pub(super) fn buried(&mut self, node: usize, survives: Survives, away_ms: u64) {
         self.crash_disk(node, survives);
         self.mended.remove(&node);
@@ -89,6 +96,9 @@ impl World {
 
     /// Does what a step says.
     pub(super) fn take(&mut self, step: Step) {
+        if step.machine().is_some_and(|node| !self.is_used(node)) {
+            return;
+        }
         self.say(|| format!("{step:?}"));
         match step {
             Step::KillMember(i, away) => self.kill_member(i, away),
@@ -105,9 +115,7 @@ impl World {
             Step::WipeMember(i, away) => {
                 if self.may_damage(i) {
                     self.damaged.insert(i);
-                    self.sim.crash(i);
-                    self.disks[i] = FakeDisk::with_dir(Path::new(DIR));
-                    self.buried(i, Survives::Everything, away);
+                    self.wipe(i, away);
                 }
             }
             Step::KillSentinel(i, away) if i < self.scenario.sentinels => {
@@ -124,15 +132,12 @@ impl World {
                 let all_know =
                     (0..self.scenario.sentinels).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
                 if all_know {
-                    let node = self.sentinel_node(i);
-                    self.sim.crash(node);
-                    self.disks[node] = FakeDisk::with_dir(Path::new(DIR));
-                    self.buried(node, Survives::Everything, away);
+                    self.wipe(self.sentinel_node(i), away);
                 }
             }
             Step::KillOperator(i, away) => self.kill(self.operator_node(i), Survives::Everything, away),
             Step::KillAll(away) => {
-                for i in 0..self.scenario.members {
+                for i in 0..self.pods() {
                     let late = self.rng.below(1000);
                     self.kill_member(i, away + late);
                 }
@@ -182,12 +187,13 @@ impl World {
             Step::Aim(aim) => self.aims.borrow_mut().push(aim),
             Step::SeeOnlyOldMaster(node) => {
                 let old = self.old_master();
-                let others = (0..self.scenario.members).filter(|member| Some(*member) != old);
+                let others = (0..self.scenario.places).filter(|member| Some(*member) != old);
                 others.for_each(|member| self.sim.cut(node, member, true));
             }
             Step::ForeignVolume(i) => self.give_foreign_volume(i),
             Step::OwnVolume(_) => self.give_own_volume(),
             Step::WriteAcks(n) => self.change_write_acks(n),
+            Step::Members(n) => self.change_members(n),
             Step::Terminate(..)
             | Step::KillSentinel(..)
             | Step::CrashSentinel(..)
@@ -196,20 +202,10 @@ impl World {
         }
     }
 
-    /// Has each write wait for more or fewer replicas. From then on no more members may be damaged than either allows.
-    fn change_write_acks(&mut self, to: u32) {
-        self.forget_healed();
-        let least = self.scenario.acks.min(to as usize);
-        if least > 0 && (to as usize) < self.scenario.members && self.damaged.len() <= least {
-            self.scenario.acks = least;
-            self.desired.borrow_mut().write_ack_replicas = to;
-        }
-    }
-
     /// Does something to a machine.
     pub(super) fn inflict(&mut self, deed: Deed, node: usize) {
         self.say(|| format!("{} {deed:?}", short(&self.names[node])));
-        let (members, sentinels) = (self.scenario.members, self.scenario.sentinels);
+        let (members, sentinels) = (self.scenario.places, self.scenario.sentinels);
         let mut part = |nodes: std::ops::Range<usize>| {
             nodes.filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
         };
@@ -220,6 +216,13 @@ impl World {
             Deed::Stop(ms) => self.sim.stop_for(node, ms * 1000),
             Deed::Kill(away) if self.is_member(node) => self.kill_member(node, away),
             Deed::Kill(away) => self.kill(node, Survives::Everything, away),
+            Deed::Wipe(away) => {
+                let step = match node {
+                    i if self.is_member(i) => Step::WipeMember(i, away),
+                    node => Step::WipeSentinel(node.wrapping_sub(self.scenario.places), away),
+                };
+                self.take(step);
+            }
             Deed::PowerOff(away) => {
                 let may = !self.is_member(node) || self.scenario.synced() || self.may_damage(node);
                 if may && self.sim.alive(node) {
@@ -252,14 +255,14 @@ impl World {
     fn masters(&mut self) -> Vec<(u64, usize)> {
         let epoch = |w: &mut World, node| w.server(node)?.managed.as_ref()?.master_epoch();
         let mut masters: Vec<_> =
-            (0..self.scenario.members).filter_map(|node| Some((epoch(self, node)?, node))).collect();
+            (0..self.scenario.places).filter_map(|node| Some((epoch(self, node)?, node))).collect();
         masters.sort_unstable();
         masters
     }
 
     /// Whoever is master, or anybody.
     fn master(&mut self) -> usize {
-        let any = self.rng.below(self.scenario.members as u64) as usize;
+        let any = self.rng.below(self.pods() as u64) as usize;
         self.masters().last().map_or(any, |(_, node)| *node)
     }
 
@@ -309,7 +312,7 @@ impl World {
         }
         self.mended.clear();
         let now = self.sim.now_us;
-        for node in 0..self.scenario.members {
+        for node in 0..self.scenario.places {
             // Who could not read its files for an error of the disk is started again once the disk is well, by a person.
             let unreadable = self.server(node).is_some_and(|s| s.persist.restore_error().is_some());
             if unreadable {
@@ -318,7 +321,7 @@ impl World {
             }
         }
         for node in 0..self.names.len() {
-            if !self.sim.alive(node) {
+            if !self.sim.alive(node) && self.is_used(node) {
                 self.restarts.entry(node).or_insert(now + RETRY_US);
             }
         }

@@ -11,7 +11,7 @@ impl World {
     /// Keys whose values are not the same everywhere.
     pub(super) fn differences(&mut self) -> String {
         let mut seen: BTreeMap<Vec<u8>, Vec<(usize, String)>> = BTreeMap::new();
-        for node in 0..self.scenario.members {
+        for node in 0..self.scenario.places {
             let Some(server) = self.server(node) else { continue };
             for entry in server.keyspace.iter(0) {
                 let value = format!("{} {:?}", digest::of_value(Some(entry)), entry.expire_at());
@@ -19,7 +19,7 @@ impl World {
             }
         }
         let same = |all: &[(usize, String)]| {
-            all.len() == self.scenario.members && all.windows(2).all(|pair| pair[0].1 == pair[1].1)
+            all.len() == self.pods() && all.windows(2).all(|pair| pair[0].1 == pair[1].1)
         };
         seen.retain(|_, all| !same(all));
         seen.iter().map(|(key, all)| format!("\n  {}: {all:?}", String::from_utf8_lossy(key))).collect()
@@ -28,7 +28,7 @@ impl World {
     /// What is to be seen of everybody.
     pub(super) fn describe(&mut self) -> String {
         let mut text = String::new();
-        for node in 0..self.scenario.members {
+        for node in 0..self.scenario.places {
             let now = self.sim.now_at(node);
             let name = short(&self.names[node]).to_owned();
             let mut io = Io::default();
