@@ -31,9 +31,11 @@ def main():
                 for n in range(arguments.repeat):
                     outcome = faults.inflict(instance, name)
                     print(f"sentinels {sentinels}, {name}, {n + 1}: {outcome}", flush=True)
-                    # A container killed often is started later and later; a new pod begins anew.
-                    if instance.pod(outcome.old)["status"]["containerStatuses"][0]["restartCount"] > 1:
-                        instance.delete_pods(outcome.old)
+                    # A container that is killed again is started only after ten seconds, then twenty; a new pod begins anew.
+                    killed = [pod["metadata"]["name"] for pod in instance.pods()
+                              if any(one["restartCount"] for one in pod["status"].get("containerStatuses", []))]
+                    if killed:
+                        instance.delete_pods(*killed)
                         instance.wait_agreed()
                     instance.wait_reached()
         finally:

@@ -267,6 +267,21 @@ def test_a_promise_stops_the_master_and_drops_its_clients(founded):
     assert refused(master)
 
 
+def test_a_new_master_gives_its_replicas_time_before_it_refuses_writes_without_them(servers, ours):
+    shard = Shard(servers, ours, acknowledge=0, **{"min-replicas-to-write": 1})
+    shard.found(shard.nodes[0])
+    for node in (shard.nodes[0], shard.nodes[2]):
+        node.kill()
+    new = shard.nodes[1]
+    shard.promise(2, [new])
+    shard.offer(shard.map(new, 2, downAfterMs=4000), [new])
+    with new.client() as client:
+        assert client.set("meanwhile", "1"), "as long as they are not down by any measure"
+        until("writes are refused", lambda: refused(new), 20)
+        with pytest.raises(redis.ResponseError, match="^NOREPLICAS"):
+            client.set("later", "1")
+
+
 def test_an_older_promise_is_refused(founded):
     founded.promise(5)
     with pytest.raises(redis.ResponseError, match="^STALEEPOCH promised 5"):

@@ -72,6 +72,8 @@ pub struct Managed {
     /// The largest epoch promised since the process started.
     promised_now: u64,
     part: Part,
+    /// When it became master the last time, monotonic milliseconds.
+    master_since_ms: u64,
     /// See [`NodeStatus::intact`].
     intact: bool,
     /// Offset of the master when the link was made: from there on this node is intact.
@@ -119,6 +121,7 @@ impl Managed {
             promised_now: 0,
             kept,
             part: Part::Nobody,
+            master_since_ms: 0,
             intact: false,
             intact_at: None,
             oversealed: false,
@@ -147,6 +150,13 @@ impl Managed {
     /// It has been told to be master and may take writes.
     pub fn is_master(&self) -> bool {
         matches!(self.part, Part::Master { .. })
+    }
+
+    /// It has become master so lately that its replicas may still be on their way: they are silent for no longer than a
+    /// node is that does not count as down.
+    pub fn is_new_master(&self, now: Now) -> bool {
+        let patience_ms = self.map().map_or(0, |map| map.down_after_ms);
+        self.is_master() && now.mono_ms() < self.master_since_ms + patience_ms
     }
 
     /// It waits for a map that tells it what to be.
@@ -361,6 +371,7 @@ impl Server {
         self.begin_history(io);
         if let Some(m) = &mut self.managed {
             m.part = Part::Master { epoch };
+            m.master_since_ms = io.now.mono_ms();
             m.renew_lease();
             m.intact = true;
             m.refuses = None;

@@ -402,7 +402,8 @@ impl Server {
     pub(crate) fn refuse_write(&self, io: &Io) -> Result<(), Error> {
         if self.is_master() {
             self.disk_refusal()?;
-            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
+            let new = self.managed.as_ref().is_some_and(|m| m.is_new_master(io.now));
+            if !new && !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }
