@@ -39,7 +39,7 @@ pub(super) fn sets(s: &Snapshot, record: &Record) -> Vec<(String, Set)> {
         .collect();
     if desired.sentinels > 0 {
         let name = desired.sentinel_name();
-        let shape = shape(&name, desired.sentinels);
+        let shape = shape(&name, desired.sentinels.max(record.map.sentinels.len() as u32));
         all.push((name, render::sentinels(desired, &s.settings, &shape)));
     }
     all

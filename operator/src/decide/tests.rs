@@ -761,12 +761,30 @@ fn members_that_stay_must_have_everything_before_others_leave() {
 }
 
 #[test]
-fn more_sentinels() {
+fn sentinels_come_and_go_one_at_a_time() {
     let mut world = World::reached(json!({}));
-    world.change(json!({"sentinels": 5}));
-    world.settle();
-    assert_eq!((world.map().sentinels.len(), world.map().quorum), (5, 3));
-    assert_eq!(world.sets["orders-sentinel"].pods, 5);
+    for (wanted, steps) in [(5, [3, 4, 5]), (3, [5, 4, 3])] {
+        world.sentinels_up = false;
+        world.change(json!({"sentinels": wanted}));
+        for _ in 0..ENOUGH {
+            world.step();
+        }
+        let mut seen = vec![world.map().sentinels.len()];
+        assert_eq!(seen, steps[..1], "not before a majority knows who they are");
+        world.sentinels_up = true;
+        for _ in 0..ENOUGH {
+            world.step();
+            let there = world.map().sentinels.len();
+            assert!(world.sets["orders-sentinel"].pods as usize >= there);
+            if seen.last() != Some(&there) {
+                seen.push(there);
+            }
+        }
+        assert_eq!(seen, steps);
+        world.settle();
+        assert_eq!((world.map().sentinels.len(), world.map().quorum), (wanted, wanted as u32 / 2 + 1));
+        assert_eq!(world.sets["orders-sentinel"].pods as usize, wanted);
+    }
     assert!(world.deleted.is_empty());
 }
 

@@ -4,7 +4,7 @@
 //! acknowledges is not enough for anything. Who leaves is still asked by elections, but what it acknowledges does not count
 //! any more; once those who stay have all that the master had when it stopped counting the others, these are no members any
 //! more, and their pods are removed. A change of `writeAckReplicas` is two steps as well: the map is unsettled meanwhile, and
-//! an election asks everybody.
+//! an election asks everybody. Sentinels come and go one at a time, each change known to a majority before the next one.
 
 use datanode::shardmap::{NodeAddr, NodeRole, NodeStatus, Shard, ShardMap};
 
@@ -34,6 +34,13 @@ pub(super) fn record(s: &Snapshot, plan: &mut Plan) -> Option<Record> {
     }
     settle(s, &mut record, plan);
     let wanted = wanted(s, &record);
+    if wanted.sentinels.len() != s.desired.sentinels as usize {
+        let (now, then) = (wanted.sentinels.len(), s.desired.sentinels);
+        plan.progressing(
+            "Settling",
+            format!("sentinels are being changed one by one: {now}, to become {then}"),
+        );
+    }
     if wanted != topology(&record.map) {
         let generation = record.map.generation + 1;
         let settled = settled_after(&record.map, &wanted);
@@ -64,10 +71,7 @@ pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
         s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
     let generation = record.map.generation;
     let knows = |seen: &Option<ShardMap>| seen.as_ref().is_some_and(|map| map.generation >= generation);
-    let aware = record.map.sentinels.iter().filter(|at| {
-        s.sentinels.get(*at).is_some_and(|probe| probe.answer.as_ref().is_ok_and(|a| knows(&a.map)))
-    });
-    let decided = record.map.sentinels.is_empty() || aware.count() >= record.map.majority();
+    let decided = is_decided(s, &record.map);
     let members = s.members.iter().filter(|(at, probe)| {
         probe.answer.as_ref().is_ok_and(|answer| {
             (decided || knows(&answer.map))
@@ -78,6 +82,15 @@ pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     for to in to {
         plan.actions.push(Action::Offer { to: to.clone(), map: Box::new(record.map.clone()) });
     }
+}
+
+/// Whether a majority of the map's sentinels knows its generation, where there are any.
+fn is_decided(s: &Snapshot, map: &ShardMap) -> bool {
+    let knows = |at: &&NodeAddr| {
+        let answer = s.sentinels.get(*at).and_then(|probe| probe.answer.as_ref().ok());
+        answer.and_then(|a| a.map.as_ref()).is_some_and(|seen| seen.generation >= map.generation)
+    };
+    map.sentinels.is_empty() || map.sentinels.iter().filter(knows).count() >= map.majority()
 }
 
 /// Whether a member that was started again could be a replica by now. (The map's master could not: it takes an election.)
@@ -146,8 +159,32 @@ fn wanted(s: &Snapshot, record: &Record) -> ShardMap {
     }
     let fewest = next.shards.iter().map(|shard| shard.counting().count()).min().unwrap_or(1) as u32;
     next.write_ack_replicas = next.write_ack_replicas.min(fewest.saturating_sub(1));
+    next.sentinels = next_sentinels(&present.sentinels, next.sentinels, is_decided(s, present));
+    next.quorum = next.quorum.min(next.sentinels.len() as u32);
     next.generation = present.generation;
     next.settled = present.settled;
+    next
+}
+
+/// The sentinels that there should be next. They change one at a time, and only once a majority of them knows who they are:
+/// so any two majorities that could elect share a sentinel, which has one vote an epoch, and votes for nobody who knows an
+/// older map than it does. (Changes of one server: D. Ongaro, "Consensus: bridging theory and practice", 2014, §4.1.) The
+/// first and the last ones come and go together: where there are none, the operator decides.
+fn next_sentinels(now: &[NodeAddr], wanted: Vec<NodeAddr>, decided: bool) -> Vec<NodeAddr> {
+    if now.is_empty() || wanted.is_empty() {
+        return wanted;
+    }
+    let mut next = now.to_vec();
+    if decided {
+        match wanted.iter().find(|at| !now.contains(at)) {
+            Some(one) => next.push(one.clone()),
+            None => {
+                if let Some(last) = now.iter().rposition(|at| !wanted.contains(at)) {
+                    next.remove(last);
+                }
+            }
+        }
+    }
     next
 }
 
