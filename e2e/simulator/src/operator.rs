@@ -37,8 +37,8 @@ pub struct ApiServer {
     pub down: bool,
     /// Readers see the version before the newest.
     pub stale: bool,
-    /// Pods that the shard's StatefulSet is to have, once there is one.
-    pub pods: Option<u32>,
+    /// Pods that each StatefulSet is to have, by its name.
+    pub sets: BTreeMap<String, u32>,
 }
 
 impl ApiServer {
@@ -219,13 +219,8 @@ impl Operator {
     }
 
     fn sets(&self) -> BTreeMap<String, SetView> {
-        let pods = self.api.borrow().pods;
-        pods.map(|pods| (self.set_name(), SetView { pods, claim: None })).into_iter().collect()
-    }
-
-    /// The StatefulSet of the only shard.
-    fn set_name(&self) -> String {
-        self.desired.borrow().shard_name(0)
+        let view = |(name, &pods): (&String, &u32)| (name.clone(), SetView { pods, claim: None });
+        self.api.borrow().sets.iter().map(view).collect()
     }
 
     /// Carries out the next actions, up to the first that has to be waited for.
@@ -270,14 +265,14 @@ impl Operator {
                     let order = ["REPLICASET", "SWITCHOVER", &shard.to_string(), "TO", to.as_str()];
                     vec![(sentinel.clone(), order.map(str::to_owned).to_vec(), PROBE)]
                 }
-                Action::Apply(object)
-                    if object.kind == Kind::StatefulSet && object.name == self.set_name() =>
-                {
-                    if self.api.borrow().down {
+                Action::Apply(object) if object.kind == Kind::StatefulSet => {
+                    let mut api = self.api.borrow_mut();
+                    let pods = object.body["spec"]["replicas"].as_u64().filter(|_| !api.down);
+                    let Some(pods) = pods.and_then(|pods| pods.try_into().ok()) else {
+                        drop(api);
                         return self.rest(io, AFTER_FAILURE);
-                    }
-                    let pods = object.body["spec"]["replicas"].as_u64();
-                    self.api.borrow_mut().pods = pods.and_then(|pods| pods.try_into().ok());
+                    };
+                    api.sets.insert(object.name.clone(), pods);
                     continue;
                 }
                 // The cluster's other objects are as they should be.

@@ -8,6 +8,8 @@ use crate::story::{Aim, Deed};
 
 /// Most members that a shard ever has.
 pub const MOST_MEMBERS: usize = 5;
+/// Most sentinels that there ever are.
+const MOST_SENTINELS: usize = 5;
 
 /// The deployment of a run.
 #[derive(Debug, Clone)]
@@ -16,8 +18,10 @@ pub struct Scenario {
     pub members: usize,
     /// Machines for members: more than there are at first where a user changes their number.
     pub places: usize,
-    /// 0, 3 or 5.
+    /// 0, 3 or 5, at first.
     pub sentinels: usize,
+    /// Machines for sentinels.
+    pub seats: usize,
     /// `writeAckReplicas`.
     pub acks: usize,
     /// `appendfsync`; none: only RDB files, and these rarely.
@@ -57,11 +61,13 @@ impl Scenario {
         let mut aside = rng.clone();
         let disks = aside.below(3) == 0 && acks > 0 && fsync.is_some();
         let places = if aside.below(3) == 0 { MOST_MEMBERS } else { members };
+        let seats = if aside.below(3) == 0 && sentinels > 0 { MOST_SENTINELS } else { sentinels };
         let slow = [2_000, 10_000, 60_000][rng.below(3) as usize];
         Scenario {
             members,
             places,
             sentinels,
+            seats,
             acks,
             fsync,
             disks,
@@ -142,6 +148,8 @@ pub enum Step {
     WriteAcks(u32),
     /// A user changes `replicas`, so that there are so many members.
     Members(usize),
+    /// A user changes `sentinels`.
+    Sentinels(usize),
 }
 
 impl Step {
@@ -166,12 +174,12 @@ impl Step {
     /// The next step; machines are numbered: members, sentinels, operators, clients.
     pub fn next(rng: &mut Rng, s: &Scenario, machines: usize) -> Step {
         let member = rng.below(s.places as u64) as usize;
-        let sentinel = rng.below(s.sentinels.max(1) as u64) as usize;
+        let sentinel = rng.below(s.seats.max(1) as u64) as usize;
         let any = rng.below(machines as u64) as usize;
         let other = (any + 1 + rng.below(machines as u64 - 1) as usize) % machines;
         let away = 50 + rng.below(3000);
         let soon = rng.below(12);
-        match rng.below(39) {
+        match rng.below(40) {
             0..=2 => Step::KillMember(member, away),
             3 | 4 => Step::CrashMember(member, soon, away),
             5 => Step::WipeMember(member, away),
@@ -197,6 +205,7 @@ impl Step {
             31 | 32 => Step::WriteAcks(1 + rng.below(2) as u32),
             33..=35 => Step::Aim(Aim::any(rng)),
             36 | 37 => Step::Members(2 + rng.below(MOST_MEMBERS as u64 - 1) as usize),
+            38 => Step::Sentinels([3, 5][rng.below(2) as usize]),
             _ => Step::ApiServer(rng.below(2) == 0, rng.below(2) == 0),
         }
     }

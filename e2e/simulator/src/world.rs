@@ -120,7 +120,7 @@ impl World {
         }
         let desired = desired(&scenario);
         let mut names: Vec<String> = (0..scenario.places as u32).map(|i| desired.member(0, i)).collect();
-        names.extend((0..scenario.sentinels as u32).map(|i| desired.sentinel(i)));
+        names.extend((0..scenario.seats as u32).map(|i| desired.sentinel(i)));
         names.extend((0..OPERATORS).map(|i| format!("operator-{i}:1")));
         names.extend((0..scenario.writers).map(|i| format!("writer-{i}:1")));
         let mut sim = Sim::new(rng.next_u64(), scenario.weather);
@@ -158,7 +158,7 @@ impl World {
         };
         world.observe();
         world.keep_pods();
-        (world.scenario.places..world.names.len()).for_each(|node| world.start(node));
+        (world.operator_node(0)..world.names.len()).for_each(|node| world.start(node));
         world
     }
 
@@ -250,7 +250,7 @@ impl World {
     }
 
     fn operator_node(&self, i: usize) -> usize {
-        self.scenario.places + self.scenario.sentinels + i
+        self.scenario.places + self.scenario.seats + i
     }
 
     fn is_member(&self, node: usize) -> bool {
@@ -266,7 +266,7 @@ impl World {
         let name = self.names[node].clone();
         let disk = self.disks[node].clone();
         let now = self.sim.now_at(node);
-        let (members, sentinels) = (self.scenario.places, self.scenario.sentinels);
+        let (members, sentinels) = (self.scenario.places, self.scenario.seats);
         let core = if node < members {
             let config = self.config(node);
             let origins = Origins { boot: self.boots[node].to_string(), ..Origins::default() };
@@ -456,7 +456,7 @@ impl World {
         if writable.len() > 1 && leases {
             claims.violated(|| format!("two take writes: {writable:?}"));
         }
-        for i in 0..self.scenario.sentinels {
+        for i in 0..self.scenario.seats {
             if let Some(shard) = self.sentinel(i).and_then(|s| s.shard_map()?.shard(0).cloned()) {
                 claims.map_seen(&shard, &format!("sentinel {i}"));
             }
@@ -501,7 +501,7 @@ impl World {
             self.claims.borrow_mut().violated(|| format!("equal offsets, and different data: {described}"));
             return false;
         }
-        (0..self.scenario.sentinels).all(|i| {
+        (0..self.sentinel_pods()).all(|i| {
             let now = self.sim.now_at(self.sentinel_node(i)).mono_ms();
             let Some(status) = self.sentinel(i).and_then(|s| s.status(now)) else { return false };
             status.shards.first().is_some_and(|s| s.epoch == newest && s.state == ShardState::Ok)

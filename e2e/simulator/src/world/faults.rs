@@ -118,19 +118,18 @@ impl World {
                     self.wipe(i, away);
                 }
             }
-            Step::KillSentinel(i, away) if i < self.scenario.sentinels => {
+            Step::KillSentinel(i, away) if i < self.sentinel_pods() => {
                 self.kill(self.sentinel_node(i), Survives::Everything, away);
             }
-            Step::CrashSentinel(i, soon, away) if i < self.scenario.sentinels => {
+            Step::CrashSentinel(i, soon, away) if i < self.sentinel_pods() => {
                 let node = self.sentinel_node(i);
                 if self.sim.alive(node) {
                     self.disks[node].set_fault(Fault::CrashAt(soon));
                     self.restarts.insert(node, self.sim.now_us + (away + 200) * 1000);
                 }
             }
-            Step::WipeSentinel(i, away) if i < self.scenario.sentinels => {
-                let all_know =
-                    (0..self.scenario.sentinels).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
+            Step::WipeSentinel(i, away) if i < self.sentinel_pods() => {
+                let all_know = (0..self.sentinel_pods()).all(|s| self.sentinel(s).is_some_and(|s| s.knows()));
                 if all_know {
                     self.wipe(self.sentinel_node(i), away);
                 }
@@ -166,7 +165,7 @@ impl World {
                 self.sim.call(i, |a, io| a.terminate(io, Signal::Terminate));
                 self.restarts.insert(i, self.sim.now_us + (away + 200) * 1000);
             }
-            Step::Switchover(i) if i < self.scenario.sentinels => {
+            Step::Switchover(i) if i < self.sentinel_pods() => {
                 let node = self.sentinel_node(i);
                 self.sim.call(node, |a, io| {
                     if let Core::Sentinel(s) = &mut a.core {
@@ -194,6 +193,7 @@ impl World {
             Step::OwnVolume(_) => self.give_own_volume(),
             Step::WriteAcks(n) => self.change_write_acks(n),
             Step::Members(n) => self.change_members(n),
+            Step::Sentinels(n) => self.change_sentinels(n),
             Step::Terminate(..)
             | Step::KillSentinel(..)
             | Step::CrashSentinel(..)
@@ -205,7 +205,7 @@ impl World {
     /// Does something to a machine.
     pub(super) fn inflict(&mut self, deed: Deed, node: usize) {
         self.say(|| format!("{} {deed:?}", short(&self.names[node])));
-        let (members, sentinels) = (self.scenario.places, self.scenario.sentinels);
+        let (members, sentinels) = (self.scenario.places, self.scenario.seats);
         let mut part = |nodes: std::ops::Range<usize>| {
             nodes.filter(|other| *other != node).for_each(|other| self.sim.cut(node, other, true));
         };

@@ -52,7 +52,7 @@ impl World {
                 None => text += &format!("\n  {name}: down"),
             }
         }
-        for i in 0..self.scenario.sentinels {
+        for i in 0..self.scenario.seats {
             let now = self.sim.now_at(self.sentinel_node(i)).mono_ms();
             match self.sentinel(i).map(|s| (s.knows(), s.status(now))) {
                 Some((knows, Some(s))) => {
