@@ -4,6 +4,8 @@
 //! `messages` carries what is published from member to member.
 
 mod errand;
+mod handover;
+mod handshake;
 mod lease;
 mod messages;
 pub mod role;
@@ -14,15 +16,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Args, Error};
+use crate::command::Error;
 use crate::config::Config;
 use crate::disk::{self, Disk};
 use crate::io::{ConnId, Io, Now};
 use crate::mutation::{self, Mutation};
 use crate::replication::acks::WriteAcks;
 use crate::replication::link::MasterLink;
-use crate::resp::parse::parse_i64;
-use crate::server::client::{Blocked, Client};
+use crate::server::client::Client;
 use crate::server::{Pause, Server};
 use crate::shardmap::{NodeAddr, NodeRole, NodeStatus, ReplicaStatus, Shard, ShardMap};
 
@@ -34,8 +35,6 @@ use seal::Seal;
 
 /// The file in `dir` that keeps map and promise.
 pub const STATE_FILE: &str = "replicaset.json";
-/// Longest pause that HANDOVER may ask for, milliseconds.
-const MAX_HANDOVER_MS: u64 = 60_000;
 
 /// Where the data comes from: the dataset's id and the epoch of the master whose stream it last followed. Kept in the
 /// data files themselves, so that they cannot disagree with the data.
@@ -502,131 +501,6 @@ impl Server {
         })
     }
 
-    /// `REPLICASET HANDOVER shard member epoch timeout-ms`: pauses writes; the reply comes when `member` is equal.
-    pub fn handover(
-        &mut self,
-        io: &mut Io,
-        conn: ConnId,
-        member: NodeAddr,
-        epoch: u64,
-        timeout_ms: u64,
-    ) -> Result<(), Error> {
-        let managed = self.managed_mut()?;
-        if !managed.is_master() {
-            return Err("HANDOVER this node is not master".into());
-        }
-        if !managed.is_member(&member) || member == managed.node {
-            return Err(Error::Text(format!("HANDOVER {member} is not another member of this shard").into()));
-        }
-        if managed.own_shard().is_some_and(|s| epoch <= s.epoch) {
-            return Err("HANDOVER the epoch is not newer than the map's".into());
-        }
-        let deadline_ms = io.now.mono_ms() + timeout_ms.clamp(1, MAX_HANDOVER_MS);
-        self.pause = Pause { until_ms: deadline_ms, all: false };
-        self.release_effects();
-        self.flush_stream(io);
-        let offset = self.repl.offset();
-        tracing::info!("Handing over to {member}: writes are paused at offset {offset}");
-        self.block(conn, Blocked::Handover { member, offset }, deadline_ms);
-        self.check_blocked(io);
-        Ok(())
-    }
-
-    /// True once a member has acknowledged an offset.
-    pub(crate) fn member_has(&self, member: &NodeAddr, offset: u64) -> bool {
-        self.repl.online(&self.clients).any(|r| r.acked >= offset && r.address().as_ref() == Some(member))
-    }
-
-    /// Ends the pause of a handover that did not come about.
-    pub(crate) fn handover_failed(&mut self) {
-        self.pause = Pause::default();
-    }
-
-    /// `REPLCONF replicaset-epoch E dataset D node A`: a member wants to follow us. The answer's line.
-    pub(crate) fn admit_member(
-        &mut self,
-        conn: ConnId,
-        epoch: &[u8],
-        args: Args<'_>,
-    ) -> Result<String, Error> {
-        let offset = self.repl.offset();
-        let lineage = self.persist.lineage().clone();
-        let Some(m) = &self.managed else {
-            return Err("ERR this server does not follow a shard map".into());
-        };
-        let epoch = parse_i64(epoch).and_then(|n| u64::try_from(n).ok()).ok_or(Error::NotInteger)?;
-        let Part::Master { epoch: own } = m.part else {
-            return Err("NOTMASTER this node is not master".into());
-        };
-        if epoch != own {
-            return Err(Error::Text(
-                format!("STALEEPOCH this node is master at epoch {own}, not {epoch}").into(),
-            ));
-        }
-        let node = String::from_utf8_lossy(args.at(6)).into_owned();
-        let node: NodeAddr = node.parse().map_err(|_| Error::err("a member has to name its node"))?;
-        if !m.is_member(&node) {
-            tracing::info!(
-                "{node} replicates from here but is not a member of this shard: it does not count"
-            );
-        }
-        if let Some(replica) = self.clients.get_mut(conn).and_then(|c| c.replica.as_mut()) {
-            replica.admitted = true;
-            replica.announced = node.host().to_owned();
-            replica.port = node.port();
-        }
-        Ok(format!("OK {} {own} {offset}", lineage.dataset.unwrap_or_default()))
-    }
-
-    /// What a member says of itself before PSYNC.
-    pub(crate) fn introduce_member(&self) -> Option<Vec<String>> {
-        let m = self.managed.as_ref()?;
-        let Part::Replica { epoch, .. } = &m.part else { return None };
-        let dataset = self.persist.lineage().dataset.clone().unwrap_or_else(|| "none".into());
-        let words = [
-            "REPLCONF",
-            "replicaset-epoch",
-            &epoch.to_string(),
-            "dataset",
-            &dataset,
-            "node",
-            m.node.as_str(),
-        ];
-        Some(words.iter().map(|w| (*w).to_owned()).collect())
-    }
-
-    /// The lineage guard: the master's answer to [`Server::introduce_member`].
-    pub(crate) fn check_master(&mut self, reply: &str) -> Result<(), String> {
-        let own = self.persist.lineage().clone();
-        let has_data = !self.keyspace.is_empty();
-        let Some(m) = self.managed.as_mut() else { return Ok(()) };
-        let mut words = reply.split(' ').skip(1);
-        let dataset = words.next().unwrap_or_default().to_owned();
-        let mut number = || words.next().and_then(|w| w.parse::<u64>().ok());
-        let (Some(epoch), Some(offset)) = (number(), number()) else {
-            return Err(format!("The master's answer cannot be understood: {reply}"));
-        };
-        let verdict = role::may_copy(&own, has_data, &dataset, epoch);
-        m.refuses = verdict.as_ref().err().cloned();
-        verdict?;
-        m.offered_dataset = Some(dataset);
-        m.intact_at = Some(offset);
-        Ok(())
-    }
-
-    /// The link is up: from here on the data is of the master's epoch.
-    pub(crate) fn followed_master(&mut self, io: &mut Io) {
-        let Some(m) = &self.managed else { return };
-        let Part::Replica { epoch, .. } = m.part else { return };
-        if self.persist.lineage().epoch == epoch && self.persist.lineage().dataset == m.offered_dataset {
-            return;
-        }
-        let lineage = Lineage { dataset: m.offered_dataset.clone(), epoch };
-        if let Err(e) = self.set_lineage(io, lineage) {
-            tracing::error!("The data's epoch could not be recorded: {e}");
-        }
-    }
-
     /// A replica acknowledges nothing to a master of an older epoch than it has promised, and under a shard map nothing that
     /// it cannot hand to its disk: it would not survive the end of its process.
     pub(crate) fn may_acknowledge(&self) -> bool {
@@ -645,24 +519,5 @@ impl Server {
     /// Under a shard map clients wait for acknowledgements: they are sent with each batch.
     pub(crate) fn acks_at_once(&self) -> bool {
         self.managed.is_some()
-    }
-
-    /// SIGTERM on a master: has another member made master first. Until when that is waited for, monotonic
-    /// milliseconds; 0 where there is nobody to hand over to.
-    pub(crate) fn ask_for_handover(&mut self, io: &mut Io) -> u64 {
-        if !self.is_master() || self.repl.online(&self.clients).next().is_none() {
-            return 0;
-        }
-        let Some(map) = self.managed.as_ref().and_then(Managed::map) else { return 0 };
-        let (timeout, sentinels) = (map.failover_timeout_ms, map.sentinels.clone());
-        let until = io.now.mono_ms() + timeout;
-        let shard = self.config.managed_shard;
-        self.start_errand(
-            io,
-            sentinels,
-            vec!["REPLICASET".into(), "SWITCHOVER".into(), shard.to_string()],
-            until,
-        );
-        until
     }
 }
