@@ -44,8 +44,6 @@ pub enum Mutation {
     JoiningAsked,
     /// An election asks no member that is to leave.
     LeavingNotAsked,
-    /// What a member acknowledges that is to leave is enough for a reply.
-    LeavingCounts,
 }
 
 impl Mutation {
@@ -71,7 +69,6 @@ impl Mutation {
         Mutation::RestartedCounts,
         Mutation::JoiningAsked,
         Mutation::LeavingNotAsked,
-        Mutation::LeavingCounts,
     ];
 }
 

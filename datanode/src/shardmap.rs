@@ -187,8 +187,7 @@ impl Shard {
 
     /// True if what the node acknowledges counts.
     pub fn counts(&self, node: &NodeAddr) -> bool {
-        let leaves = self.leaving.contains(node) && !mutation::active(Mutation::LeavingCounts);
-        self.has_member(node) && !self.joining.contains(node) && !leaves
+        self.has_member(node) && !self.joining.contains(node) && !self.leaving.contains(node)
     }
 
     /// The members whose acknowledgements count.
