@@ -82,6 +82,12 @@ impl Election<'_> {
         self.now_ms.saturating_sub(self.started_ms) >= limit_ms
     }
 
+    /// N - W members are enough. Whoever is master and no member counts by an older map than this one, which has fewer
+    /// members.
+    fn settled(&self) -> bool {
+        self.map.settled && !self.shard.master_is_gone()
+    }
+
     fn loss_accepted(&self) -> bool {
         self.shard.accept_loss >= self.epoch
     }
@@ -165,9 +171,7 @@ impl Election<'_> {
         let master = holders.iter().any(|p| {
             counts(&p) && p.epoch == self.shard.epoch && self.shard.master.as_ref() == Some(&p.node)
         });
-        // Whoever is master and no member counts by an older map than this one, which has fewer members.
-        let settled = self.map.settled && !self.shard.master_is_gone();
-        let enough = master || (holders.len() >= needed && (settled || all));
+        let enough = master || (holders.len() >= needed && (self.settled() || all));
 
         // Members that were restarted may have lost what they had acknowledged. The others alone must suffice, or
         // all must be heard. Where nothing was promised to survive, those are waited for only so long.
@@ -205,7 +209,7 @@ impl Election<'_> {
         let members = self.shard.electors().count();
         let mut text =
             format!("epoch {}: {} of {members} members hold the dataset", self.epoch, holders.len());
-        if !self.map.settled || self.shard.master_is_gone() {
+        if !self.settled() {
             text += ", all must answer while members or writeAckReplicas are being changed";
         } else {
             text += &format!(", {needed} are needed");

@@ -16,6 +16,12 @@ def peer():
     return process.peer()
 
 
+@pytest.fixture(params=["ours", "peer"])
+def any_of(request):
+    """Either implementation: what is tested with it holds for both."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def servers(request):
     """Starts servers; all are gone after the test, and their logs are shown if it failed."""

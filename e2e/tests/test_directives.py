@@ -16,12 +16,6 @@ from harness.process import free_port
 from harness.wait import until
 
 
-@pytest.fixture(params=["ours", "peer"])
-def any_of(request):
-    """Either implementation: what is tested here holds for both."""
-    return request.getfixturevalue(request.param)
-
-
 def reachable(address, port, family=socket.AF_INET):
     with socket.socket(family) as probe:
         probe.settimeout(5)

@@ -21,12 +21,6 @@ MB = 1 << 20
 SEED = 7
 
 
-@pytest.fixture(params=["ours", "peer"])
-def any_of(request):
-    """Either implementation: what is tested here holds for both."""
-    return request.getfixturevalue(request.param)
-
-
 def rss(server):
     """Resident memory of a server, bytes."""
     with open(f"/proc/{server.pid}/statm") as file:

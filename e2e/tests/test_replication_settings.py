@@ -5,17 +5,11 @@ import redis
 from harness.wait import until
 
 
-@pytest.fixture(params=["ours", "peer"])
-def make(request):
-    """Either implementation: what is tested here holds for both."""
-    return request.getfixturevalue(request.param)
-
-
-def start_pair(servers, make, master_has=None, replica_has=None):
+def start_pair(servers, any_of, master_has=None, replica_has=None):
     """A master and its replica, which have met."""
     fast = {"repl-diskless-sync-delay": 0, "repl-ping-replica-period": 1}
-    master = servers.start(make, {**fast, **(master_has or {})})
-    replica = servers.start(make, {**fast, "replicaof": f"127.0.0.1 {master.port}", **(replica_has or {})})
+    master = servers.start(any_of, {**fast, **(master_has or {})})
+    replica = servers.start(any_of, {**fast, "replicaof": f"127.0.0.1 {master.port}", **(replica_has or {})})
     until("the replica is in step", lambda: link_is_up(replica))
     return master, replica
 
@@ -25,8 +19,8 @@ def link_is_up(replica):
         return client.info("replication")["master_link_status"] == "up"
 
 
-def test_a_backlog_without_replicas_ends_and_the_history_with_it(servers, make):
-    master, replica = start_pair(servers, make, {"repl-backlog-ttl": 2})
+def test_a_backlog_without_replicas_ends_and_the_history_with_it(servers, any_of):
+    master, replica = start_pair(servers, any_of, {"repl-backlog-ttl": 2})
     with master.client() as client:
         first = client.info("replication")
         assert first["repl_backlog_active"] == 1
@@ -44,8 +38,8 @@ def test_a_backlog_without_replicas_ends_and_the_history_with_it(servers, make):
         assert client.get("written") == "meanwhile"
 
 
-def test_a_backlog_of_no_ttl_stays(servers, make):
-    master, replica = start_pair(servers, make, {"repl-backlog-ttl": 0})
+def test_a_backlog_of_no_ttl_stays(servers, any_of):
+    master, replica = start_pair(servers, any_of, {"repl-backlog-ttl": 0})
     with master.client() as client:
         before = client.info("replication")["master_replid"]
         replica.terminate()
@@ -58,9 +52,9 @@ def test_a_backlog_of_no_ttl_stays(servers, make):
         assert (info["repl_backlog_active"], info["master_replid"]) == (1, before)
 
 
-def test_either_side_gives_up_a_link_that_is_silent(servers, make):
+def test_either_side_gives_up_a_link_that_is_silent(servers, any_of):
     timeout = {"repl-timeout": 3}
-    master, replica = start_pair(servers, make, timeout, timeout)
+    master, replica = start_pair(servers, any_of, timeout, timeout)
     with replica.frozen(), master.client() as client:
         until("the master has dropped it", lambda: client.info("replication")["connected_slaves"] == 0, 20)
     until("they have met again", lambda: link_is_up(replica))
@@ -69,8 +63,8 @@ def test_either_side_gives_up_a_link_that_is_silent(servers, make):
     until("they have met again", lambda: link_is_up(replica))
 
 
-def test_a_master_takes_writes_only_with_enough_replicas_in_time(servers, make):
-    master, replica = start_pair(servers, make, {"min-replicas-to-write": 1, "min-replicas-max-lag": 2})
+def test_a_master_takes_writes_only_with_enough_replicas_in_time(servers, any_of):
+    master, replica = start_pair(servers, any_of, {"min-replicas-to-write": 1, "min-replicas-max-lag": 2})
     with master.client() as client:
         until("the replica counts", lambda: client.info("replication")["min_slaves_good_slaves"] == 1)
         assert client.set("k", 1)
@@ -83,8 +77,8 @@ def test_a_master_takes_writes_only_with_enough_replicas_in_time(servers, make):
         assert client.set("k", 3)
 
 
-def test_a_replica_without_its_master_serves_what_it_is_told_to(servers, make):
-    master, replica = start_pair(servers, make, replica_has={"replica-serve-stale-data": "no"})
+def test_a_replica_without_its_master_serves_what_it_is_told_to(servers, any_of):
+    master, replica = start_pair(servers, any_of, replica_has={"replica-serve-stale-data": "no"})
     with master.client() as client:
         client.set("k", "v")
         client.execute_command("WAIT", 1, 5000)
@@ -100,8 +94,8 @@ def test_a_replica_without_its_master_serves_what_it_is_told_to(servers, make):
             client.set("k", "w")
 
 
-def test_replicas_are_closed_by_their_type(servers, make):
-    master, replica = start_pair(servers, make)
+def test_replicas_are_closed_by_their_type(servers, any_of):
+    master, replica = start_pair(servers, any_of)
     with master.client() as client, replica.client() as other:
         assert client.execute_command("CLIENT", "KILL", "TYPE", "replica") == 1
         until("it has come back by itself", lambda: client.info("stats")["sync_partial_ok"] == 1)
@@ -109,10 +103,10 @@ def test_replicas_are_closed_by_their_type(servers, make):
         until("it has come back by itself", lambda: client.info("stats")["sync_partial_ok"] == 2)
 
 
-def test_a_replica_that_is_not_announced_is_told_to_no_client(servers, make):
-    master, hidden = start_pair(servers, make, replica_has={"replica-announced": "no"})
-    shown = servers.start(make, {"replicaof": f"127.0.0.1 {master.port}"})
-    sentinel = servers.start(make, mode="redis-sentinel",
+def test_a_replica_that_is_not_announced_is_told_to_no_client(servers, any_of):
+    master, hidden = start_pair(servers, any_of, replica_has={"replica-announced": "no"})
+    shown = servers.start(any_of, {"replicaof": f"127.0.0.1 {master.port}"})
+    sentinel = servers.start(any_of, mode="redis-sentinel",
                              text=f"sentinel monitor it 127.0.0.1 {master.port} 1\n")
     with sentinel.client() as client:
         # Known to the sentinel, which may have to promote it, all the same.

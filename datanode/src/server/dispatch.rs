@@ -402,8 +402,8 @@ impl Server {
     pub(crate) fn refuse_write(&self, io: &Io) -> Result<(), Error> {
         if self.is_master() {
             self.disk_refusal()?;
-            let new = self.managed.as_ref().is_some_and(|m| m.is_new_master(io.now));
-            if !new && !self.repl.enough_replicas(&self.clients, &self.config, io.now) {
+            let is_new = || self.managed.as_ref().is_some_and(|m| m.is_new_master(io.now));
+            if !self.repl.enough_replicas(&self.clients, &self.config, io.now) && !is_new() {
                 return Err("NOREPLICAS Not enough good replicas to write.".into());
             }
         }

@@ -69,12 +69,10 @@ pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     let known = |seen: &Option<ShardMap>| seen.as_ref() == Some(&record.map);
     let sentinels =
         s.sentinels.iter().filter(|(_, probe)| probe.answer.as_ref().is_ok_and(|a| !known(&a.map)));
-    let generation = record.map.generation;
-    let knows = |seen: &Option<ShardMap>| seen.as_ref().is_some_and(|map| map.generation >= generation);
     let decided = is_decided(s, &record.map);
     let members = s.members.iter().filter(|(at, probe)| {
         probe.answer.as_ref().is_ok_and(|answer| {
-            (decided || knows(&answer.map))
+            (decided || knows(&answer.map, &record.map))
                 && (!known(&answer.map) || waits_for_role(record, at, &answer.status))
         })
     });
@@ -84,13 +82,17 @@ pub(super) fn offer(s: &Snapshot, record: &Record, plan: &mut Plan) {
     }
 }
 
+/// Whether whoever has seen this map knows the other one's generation.
+fn knows(seen: &Option<ShardMap>, map: &ShardMap) -> bool {
+    seen.as_ref().is_some_and(|seen| seen.generation >= map.generation)
+}
+
 /// Whether a majority of the map's sentinels knows its generation, where there are any.
 fn is_decided(s: &Snapshot, map: &ShardMap) -> bool {
-    let knows = |at: &&NodeAddr| {
-        let answer = s.sentinels.get(*at).and_then(|probe| probe.answer.as_ref().ok());
-        answer.and_then(|a| a.map.as_ref()).is_some_and(|seen| seen.generation >= map.generation)
-    };
-    map.sentinels.is_empty() || map.sentinels.iter().filter(knows).count() >= map.majority()
+    let aware = map.sentinels.iter().filter(|at| {
+        s.sentinels.get(*at).is_some_and(|probe| probe.answer.as_ref().is_ok_and(|a| knows(&a.map, map)))
+    });
+    map.sentinels.is_empty() || aware.count() >= map.majority()
 }
 
 /// Whether a member that was started again could be a replica by now. (The map's master could not: it takes an election.)
